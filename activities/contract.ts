@@ -1,0 +1,109 @@
+import type { AnalysisPolicy, Verdict } from '../domain/canary/types.js';
+import type { Decision } from '../domain/approval.js';
+import type { EffectOf, EffectOp, Arm, ArmReadiness, ClaimResult, EffectResult, LaneAnchor, LaneRef } from '../domain/target.js';
+import type { PreflightFinding, Target, TargetSnapshot } from '../domain/target.js';
+import type { MetricsPolicy } from '../domain/policy.js';
+import type { Permit } from '../domain/fence.js';
+import type { Assessment } from '../domain/risk.js';
+import type { RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
+import type { Notification } from './notify/notifier.js';
+import type { ClaimRequest, PlatformScope } from './platform.js';
+
+/** One effect, with the permit that makes it exactly-once. */
+export interface EffectCall<Op extends EffectOp = EffectOp> {
+  readonly scope: PlatformScope;
+  readonly effect: EffectOf<Op>;
+  readonly permit: Permit;
+}
+
+/**
+ * What a watch is for. `watch`: until a verdict, or a HOLD when the stage's time is up. `overtime`: the same after such
+ * a HOLD, until the evidence suffices. `guard`: only a ROLLBACK or an outage ends it, while a person is waited for.
+ * `blind`: until the metrics are back.
+ */
+export type WatchMode = 'watch' | 'overtime' | 'guard' | 'blind';
+
+export interface WatchCall {
+  readonly scope: PlatformScope;
+  /** `stage-2`, `verify`: for records. */
+  readonly stage: string;
+  readonly mode: WatchMode;
+  readonly analysis: AnalysisPolicy;
+  readonly metrics: MetricsPolicy;
+  readonly canary: { readonly arm: Arm; readonly version: string };
+  /** Null where nothing is left to compare with. */
+  readonly comparison: { readonly arm: Arm; readonly version: string } | null;
+  /** ms since the epoch; fixed by the workflow, so that a restarted watch judges the same window. */
+  readonly startMs: number;
+  readonly durationMs: number;
+  readonly budgetShare: number;
+  /** The canary's share of the requests of both arms, 0 to 1. */
+  readonly expectedShare: number | null;
+  /** The watch returns `tick` after so long, so that a lost one is noticed. */
+  readonly maxMs: number;
+}
+
+export type WatchResult =
+  | { readonly kind: 'verdict'; readonly verdict: Verdict; readonly evidence: string | null }
+  /** The stage's time is up and the evidence does not suffice. */
+  | { readonly kind: 'held'; readonly verdict: Verdict; readonly evidence: string | null }
+  /** No samples of the canary, or no answer, three times in a row. */
+  | { readonly kind: 'blind'; readonly reason: string }
+  | { readonly kind: 'sighted' }
+  | { readonly kind: 'tick'; readonly verdict: Verdict | null };
+
+export type GateResult = { readonly kind: 'pass'; readonly text: string } | { readonly kind: 'hold'; readonly text: string } | { readonly kind: 'fail'; readonly text: string };
+
+export type RunState =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'open' }
+  /** `result` is null where the run closed without a recorded outcome. */
+  | { readonly kind: 'closed'; readonly status: string; readonly result: RolloutResult | null };
+
+type EffectActivity<Op extends EffectOp> = (call: EffectCall<Op>) => Promise<EffectResult>;
+
+/** The outside world, as workflows see it. Names and shapes are public API from v0.1. */
+export interface Activities {
+  /** Reads arms, weights, anchor and record of a target. */
+  describeTarget(scope: PlatformScope): Promise<TargetSnapshot>;
+  /** Asks whether every write would be allowed and would fit; touches nothing. */
+  preflight(call: { scope: PlatformScope; replicas: number }): Promise<readonly PreflightFinding[]>;
+  /** Takes a new generation from the lane's anchor. */
+  claimLane(request: ClaimRequest): Promise<ClaimResult>;
+  openRollout: EffectActivity<'open-rollout'>;
+  raiseFence: EffectActivity<'raise-fence'>;
+  startArm: EffectActivity<'start-arm'>;
+  setWeights: EffectActivity<'set-weights'>;
+  setStableTemplate: EffectActivity<'set-stable-template'>;
+  removeArm: EffectActivity<'remove-arm'>;
+  removeStable: EffectActivity<'remove-stable'>;
+  closeRollout: EffectActivity<'close-rollout'>;
+  /** Waits (read-only, heartbeating) until an arm can serve, will never serve, or `untilMs` (epoch) has passed. */
+  awaitReady(call: { scope: PlatformScope; arm: Arm; replicas: number; untilMs: number }): Promise<ArmReadiness>;
+  /** Looks at the metrics until there is something to say (read-only, heartbeating). */
+  watch(call: WatchCall): Promise<WatchResult>;
+  /** The floor, and a model's opinion above it. Never fails because of the model. */
+  assessRisk(call: { request: RolloutRequest; nowMs: number; lastRollbackAtMs: number | null }): Promise<Assessment>;
+  /** The evidence gates of the policy. */
+  checkEvidence(call: { request: RolloutRequest; assessment: Assessment }): Promise<GateResult>;
+  notify(notification: Notification): Promise<void>;
+  /** Keeps the decision record; gives its digest. */
+  recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;
+  /** The lane's anchor; never throws: an unreachable platform is an answer here. */
+  readAnchor(call: { lane: LaneRef; target: Target }): Promise<{ kind: 'read'; anchor: LaneAnchor | null } | { kind: 'unreachable'; reason: string }>;
+  inspectRun(call: { workflowId: string }): Promise<RunState>;
+  /** Waits (heartbeating) for a run that is not a child of the caller. */
+  followRun(call: { workflowId: string }): Promise<RunState>;
+  /** Anchors with a rollout in flight, over all platforms that the worker looks after. */
+  listAnchors(): Promise<readonly LaneAnchor[]>;
+  /** Wakes the lane of an anchor (starts it if need be), so that it settles what is there. */
+  wakeLane(call: { lane: LaneRef; target: Target }): Promise<void>;
+}
+
+/** What is kept of a rollout for ever. */
+export interface RolloutRecord {
+  readonly version: 1;
+  readonly view: RolloutView;
+  readonly decisions: readonly Decision[];
+  readonly slipway: { readonly version: string };
+}

@@ -1,0 +1,26 @@
+import { ApplicationFailure } from '@temporalio/common';
+
+/** The far side can't be had right now; a retry may cure it. Thrown by adapters, so that Temporal retries. */
+export class Unavailable extends Error {
+  override readonly name = 'Unavailable';
+  constructor(
+    message: string,
+    /** When the far side said how long to wait, ms. */
+    readonly retryAfterMs: number | null = null,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Gives Temporal what it needs to retry well, and people a message that says what to do. */
+export function asFailure(error: unknown): unknown {
+  if (error instanceof Unavailable) {
+    return ApplicationFailure.create({
+      type: 'Unavailable',
+      message: error.message,
+      ...(error.retryAfterMs === null ? {} : { nextRetryDelay: error.retryAfterMs }),
+    });
+  }
+  return error;
+}

@@ -1,0 +1,35 @@
+import type { Activities, GateResult } from './contract.js';
+import { createAssessment } from './risk-model/assess.js';
+import type { AssessmentDeps } from './risk-model/assess.js';
+import type { EvidenceStore } from './evidence/evidence-store.js';
+import type { Notifier } from './notify/notifier.js';
+import { createPlatformActivities } from './platform-activities.js';
+import type { PlatformDeps } from './platform-activities.js';
+import { createRunActivities } from './runs.js';
+import type { RunDeps } from './runs.js';
+import { createWatch } from './watch/watch.js';
+import type { WatchDeps } from './watch/watch.js';
+
+export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps {
+  readonly evidence: EvidenceStore;
+  readonly notifier: Notifier;
+  /** The gates of a policy: the port passes where the policy asks for no evidence. */
+  readonly evidenceGate: (call: Parameters<Activities['checkEvidence']>[0]) => Promise<GateResult>;
+  readonly onEnded: (ended: { readonly outcome: string; readonly environment: string }) => void;
+}
+
+/** All activities, over the ports that the composition root hands in. */
+export function createActivities(deps: ActivityDeps): Activities {
+  return {
+    ...createPlatformActivities(deps),
+    ...createRunActivities(deps),
+    watch: createWatch(deps),
+    assessRisk: createAssessment(deps),
+    checkEvidence: (call) => deps.evidenceGate(call),
+    notify: (notification) => deps.notifier.notify(notification),
+    async recordRollout(record) {
+      deps.onEnded({ outcome: record.view.outcome ?? 'unknown', environment: record.view.lane.environment });
+      return deps.evidence.put(record);
+    },
+  };
+}

@@ -1,0 +1,22 @@
+/** The gateway can't be reached or is busy, or other writers won a write too often: a retry may cure it. */
+export class PlatformUnavailable extends Error {
+  override readonly name = 'PlatformUnavailable';
+  constructor(
+    readonly url: string,
+    why: string,
+    options?: ErrorOptions,
+  ) {
+    super(`local gateway at ${url}: ${why}`, options);
+  }
+}
+
+/** The gateway says no to a read for good, e.g. for a name that it can't have. A refused write is an `EffectResult` instead. */
+export class PlatformRefused extends Error {
+  override readonly name = 'PlatformRefused';
+  constructor(
+    readonly url: string,
+    readonly reason: string,
+  ) {
+    super(`local gateway at ${url}: ${reason}`);
+  }
+}

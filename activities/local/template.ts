@@ -1,0 +1,34 @@
+import { releaseName } from '../../domain/release.js';
+import type { HashedRelease } from '../../domain/release.js';
+import type { LocalRun, TemplateSource } from '../../domain/target.js';
+import type { ArmTemplate } from '../../formats/gateway.js';
+import type { RolloutSpec } from './lane-view.js';
+
+/** The template that an arm shall run, or why there is none. */
+export type TemplateResult =
+  { readonly kind: 'template'; readonly template: ArmTemplate } | { readonly kind: 'none'; readonly reason: string };
+
+export function templateFor(source: TemplateSource, recorded: RolloutSpec['recorded'], run: LocalRun): TemplateResult {
+  const { template } = recorded;
+  switch (source.from) {
+    case 'release':
+      return { kind: 'template', template: released(source.release, template, run) };
+    case 'recorded':
+      if (template === null)
+        return { kind: 'none', reason: 'stable had no template when the rollout opened: there is none to restore' };
+      return { kind: 'template', template };
+  }
+}
+
+/** How the service is run is the owner's reviewed file's to say, at every release; images and patch are the release's. */
+function released(release: HashedRelease, recorded: ArmTemplate | null, run: LocalRun): ArmTemplate {
+  const named = Object.keys(release.images).length > 0;
+  return {
+    version: named ? releaseName(release.images) : (recorded?.version ?? 'unnamed'),
+    command: [...run.command],
+    cwd: run.cwd,
+    env: { ...run.env, ...release.env },
+    healthPath: run.healthPath,
+    images: { ...(named ? release.images : recorded?.images) },
+  };
+}

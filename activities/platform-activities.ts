@@ -1,0 +1,113 @@
+import { cancellationSignal, heartbeat } from '@temporalio/activity';
+import type { ArmReadiness, Effect, EffectOp, EffectResult, Target } from '../domain/target.js';
+import type { Permit } from '../domain/fence.js';
+import type { Activities } from './contract.js';
+import { asFailure, Unavailable } from './failures.js';
+import type { Platform, PlatformScope } from './platform.js';
+
+/** Pause between two looks at an arm that is not ready yet. */
+const READY_POLL_MS = 250;
+
+type PlatformActivityName =
+  | 'describeTarget'
+  | 'preflight'
+  | 'claimLane'
+  | 'openRollout'
+  | 'raiseFence'
+  | 'startArm'
+  | 'setWeights'
+  | 'setStableTemplate'
+  | 'removeArm'
+  | 'removeStable'
+  | 'closeRollout'
+  | 'awaitReady'
+  | 'readAnchor'
+  | 'listAnchors';
+
+export interface PlatformDeps {
+  /** The platform of each kind of target. */
+  readonly platforms: Readonly<Record<Target['platform'], Platform>>;
+  /** Counts effects for the metrics. */
+  readonly onEffect: (effect: { readonly op: EffectOp; readonly result: EffectResult['kind'] }) => void;
+}
+
+/** Thin: each asks the platform of the target, and turns what a retry may cure into a retryable failure. */
+export function createPlatformActivities({ platforms, onEffect }: PlatformDeps): Pick<Activities, PlatformActivityName> {
+  const of = (target: Target): Platform => platforms[target.platform];
+
+  async function effect(call: { readonly scope: PlatformScope; readonly effect: Effect; readonly permit: Permit }): Promise<EffectResult> {
+    const result = await retryable(() => of(call.scope.target).apply(call.scope, call.effect, call.permit, cancellationSignal()));
+    onEffect({ op: call.effect.op, result: result.kind });
+    return result;
+  }
+
+  return {
+    describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, cancellationSignal())),
+    preflight: ({ scope, replicas }) => retryable(() => of(scope.target).preflight(scope, { replicas }, cancellationSignal())),
+    claimLane: (request) => retryable(() => of(request.target).claim(request, cancellationSignal())),
+    openRollout: effect,
+    raiseFence: effect,
+    startArm: effect,
+    setWeights: effect,
+    setStableTemplate: effect,
+    removeArm: effect,
+    removeStable: effect,
+    closeRollout: effect,
+
+    async awaitReady({ scope, arm, replicas, untilMs }) {
+      const signal = cancellationSignal();
+      let last: ArmReadiness = { kind: 'waiting', ready: 0, wanted: replicas, message: null };
+      for (;;) {
+        try {
+          last = await of(scope.target).readiness(scope, arm, replicas, signal);
+        } catch (error) {
+          // An outage of the platform is no answer about the arm: keep asking until the deadline.
+          if (!(error instanceof Unavailable)) throw error;
+          last = { kind: 'waiting', ready: 0, wanted: replicas, message: error.message };
+        }
+        if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;
+        heartbeat();
+        await pause(READY_POLL_MS, signal);
+      }
+    },
+
+    async readAnchor({ lane, target }) {
+      try {
+        const { anchor } = await of(target).describe({ lane, target, rolloutId: 'none' }, cancellationSignal());
+        return { kind: 'read', anchor };
+      } catch (error) {
+        if (error instanceof Unavailable) return { kind: 'unreachable', reason: error.message };
+        throw error;
+      }
+    },
+
+    async listAnchors() {
+      const lists = await Promise.all(Object.values(platforms).map((platform) => retryable(() => platform.anchors(cancellationSignal()))));
+      return lists.flat();
+    },
+  };
+}
+
+async function retryable<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw asFailure(error);
+  }
+}
+
+/** Sleeps, and rejects with the signal's reason as soon as it is aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    }, ms);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

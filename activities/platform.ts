@@ -1,0 +1,37 @@
+import type { ClaimResult, Claimant, Effect, EffectResult, LaneAnchor, LaneRef, PreflightFinding } from '../domain/target.js';
+import type { Arm, ArmReadiness, Target, TargetSnapshot } from '../domain/target.js';
+import type { Permit } from '../domain/fence.js';
+
+/** What every call names: the lane, where it acts, and for which rollout. */
+export interface PlatformScope {
+  readonly lane: LaneRef;
+  readonly target: Target;
+  readonly rolloutId: string;
+}
+
+export interface ClaimRequest extends PlatformScope {
+  readonly claimant: Claimant;
+  /** The lane's own last generation: the grant is `max(lane, anchor) + 1`. */
+  readonly laneGeneration: number;
+}
+
+/**
+ * A place where versions of a service run and share traffic. Implementations keep these promises, whatever the system:
+ * - `apply` reads, decides by `decideWrite`, and writes on the condition that nothing changed since that read; on a
+ *   conflict it reads and decides again. An effect is applied exactly once for its key; a stale one is never applied.
+ * - objects that a rollout creates belong to the rollout's anchor and vanish with it.
+ * - errors that a retry may cure (unreachable, busy, conflict storms) are thrown; all else is a value.
+ */
+export interface Platform {
+  /** Reads arms, weights, anchor and what was recorded for this rollout. */
+  describe(scope: PlatformScope, signal?: AbortSignal): Promise<TargetSnapshot>;
+  /** Checks, without touching anything, whether every write of a rollout would be allowed and would fit. */
+  preflight(scope: PlatformScope, needs: { readonly replicas: number }, signal?: AbortSignal): Promise<readonly PreflightFinding[]>;
+  /** Grants a new generation by compare-and-set on the lane's anchor, which it creates if need be. */
+  claim(request: ClaimRequest, signal?: AbortSignal): Promise<ClaimResult>;
+  apply(scope: PlatformScope, effect: Effect, permit: Permit, signal?: AbortSignal): Promise<EffectResult>;
+  /** Whether an arm of this template and size can serve now. */
+  readiness(scope: PlatformScope, arm: Arm, replicas: number, signal?: AbortSignal): Promise<ArmReadiness>;
+  /** All lane anchors of a place that this worker looks after, for `reconcile`. */
+  anchors(signal?: AbortSignal): Promise<readonly LaneAnchor[]>;
+}

@@ -1,0 +1,130 @@
+import { cancellationSignal, heartbeat, log } from '@temporalio/activity';
+import { judge } from '../../domain/canary/judge.js';
+import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
+import type { MetricsPolicy } from '../../domain/policy.js';
+import type { WatchCall, WatchResult } from '../contract.js';
+import type { EvidenceStore } from '../evidence/evidence-store.js';
+import type { MetricsAnswer, MetricsSource } from '../metrics/metrics-source.js';
+import { pause } from '../platform-activities.js';
+import { appendSamples } from './sample-buffer.js';
+
+/** Hard limits are looked at every few seconds, however long the scrape interval is. */
+const MIN_LOOK_MS = 1000;
+const MAX_LOOK_MS = 5000;
+/** Below the heartbeat timeout, so that a metrics server that hangs is an outage and not a lost watch. */
+const ANSWER_MS = 3000;
+/** An outage is one after the first failure and three retries (requirement R1.6). */
+const RETRIES = 3;
+const STORE_MS = 2000;
+
+export interface WatchDeps {
+  readonly metricsFor: (policy: MetricsPolicy) => MetricsSource;
+  readonly evidence: EvidenceStore;
+  /** One look was taken: how late after it was due, ms. */
+  readonly onLook: (look: { readonly lateMs: number; readonly verdict: Verdict['kind'] | 'blind' }) => void;
+}
+
+/** Looks, decides nothing but what the judge says, changes nothing. A lost watch is begun again and sees the same window. */
+export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<WatchResult> {
+  return async function watch(call) {
+    const signal = cancellationSignal();
+    const source = deps.metricsFor(call.metrics);
+    const lookMs = Math.min(MAX_LOOK_MS, Math.max(MIN_LOOK_MS, call.analysis.scrapeIntervalMs));
+    const begunMs = Date.now();
+    let canary: ArmSamples | null = null;
+    let comparison: ArmSamples | null = null;
+    let latest: Verdict | null = null;
+    let unseen = 0;
+
+    for (let dueMs = begunMs; ; dueMs = Math.max(dueMs + lookMs, Date.now())) {
+      await pause(Math.max(0, dueMs - Date.now()), signal);
+      heartbeat();
+      const atMs = Date.now();
+      const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, atMs, signal);
+      let trouble: string | null = answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
+      if (answer.kind === 'value') {
+        const seen = answer.arms[call.canary.arm];
+        const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
+        if (seen !== undefined) canary = appendSamples(canary, seen);
+        if (other !== undefined) comparison = appendSamples(comparison, other);
+        if (canary === null) trouble = `no samples of ${call.canary.arm} (${call.canary.version})`;
+      }
+      if (trouble === null && canary !== null) {
+        const input = judgeInput(call, atMs, canary, comparison);
+        latest = judge(input);
+        if (latest.hold === 'no-data') trouble = latest.summary;
+        else if (call.mode === 'blind') return { kind: 'sighted' };
+        const result = trouble === null ? conclude(call, latest, atMs) : null;
+        if (result !== null) {
+          deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.kind });
+          return { kind: result, verdict: latest, evidence: await keep(deps.evidence, input) };
+        }
+      }
+      deps.onLook({ lateMs: Date.now() - dueMs, verdict: trouble === null ? (latest?.kind ?? 'blind') : 'blind' });
+      unseen = trouble === null ? 0 : unseen + 1;
+      if (trouble !== null && call.mode !== 'blind' && unseen > RETRIES && atMs > call.startMs + graceMs(call)) {
+        return { kind: 'blind', reason: trouble };
+      }
+      if (atMs - begunMs >= call.maxMs) return { kind: 'tick', verdict: latest };
+    }
+  };
+}
+
+/** What a verdict means for this watch, or null: keep looking. */
+function conclude(call: WatchCall, verdict: Verdict, atMs: number): 'verdict' | 'held' | null {
+  if (verdict.kind === 'ROLLBACK') return 'verdict';
+  if (call.mode === 'guard') return null;
+  if (verdict.kind === 'PROMOTE') return 'verdict';
+  // The look that falls on the end of the stage needs a moment for its samples to arrive.
+  const overMs = call.startMs + call.durationMs + call.analysis.lookEveryMs + call.analysis.scrapeIntervalMs;
+  return call.mode === 'watch' && atMs >= overMs ? 'held' : null;
+}
+
+/** New arms have no samples in their first moments: that is no outage. */
+function graceMs({ analysis }: WatchCall): number {
+  return analysis.warmUpMs + 3 * analysis.scrapeIntervalMs;
+}
+
+async function ask(source: MetricsSource, call: WatchCall, lastMs: number | null, atMs: number, signal: AbortSignal): Promise<MetricsAnswer> {
+  const arms = call.comparison === null ? [call.canary] : [call.canary, call.comparison];
+  const { scope, analysis, startMs } = call;
+  const fromMs = lastMs === null ? startMs - analysis.scrapeIntervalMs : lastMs + 1;
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+  try {
+    return await source.samples({ lane: scope.lane, target: scope.target, arms, fromMs, toMs: atMs, stepMs: analysis.scrapeIntervalMs }, limit);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    return { kind: 'unreachable', reason: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function judgeInput(call: WatchCall, atMs: number, canary: ArmSamples, comparison: ArmSamples | null): JudgeInput {
+  const { analysis, startMs, durationMs, budgetShare, expectedShare } = call;
+  return {
+    policy: analysis,
+    startMs,
+    atMs,
+    durationMs,
+    budgetShare,
+    expectedShare: call.comparison === null ? null : expectedShare,
+    canary,
+    comparison: call.comparison === null ? null : (comparison ?? { timesMs: [], leSeconds: [], series: [] }),
+  };
+}
+
+/** Stores what was judged. A rollback does not wait for the store: without it the verdict says that it has no evidence. */
+async function keep(evidence: EvidenceStore, input: JudgeInput): Promise<string | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${STORE_MS} ms`)), STORE_MS);
+  });
+  try {
+    const { digest } = await Promise.race([evidence.put(input), late]);
+    return digest;
+  } catch (error) {
+    log.warn('the samples behind a verdict could not be stored', { error });
+    return null;
+  } finally {
+    clearTimeout(timer);
+  }
+}

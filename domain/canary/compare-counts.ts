@@ -1,0 +1,86 @@
+import {
+  addPairs,
+  differenceUpperBound,
+  fisherGreater,
+  resolvableDifference,
+  sharesOf,
+  stratifiedScore,
+} from './counts.js';
+import type { CountPair } from './counts.js';
+
+/** Up to this many events an exact test is used; above, the score test, which knows of scatter between blocks. */
+const EXACT_UP_TO_EVENTS = 200;
+/** Where the margin is finer than the traffic can show, equal arms fail with this probability. */
+const WORSE_P = 0.02;
+/** A rise that nobody could see must not be larger than this, or there is too little data to promote on. */
+const COARSEST_RESOLUTION = 0.1;
+
+/** What is worth acting on. */
+export interface CountRule {
+  readonly alpha: number;
+  /** The canary's rate may be this many times the comparison's before it counts as worse at all. */
+  readonly toleranceRatio: number;
+  /** Smallest difference and smallest ratio that matter; both must be reached. */
+  readonly minDifference: number;
+  readonly minRatio: number;
+  /** Difference that may remain undetected in a PROMOTE. */
+  readonly margin: number;
+}
+
+/** What counts of events say. Rates are shares of 0 to 1. */
+export interface CountComparison {
+  readonly pair: CountPair;
+  readonly canary: number;
+  readonly comparison: number;
+  readonly difference: number;
+  readonly ratio: number;
+  readonly test: 'fisher-exact' | 'score';
+  readonly z: number | null;
+  readonly p: number;
+  readonly significant: boolean;
+  readonly matters: boolean;
+  readonly nonInferior: boolean;
+  /** Upper end of the 95 % interval of the difference. */
+  readonly upperBound: number;
+  /** The rise that may have stayed unseen: the margin, or more where the traffic can't show as little. */
+  readonly unseenRise: number;
+}
+
+/**
+ * Compares the events of two arms over the same blocks of time. `null` when one of them had no requests.
+ *
+ * Non-inferior: the 95 % upper bound of the difference is within the margin. Where even equal arms could not show that
+ * with so few requests, it must do that the canary is not visibly worse (one-sided Fisher, p >= 0.02), as long as the
+ * rise that could stay unseen is at most 10 points.
+ */
+export function compareCounts(strata: readonly CountPair[], rule: CountRule): CountComparison | null {
+  const used = strata.filter((pair) => pair.canaryTotal > 0 && pair.comparisonTotal > 0);
+  if (used.length === 0) return null;
+  const pair = addPairs(used);
+  const { canary, comparison } = sharesOf(pair);
+  const score = stratifiedScore(used, rule.toleranceRatio);
+  const exact = pair.canaryEvents + pair.comparisonEvents < EXACT_UP_TO_EVENTS;
+  const p = exact ? fisherGreater(pair, rule.toleranceRatio) : score.p;
+  const difference = canary - comparison;
+  const ratio = comparison === 0 ? (canary === 0 ? 1 : Infinity) : canary / comparison;
+  const upperBound = differenceUpperBound(pair, score.dispersion);
+  const resolution = resolvableDifference(pair, score.dispersion);
+  const within = upperBound <= rule.margin;
+  const coarse = resolution > rule.margin && resolution <= COARSEST_RESOLUTION;
+  const notWorse = () => (exact ? fisherGreater(pair) : stratifiedScore(used, 1).p) >= WORSE_P;
+  return {
+    pair,
+    canary,
+    comparison,
+    difference,
+    ratio,
+    test: exact ? 'fisher-exact' : 'score',
+    z: exact ? null : score.z,
+    p,
+    significant: p < rule.alpha,
+    matters: difference >= rule.minDifference && ratio >= rule.minRatio,
+    nonInferior: within || (coarse && notWorse()),
+    upperBound,
+    unseenRise: within ? rule.margin : Math.max(rule.margin, resolution),
+  };
+}

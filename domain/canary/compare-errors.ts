@@ -1,0 +1,68 @@
+import { addPairs, sharesOf } from './counts.js';
+import { compareCounts } from './compare-counts.js';
+import { errorPair } from './series.js';
+import type { Block } from './series.js';
+import type { AnalysisPolicy, MetricFinding } from './types.js';
+import { count, percent, points, probability, times } from './words.js';
+
+/** Arms that are equal differ by this much for reasons that no model knows. */
+const TOLERANCE_RATIO = 1.15;
+/** Where errors are common the margin grows with them: this part of the comparison's rate. */
+const MARGIN_OF_RATE = 0.35;
+
+/**
+ * Error counts of both arms over blocks of one window (`where` says which, as "over the last 5 min"). ROLLBACK: more
+ * than chance and tolerance explain, and enough to matter. PROMOTE: not worse by more than the margin.
+ */
+export function compareErrors(
+  blocks: readonly Block[],
+  policy: AnalysisPolicy,
+  alpha: number,
+  where: string,
+): MetricFinding {
+  const strata = blocks.map(errorPair);
+  const base = sharesOf(addPairs(strata)).comparison;
+  const margin = Math.max(policy.errorMargin, MARGIN_OF_RATE * (Number.isFinite(base) ? base : 0));
+  const found = compareCounts(strata, {
+    alpha,
+    toleranceRatio: TOLERANCE_RATIO,
+    minDifference: policy.minErrorIncrease,
+    minRatio: policy.minErrorRatio,
+    margin,
+  });
+  const common = { metric: 'error-rate', unit: 'ratio', alpha, threshold: policy.minErrorIncrease };
+  if (found === null) {
+    const none = { canary: null, comparison: null, canaryN: 0, comparisonN: 0, statistic: null, p: null, effect: null };
+    const why = `Error rates can't be compared ${where}: no requests were seen on both arms at the same time.`;
+    return { ...common, ...none, verdict: 'HOLD', test: 'fisher-exact', why };
+  }
+  const { pair, difference, p } = found;
+  const rollback = found.significant && found.matters;
+  const against =
+    `Error rate ${percent(found.canary)} against ${percent(found.comparison)} ${where} ` +
+    `(n = ${count(pair.canaryTotal)} and ${count(pair.comparisonTotal)}, p = ${probability(p)})`;
+  return {
+    ...common,
+    verdict: rollback ? 'ROLLBACK' : found.nonInferior ? 'PROMOTE' : 'HOLD',
+    canary: found.canary,
+    comparison: found.comparison,
+    canaryN: pair.canaryTotal,
+    comparisonN: pair.comparisonTotal,
+    test: found.test,
+    statistic: found.z,
+    p,
+    effect: difference,
+    why: `${against}: ${reason()}.`,
+  };
+
+  function reason(): string {
+    const limit = `the limit of ${points(policy.minErrorIncrease)} and ${times(policy.minErrorRatio)} the comparison`;
+    if (rollback) {
+      return `${points(difference)} more, above ${limit}, and p is below ${probability(alpha)}`;
+    }
+    if (found!.nonInferior) return `no rise; one of more than ${points(found!.unseenRise)} would have been seen`;
+    const open = `a rise of up to ${points(found!.upperBound)} can't be ruled out, where ${points(margin)} may remain`;
+    if (found!.matters) return `${points(difference)} more, but p is not below ${probability(alpha)}; ${open}`;
+    return `below ${limit}; ${open}`;
+  }
+}

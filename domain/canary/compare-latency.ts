@@ -1,0 +1,199 @@
+import { compareCounts } from './compare-counts.js';
+import { mannWhitney, medianOfSorted, smallestMannWhitneyP } from './mann-whitney.js';
+import type { MannWhitneyResult } from './mann-whitney.js';
+import { Z_95 } from './normal.js';
+import { addHistograms, histogramQuantile, slowerThan, totalOf } from './series.js';
+import type { Block, Histogram } from './series.js';
+import type { AnalysisPolicy, MetricFinding } from './types.js';
+import { count, percent, plural, probability, seconds, times } from './words.js';
+
+/** Arms that are equal differ by this much for reasons that no model knows. */
+const TOLERANCE_RATIO = 1.12;
+/** Requests that both arms need in a block, or its p99 is little more than its slowest request. */
+export const REQUESTS_PER_BLOCK = 250;
+/** Over a short window a ratio scatters more: the guard is raised by this factor. */
+const SHORT_WINDOW_GUARD = 1.06;
+/** A p99 ratio that nobody could see must not be larger than this, or there is too little data to promote on. */
+const COARSEST_RESOLUTION = 1.5;
+const WORSE_P = 0.02;
+
+/**
+ * Share of slow requests: the tolerance, guard and margin that stand in for a ratio of p99 where ranks can't be used.
+ * With log-normal latencies (sigma 0.6) p99 x 1.12 makes 10 % slow requests 14 %, x 1.2 makes them 16 %, x 2 45 %.
+ */
+const SLOW = { toleranceRatio: 1.4, minRatio: 2.2, marginOfShare: 0.6, baseShare: 0.1 } as const;
+
+export interface LatencyWindow {
+  readonly blocks: readonly Block[];
+  readonly boundsSeconds: readonly number[];
+  readonly where: string;
+  /** The window is only the last part of the stage. */
+  readonly recent: boolean;
+}
+
+/**
+ * Latency of both arms over blocks of one window. A rank test on the blocks' p99 where there are enough blocks of enough
+ * requests for it to speak at this alpha; else the share of requests above a bucket bound that few of the comparison's
+ * requests exceed.
+ */
+export function compareLatency(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
+  const samples = blockP99s(window);
+  const n = samples.canary.length;
+  if (n > 0 && smallestMannWhitneyP(n, n) < alpha && samples.saturated === 0)
+    return byRanks(samples, window, policy, alpha);
+  return bySlowShare(window, policy, alpha);
+}
+
+interface BlockP99s {
+  readonly canary: readonly number[];
+  readonly comparison: readonly number[];
+  /** Blocks in which a p99 lies above the largest bound, so that ranks can't tell how far. */
+  readonly saturated: number;
+}
+
+function blockP99s({ blocks, boundsSeconds }: LatencyWindow): BlockP99s {
+  const canary: number[] = [];
+  const comparison: number[] = [];
+  let saturated = 0;
+  for (const block of blocks) {
+    const [a, b] = [block.canary.histogram, block.comparison.histogram];
+    if (a === null || b === null || Math.min(totalOf(a), totalOf(b)) < REQUESTS_PER_BLOCK / 2) continue;
+    const [p, q] = [histogramQuantile(0.99, boundsSeconds, a), histogramQuantile(0.99, boundsSeconds, b)];
+    if (p === null || q === null || p.seconds <= 0 || q.seconds <= 0) continue;
+    if (p.saturated || q.saturated) saturated++;
+    canary.push(Math.log(p.seconds));
+    comparison.push(Math.log(q.seconds));
+  }
+  return { canary, comparison, saturated };
+}
+
+function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
+  const { canary, comparison } = samples;
+  const worse = shifted(samples, TOLERANCE_RATIO, 'greater');
+  const ratio = Math.exp(mannWhitney({ x: canary, y: comparison, method: 'asymptotic' }).hodgesLehmann);
+  const threshold = policy.minLatencyRatio * (window.recent ? SHORT_WINDOW_GUARD : 1);
+  const rollback = worse.p < alpha && ratio >= threshold;
+  const within = shifted(samples, policy.latencyMargin, 'less').p < 0.05;
+  const resolution = resolvableRatio(samples);
+  const coarse = resolution > policy.latencyMargin && resolution <= COARSEST_RESOLUTION;
+  const nonInferior = within || (coarse && shifted(samples, 1, 'greater').p >= WORSE_P);
+  const unseen = within ? policy.latencyMargin : Math.max(policy.latencyMargin, resolution);
+  const values = { canary: typical(canary), comparison: typical(comparison) };
+  const n = canary.length;
+  return {
+    metric: 'latency-p99',
+    verdict: rollback ? 'ROLLBACK' : nonInferior ? 'PROMOTE' : 'HOLD',
+    ...values,
+    unit: 'seconds',
+    canaryN: n,
+    comparisonN: comparison.length,
+    test: 'mann-whitney',
+    statistic: worse.u1,
+    p: worse.p,
+    alpha,
+    effect: ratio,
+    threshold,
+    why:
+      `p99 ${seconds(values.canary)} against ${seconds(values.comparison)} ${window.where} ` +
+      `(${plural(n, 'block')} each, U = ${count(worse.u1)} against ${times(TOLERANCE_RATIO)} the comparison, ` +
+      `p = ${probability(worse.p)}): ${times(ratio)} as long, ${reason()}.`,
+  };
+
+  function reason(): string {
+    if (rollback) return `above the limit of ${times(threshold)}, and p is below ${probability(alpha)}`;
+    if (nonInferior) return `within the limit; more than ${times(unseen)} would have been seen`;
+    if (ratio >= threshold) return `above the limit of ${times(threshold)}, but p is not below ${probability(alpha)}`;
+    return `below the limit of ${times(threshold)}, but ${times(policy.latencyMargin)} can't be ruled out yet`;
+  }
+}
+
+function shifted(samples: BlockP99s, ratio: number, alternative: 'greater' | 'less'): MannWhitneyResult {
+  const y = samples.comparison.map((value) => value + Math.log(ratio));
+  return mannWhitney({ x: samples.canary, y, alternative });
+}
+
+/** The ratio of p99 that so many blocks of such scatter can rule out if both arms are alike, in all but 2.5 % of cases. */
+function resolvableRatio({ canary, comparison }: BlockP99s): number {
+  const variance = spread(canary) ** 2 / canary.length + spread(comparison) ** 2 / comparison.length;
+  return Math.exp((Z_95 + 1.96) * Math.sqrt(variance));
+}
+
+/** Standard deviation by the median absolute deviation, which single outliers don't move. */
+function spread(values: readonly number[]): number {
+  const middle = medianOfSorted([...values].sort((a, b) => a - b));
+  return 1.4826 * medianOfSorted(values.map((value) => Math.abs(value - middle)).sort((a, b) => a - b));
+}
+
+function typical(logs: readonly number[]): number {
+  return Math.exp(medianOfSorted([...logs].sort((a, b) => a - b)));
+}
+
+function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
+  const { blocks, boundsSeconds, where } = window;
+  const canary = addHistograms(blocks.map((block) => block.canary.histogram));
+  const comparison = addHistograms(blocks.map((block) => block.comparison.histogram));
+  const common = { metric: 'latency-p99', unit: 'share', alpha, threshold: SLOW.minRatio };
+  const none = { canary: null, comparison: null, canaryN: 0, comparisonN: 0, statistic: null, p: null, effect: null };
+  if (canary === null || comparison === null) {
+    const why = `Latencies can't be compared ${where}: no requests were measured on both arms.`;
+    return { ...common, ...none, verdict: 'HOLD', test: 'fisher-exact', why };
+  }
+  const edge = edgeOf(comparison, boundsSeconds);
+  const strata = blocks.flatMap(({ canary: a, comparison: b }) =>
+    a.histogram === null || b.histogram === null
+      ? []
+      : [
+          {
+            canaryEvents: slowerThan(a.histogram, edge),
+            canaryTotal: totalOf(a.histogram),
+            comparisonEvents: slowerThan(b.histogram, edge),
+            comparisonTotal: totalOf(b.histogram),
+          },
+        ],
+  );
+  const base = slowerThan(comparison, edge) / totalOf(comparison);
+  const found = compareCounts(strata, {
+    alpha,
+    toleranceRatio: SLOW.toleranceRatio,
+    minDifference: policy.minErrorIncrease,
+    minRatio: SLOW.minRatio,
+    margin: SLOW.marginOfShare * Math.max(base, policy.errorMargin),
+  });
+  if (found === null) {
+    const why = `Latencies can't be compared ${where}: no requests were measured on both arms at the same time.`;
+    return { ...common, ...none, verdict: 'HOLD', test: 'fisher-exact', why };
+  }
+  const rollback = found.significant && found.matters;
+  return {
+    ...common,
+    verdict: rollback ? 'ROLLBACK' : found.nonInferior ? 'PROMOTE' : 'HOLD',
+    canary: found.canary,
+    comparison: found.comparison,
+    canaryN: found.pair.canaryTotal,
+    comparisonN: found.pair.comparisonTotal,
+    test: found.test,
+    statistic: found.z,
+    p: found.p,
+    effect: Number.isFinite(found.ratio) ? found.ratio : null,
+    why:
+      `${percent(found.canary)} against ${percent(found.comparison)} of requests took longer than ` +
+      `${seconds(boundsSeconds[edge] ?? 0)} ${where} (n = ${count(found.pair.canaryTotal)} and ` +
+      `${count(found.pair.comparisonTotal)}, p = ${probability(found.p)}): ${reason()}.`,
+  };
+
+  function reason(): string {
+    const ratio = `${times(found!.ratio)} as many`;
+    if (rollback) return `${ratio}, above the limit of ${times(SLOW.minRatio)}, and p is below ${probability(alpha)}`;
+    if (found!.nonInferior) return `no more than chance explains`;
+    if (found!.matters)
+      return `${ratio}, above the limit of ${times(SLOW.minRatio)}, but p is not below ${probability(alpha)}`;
+    return `${ratio}: below the limit of ${times(SLOW.minRatio)}, but too many to call them equal`;
+  }
+}
+
+/** The smallest bound that at most a tenth of the comparison's requests exceed; the largest bound if none is. */
+function edgeOf(comparison: Histogram, boundsSeconds: readonly number[]): number {
+  const limit = SLOW.baseShare * totalOf(comparison);
+  const edge = boundsSeconds.findIndex((_, i) => slowerThan(comparison, i) <= limit);
+  return edge < 0 ? boundsSeconds.length - 1 : edge;
+}

@@ -1,0 +1,43 @@
+import type { AnalysisPolicy } from './types.js';
+
+/**
+ * The analysis policy that counts where nothing else is said: the defaults that `types.ts` names, for samples that come
+ * every `scrapeIntervalMs`.
+ *
+ * @throws RangeError when the interval is not a positive number.
+ */
+export function defaultAnalysis(scrapeIntervalMs = 15_000): AnalysisPolicy {
+  if (!(scrapeIntervalMs > 0 && Number.isFinite(scrapeIntervalMs))) {
+    throw new RangeError(`the scrape interval must be a positive number of ms, not ${scrapeIntervalMs}`);
+  }
+  return {
+    judge: 'sequential',
+    scrapeIntervalMs,
+    warmUpMs: 4 * scrapeIntervalMs,
+    lookEveryMs: 4 * scrapeIntervalMs,
+    errorBudget: 0.01,
+    minErrorIncrease: 0.002,
+    minErrorRatio: 1.4,
+    minLatencyRatio: 1.18,
+    errorMargin: 0.004,
+    latencyMargin: 1.2,
+    minRequests: 100,
+    limits: {
+      maxErrorRate: null,
+      maxP99Seconds: null,
+      catastrophicErrorRate: 0.5,
+      minRequests: 20,
+      windowMs: Math.max(2 * scrapeIntervalMs, 5_000),
+    },
+    mannWhitney: {
+      windowMs: 900_000,
+      checkEveryMs: 300_000,
+      checks: 3,
+      rollbackP: 0.05,
+      promoteP: 0.3,
+      maxErrorIncrease: 0.05,
+      maxLatencyRatio: 1.3,
+      minSuccessRate: 0.995,
+    },
+  };
+}

@@ -1,0 +1,127 @@
+import { binomialGreater } from './counts.js';
+import { countsWithin, histogramQuantile, histogramWithin, slowerThan, totalOf } from './series.js';
+import type { ArmEvidence } from './series.js';
+import type { JudgeInput, MetricFinding } from './types.js';
+import { count, duration, percent, probability, seconds } from './words.js';
+
+/**
+ * Limits are looked at every few seconds, all through a rollout, on few requests: one failure in 20 must not cross a
+ * limit of 0.5 %. So a limit counts as crossed only when chance alone would do that less often than this.
+ */
+const CHANCE_OF_CROSSING = 1e-4;
+
+/**
+ * What the hard limits say of the last `limits.windowMs`; at every call, whatever the judge. Empty when the canary had
+ * fewer than `limits.minRequests` requests in it.
+ *
+ * ROLLBACK: the canary crosses a limit that the comparison keeps, or has failed catastrophically. HOLD: both cross it,
+ * which is a shared incident and not the canary's fault.
+ */
+export function hardLimitFindings(
+  input: JudgeInput,
+  canary: ArmEvidence,
+  comparison: ArmEvidence | null,
+): MetricFinding[] {
+  const findings = [
+    catastrophe(input, canary, comparison),
+    errorLimit(input, canary, comparison),
+    latencyLimit(input, canary, comparison),
+  ];
+  return findings.filter((finding) => finding !== null);
+}
+
+function catastrophe(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null): MetricFinding | null {
+  const { catastrophicErrorRate, minRequests, windowMs } = input.policy.limits;
+  // From the very start, warm-up included: caches that are cold slow requests down, they don't fail half of them.
+  const from = input.startMs;
+  const own = countsWithin(canary, input.atMs - windowMs, input.atMs, from);
+  if (own.requests < Math.max(1, minRequests)) return null;
+  const rate = own.errors / own.requests;
+  if (rate < catastrophicErrorRate) return null;
+  const other = comparison === null ? null : countsWithin(comparison, input.atMs - windowMs, input.atMs, from);
+  return {
+    ...limitFinding('ratio', rate, rateOf(other), own.requests, other?.requests ?? 0),
+    verdict: 'ROLLBACK',
+    effect: rate - catastrophicErrorRate,
+    threshold: catastrophicErrorRate,
+    why:
+      `${percent(rate)} of the canary's ${count(own.requests)} requests of the last ${duration(windowMs)} failed: at or ` +
+      `above the catastrophic limit of ${percent(catastrophicErrorRate)}, whatever the comparison does.`,
+  };
+}
+
+function errorLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null): MetricFinding | null {
+  const { maxErrorRate, minRequests, windowMs } = input.policy.limits;
+  const from = input.startMs + input.policy.warmUpMs;
+  const own = countsWithin(canary, input.atMs - windowMs, input.atMs, from);
+  if (maxErrorRate === null || own.requests < Math.max(1, minRequests)) return null;
+  const rate = own.errors / own.requests;
+  const p = binomialGreater(own.errors, own.requests, maxErrorRate);
+  if (rate <= maxErrorRate || p >= CHANCE_OF_CROSSING) return null;
+  const other = comparison === null ? null : countsWithin(comparison, input.atMs - windowMs, input.atMs, from);
+  const otherRate = rateOf(other);
+  const shared = otherRate !== null && otherRate > maxErrorRate;
+  return {
+    ...limitFinding('ratio', rate, otherRate, own.requests, other?.requests ?? 0),
+    verdict: shared ? 'HOLD' : 'ROLLBACK',
+    p,
+    alpha: CHANCE_OF_CROSSING,
+    effect: rate - maxErrorRate,
+    threshold: maxErrorRate,
+    why:
+      `The canary's error rate of the last ${duration(windowMs)} is ${percent(rate)} (n = ${count(own.requests)}, ` +
+      `p = ${probability(p)}): above the limit of ${percent(maxErrorRate)}, ` +
+      `${sharedOrNot(shared, otherRate === null ? null : percent(otherRate), other?.requests ?? 0)}.`,
+  };
+}
+
+function latencyLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null): MetricFinding | null {
+  const { maxP99Seconds, minRequests, windowMs } = input.policy.limits;
+  if (maxP99Seconds === null) return null;
+  const from = input.startMs + input.policy.warmUpMs;
+  const own = histogramWithin(canary, input.atMs - windowMs, input.atMs, from);
+  // Requests above the next bound are surely above the limit; of those in the limit's own bucket nobody knows.
+  const edge = canary.boundsSeconds.findIndex((bound) => bound >= maxP99Seconds);
+  if (own === null || edge < 0 || totalOf(own) < Math.max(1, minRequests)) return null;
+  const quantile = histogramQuantile(0.99, canary.boundsSeconds, own);
+  const p = binomialGreater(slowerThan(own, edge), totalOf(own), 0.01);
+  if (quantile === null || quantile.seconds <= maxP99Seconds || p >= CHANCE_OF_CROSSING) return null;
+  const other = comparison === null ? null : histogramWithin(comparison, input.atMs - windowMs, input.atMs, from);
+  const otherP99 =
+    other === null || comparison === null ? null : histogramQuantile(0.99, comparison.boundsSeconds, other);
+  const shared = otherP99 !== null && otherP99.seconds > maxP99Seconds;
+  const otherN = other === null ? 0 : totalOf(other);
+  return {
+    ...limitFinding('seconds', quantile.seconds, otherP99?.seconds ?? null, totalOf(own), otherN),
+    verdict: shared ? 'HOLD' : 'ROLLBACK',
+    p,
+    alpha: CHANCE_OF_CROSSING,
+    effect: quantile.seconds / maxP99Seconds,
+    threshold: maxP99Seconds,
+    why:
+      `The canary's p99 of the last ${duration(windowMs)} is ${quantile.saturated ? 'at least ' : ''}` +
+      `${seconds(quantile.seconds)} (n = ${count(totalOf(own))}, p = ${probability(p)}): above the limit of ` +
+      `${seconds(maxP99Seconds)}, ${sharedOrNot(shared, otherP99 === null ? null : seconds(otherP99.seconds), otherN)}.`,
+  };
+}
+
+function rateOf(counts: { readonly requests: number; readonly errors: number } | null): number | null {
+  return counts === null || counts.requests === 0 ? null : counts.errors / counts.requests;
+}
+
+function sharedOrNot(shared: boolean, other: string | null, n: number): string {
+  if (other === null) return 'and there is no comparison to share it';
+  if (shared) return `but so is the comparison's, at ${other} (n = ${count(n)}): a shared incident`;
+  return `which the comparison keeps at ${other} (n = ${count(n)})`;
+}
+
+function limitFinding(
+  unit: string,
+  canary: number,
+  comparison: number | null,
+  canaryN: number,
+  comparisonN: number,
+): Omit<MetricFinding, 'verdict' | 'effect' | 'threshold' | 'why'> {
+  const test = { test: 'limit', statistic: null, p: null, alpha: null };
+  return { metric: 'hard-limit', canary, comparison, unit, canaryN, comparisonN, ...test };
+}

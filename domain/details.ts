@@ -1,0 +1,48 @@
+import { durationText, percentText } from './words.js';
+import { isFinal } from './rollout.js';
+import type { RolloutView } from './rollout.js';
+
+/** The first screen of an operator in Temporal Web: state, what it waits for and since when, who can act and how. Markdown. */
+export function currentDetails(view: RolloutView): string {
+  const { lane, wait, plan, assessment } = view;
+  const lines = [`## ${lane.service} in ${lane.environment}: ${view.releaseName}`, '', `**${statusLine(view)}**`];
+  if (view.reason !== null) lines.push('', view.reason.text);
+  if (wait !== null) {
+    lines.push('', `Waits since ${wait.since}: ${wait.reason}`);
+    if (wait.deadline !== null) lines.push(`Deadline ${wait.deadline}, then ${wait.atDeadline ?? 'on'}.`);
+    if (wait.who !== '') lines.push(`Who can act: ${wait.who}.`);
+    for (const command of wait.commands) lines.push(`- \`${command}\``);
+  }
+  if (view.weights !== null) {
+    const { stable, canary, baseline } = view.weights;
+    lines.push('', `Traffic: stable ${percentText(stable)}, canary ${percentText(canary)}, baseline ${percentText(baseline)}`);
+  }
+  if (assessment !== null) {
+    const { risk } = assessment;
+    lines.push('', `Risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`);
+  }
+  if (plan !== null) lines.push('', `Plan ${plan.digest}: ${planLine(view)}`);
+  const last = view.verdicts.at(-1);
+  if (last !== undefined) lines.push('', `Last verdict (${last.stage}): **${last.verdict.kind}** ${last.verdict.summary}`);
+  for (const warning of view.warnings.slice(-5)) lines.push('', `Warning: ${warning}`);
+  return lines.join('\n').slice(0, 18_000);
+}
+
+/** `canary stage 2 of 3`, `held: paused`, `completed`. */
+export function statusLine(view: RolloutView): string {
+  const stages = view.plan?.stages.length ?? 0;
+  const where = view.phase === 'canary' ? `canary stage ${view.stage ?? 1} of ${stages}` : view.phase;
+  if (isFinal(view.phase) || view.wait === null) return where;
+  return `${where}, ${view.status === 'held' ? 'held' : 'waiting'}: ${view.wait.kind}`;
+}
+
+/** `canary_10: 10 % for 15 min, 50 % for 15 min, then all`. */
+export function planLine(view: Pick<RolloutView, 'plan'>): string {
+  const { plan } = view;
+  if (plan === null) return 'no plan yet';
+  if (plan.kind === 'first') return 'first release: nothing to compare with, it is started and verified';
+  const stages = plan.stages.map(
+    (stage) => `${percentText(stage.weightPercent)} for ${durationText(stage.durationMs)}${stage.approval ? ' (after approval)' : ''}`,
+  );
+  return `${plan.strategy}: ${[...stages, 'then all'].join(', ')}`;
+}

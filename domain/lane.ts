@@ -1,0 +1,159 @@
+import { digestOf } from './canonical.js';
+import type { Outcome, RolloutRequest } from './rollout.js';
+import type { LaneRef } from './target.js';
+
+/** Keys are remembered for so long: the same key then still gives the same rollout. */
+export const REMEMBER_MS = 30 * 24 * 3600_000;
+
+export interface QueuedRollout {
+  readonly request: RolloutRequest;
+  /** ms since the epoch. */
+  readonly queuedAtMs: number;
+  readonly expiresAtMs: number;
+}
+
+export interface RememberedRollout {
+  readonly rolloutId: string;
+  readonly payloadDigest: string;
+  readonly atMs: number;
+  /** Null while it is queued or runs. */
+  readonly outcome: Outcome | null;
+  readonly reason: string | null;
+}
+
+/** All that a lane keeps, also over continue-as-new. Plain data: every rule below is a function from state to state. */
+export interface LaneState {
+  readonly lane: LaneRef;
+  /** Last generation that this lane knows of; the anchor may know a higher one. */
+  readonly generation: number;
+  readonly queue: readonly QueuedRollout[];
+  readonly running: string | null;
+  readonly remembered: readonly RememberedRollout[];
+  /** Why nothing is started until an admin unblocks the lane. */
+  readonly blocked: { readonly rolloutId: string; readonly reason: string; readonly sinceMs: number } | null;
+}
+
+export function newLane(lane: LaneRef): LaneState {
+  return { lane, generation: 0, queue: [], running: null, remembered: [], blocked: null };
+}
+
+/** Answer to a request to roll out. */
+export type EnqueueReceipt =
+  | { readonly kind: 'accepted'; readonly rolloutId: string; readonly ahead: number; readonly blocked: string | null }
+  | { readonly kind: 'duplicate'; readonly rolloutId: string; readonly outcome: Outcome | null }
+  /** The key was used for another payload. */
+  | { readonly kind: 'conflict'; readonly rolloutId: string; readonly text: string }
+  | { readonly kind: 'busy'; readonly running: string; readonly text: string };
+
+export interface EnqueueResult {
+  readonly state: LaneState;
+  readonly receipt: EnqueueReceipt;
+  /** The running rollout must be told to give way. */
+  readonly tellRunning: 'superseded' | 'pre-empted' | null;
+}
+
+/** What is compared when a key comes again: what would be shipped and how, never who asks or when. */
+export function payloadDigest(request: RolloutRequest): string {
+  return digestOf({ images: request.release.images, env: request.release.env, commit: request.release.change.commit, policy: request.policy });
+}
+
+export function enqueue(state: LaneState, request: RolloutRequest, nowMs: number): EnqueueResult {
+  const payload = payloadDigest(request);
+  const known = state.remembered.find((entry) => entry.rolloutId === request.rolloutId);
+  if (known !== undefined) {
+    const receipt: EnqueueReceipt =
+      known.payloadDigest === payload
+        ? { kind: 'duplicate', rolloutId: known.rolloutId, outcome: known.outcome }
+        : {
+            kind: 'conflict',
+            rolloutId: known.rolloutId,
+            text: `this idempotency key was used for another payload (${known.payloadDigest.slice(7, 19)}, now ${payload.slice(7, 19)}): use a new key for a new release`,
+          };
+    return { state, receipt, tellRunning: null };
+  }
+  const busy = state.running !== null || state.queue.length > 0;
+  const { whenBusy } = request.policy;
+  if (busy && whenBusy === 'reject' && request.priority === 'normal') {
+    const running = state.running ?? state.queue[0]?.request.rolloutId ?? '';
+    return { state, receipt: { kind: 'busy', running, text: `rollout ${running} has the lane, and the policy says whenBusy: reject` }, tellRunning: null };
+  }
+  const entry: QueuedRollout = { request, queuedAtMs: nowMs, expiresAtMs: nowMs + request.policy.waits.queueMs };
+  const supersedes = busy && whenBusy === 'supersede';
+  const dropped = supersedes ? state.queue.map((item) => item.request.rolloutId as string) : [];
+  const kept = supersedes ? [] : state.queue;
+  const hotfixes = kept.filter((item) => item.request.priority === 'hotfix').length;
+  const place = request.priority === 'hotfix' ? hotfixes : kept.length;
+  const queue = [...kept.slice(0, place), entry, ...kept.slice(place)];
+  const remembered = [
+    ...dropped.reduce((list, id) => remember(list, id, 'superseded', `superseded by ${request.rolloutId}`), prune(state.remembered, nowMs)),
+    { rolloutId: request.rolloutId, payloadDigest: payload, atMs: nowMs, outcome: null, reason: null },
+  ];
+  return {
+    state: { ...state, queue, remembered },
+    receipt: { kind: 'accepted', rolloutId: request.rolloutId, ahead: place + (state.running === null ? 0 : 1), blocked: state.blocked?.reason ?? null },
+    tellRunning: state.running === null ? null : supersedes ? 'superseded' : request.priority === 'hotfix' ? 'pre-empted' : null,
+  };
+}
+
+/** Ends what has waited too long. */
+export function expireQueued(state: LaneState, nowMs: number): LaneState {
+  const late = state.queue.filter((item) => item.expiresAtMs <= nowMs);
+  if (late.length === 0) return state;
+  const remembered = late.reduce(
+    (list, item) => remember(list, item.request.rolloutId, 'rejected', 'waited in the queue for too long (waits.queue)'),
+    state.remembered,
+  );
+  return { ...state, queue: state.queue.filter((item) => item.expiresAtMs > nowMs), remembered };
+}
+
+/** Takes the next rollout; the lane must be free. */
+export function takeNext(state: LaneState): { state: LaneState; request: RolloutRequest } | null {
+  const [next, ...queue] = state.queue;
+  if (next === undefined || state.running !== null || state.blocked !== null) return null;
+  return { state: { ...state, queue, running: next.request.rolloutId }, request: next.request };
+}
+
+/** Records how a rollout ended, and frees the lane. `rollback-failed` blocks it until an admin has looked. */
+export function finish(state: LaneState, ended: { rolloutId: string; outcome: Outcome; reason: string }, nowMs: number): LaneState {
+  const { rolloutId, outcome, reason } = ended;
+  const known = state.remembered.some((entry) => entry.rolloutId === rolloutId);
+  const list = known ? state.remembered : [...state.remembered, { rolloutId, payloadDigest: '', atMs: nowMs, outcome: null, reason: null }];
+  return {
+    ...state,
+    running: state.running === rolloutId ? null : state.running,
+    remembered: remember(list, rolloutId, outcome, reason),
+    blocked: outcome === 'rollback-failed' ? { rolloutId, reason: `rollback of ${rolloutId} failed: ${reason}`, sinceMs: nowMs } : state.blocked,
+  };
+}
+
+function remember(list: readonly RememberedRollout[], rolloutId: string, outcome: Outcome, reason: string): readonly RememberedRollout[] {
+  return list.map((entry) => (entry.rolloutId === rolloutId ? { ...entry, outcome, reason } : entry));
+}
+
+function prune(list: readonly RememberedRollout[], nowMs: number): readonly RememberedRollout[] {
+  return list.filter((entry) => entry.outcome === null || entry.atMs + REMEMBER_MS > nowMs);
+}
+
+/** What the lane's query answers. */
+export interface LaneView {
+  readonly lane: LaneRef;
+  readonly running: string | null;
+  readonly queue: readonly { readonly rolloutId: string; readonly release: Readonly<Record<string, string>>; readonly queuedAt: string; readonly expiresAt: string }[];
+  readonly blocked: LaneState['blocked'];
+  readonly remembered: readonly RememberedRollout[];
+}
+
+export function laneView(state: LaneState): LaneView {
+  return {
+    lane: state.lane,
+    running: state.running,
+    queue: state.queue.map((item) => ({
+      rolloutId: item.request.rolloutId,
+      release: item.request.release.images,
+      queuedAt: new Date(item.queuedAtMs).toISOString(),
+      expiresAt: new Date(item.expiresAtMs).toISOString(),
+    })),
+    blocked: state.blocked,
+    remembered: state.remembered.slice(-50),
+  };
+}

@@ -1,0 +1,77 @@
+import { digestOf } from './canonical.js';
+import type { Brand } from './brand.js';
+import type { Digest } from './canonical.js';
+import type { LaneRef } from './target.js';
+
+/** Names one attempt to ship one release: a hash of tenant, environment, service and the caller's key. */
+export type RolloutId = Brand<string, 'RolloutId'>;
+
+/** One changed file, as `git diff --numstat` tells it. */
+export interface ChangedFile {
+  readonly path: string;
+  /** Former path of a rename. */
+  readonly oldPath?: string;
+  /** Lines; null for binary files or where not known. */
+  readonly added: number | null;
+  readonly deleted: number | null;
+}
+
+/** What changed, for the risk assessment. */
+export interface Change {
+  readonly commit: string | null;
+  readonly author: string | null;
+  readonly message: string | null;
+  /** Null where the caller could not tell: then the risk floor says "unknown". */
+  readonly files: readonly ChangedFile[] | null;
+  /** Whether `files` was cut at a limit. */
+  readonly truncated: boolean;
+}
+
+/** One version of a service to be shipped. */
+export interface Release {
+  /** Image reference by container. On the local platform the reference is what `{image}` and `{tag}` are filled from. */
+  readonly images: Readonly<Record<string, string>>;
+  /** Environment variables to set in every container, over those of the template. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly change: Change;
+}
+
+/** The part of a release that decides what runs: the same content has the same digest, whoever ships it. */
+export interface HashedRelease {
+  readonly digest: Digest;
+  readonly images: Readonly<Record<string, string>>;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export function hashRelease(release: Release): HashedRelease {
+  const { images, env } = release;
+  return { digest: digestOf({ images, env }), images, env };
+}
+
+/** A release for people: `hello:v2`, or `hello:v2 + proxy:v9`. */
+export function releaseName(images: Readonly<Record<string, string>>): string {
+  return Object.values(images)
+    .map((image) => image.slice(image.lastIndexOf('/') + 1))
+    .join(' + ');
+}
+
+/** The tag (or digest) of an image reference; `latest` where it has none, as registries read it. */
+export function imageTag(reference: string): string {
+  const at = reference.indexOf('@');
+  if (at >= 0) return reference.slice(at + 1);
+  const colon = reference.lastIndexOf(':');
+  return colon > reference.lastIndexOf('/') ? reference.slice(colon + 1) : 'latest';
+}
+
+/** An image reference with another tag. */
+export function withTag(reference: string, tag: string): string {
+  const plain = reference.includes('@') ? reference.slice(0, reference.indexOf('@')) : reference;
+  const colon = plain.lastIndexOf(':');
+  return `${colon > plain.lastIndexOf('/') ? plain.slice(0, colon) : plain}:${tag}`;
+}
+
+/** The id of the rollout that the caller's idempotency key names; 64 bits of SHA-256, as hex. */
+export function rolloutIdFor(request: LaneRef & { readonly tenant: string; readonly key: string }): RolloutId {
+  const { tenant, environment, service, key } = request;
+  return digestOf({ tenant, environment, service, key }).slice('sha256:'.length, 'sha256:'.length + 16) as RolloutId;
+}

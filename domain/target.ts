@@ -1,0 +1,170 @@
+import type { Digest } from './canonical.js';
+import type { Fence } from './fence.js';
+import type { HashedRelease } from './release.js';
+
+/** The three arms of a rollout: the serving version, the new one, and a fresh copy of the serving one. */
+export type Arm = 'stable' | 'canary' | 'baseline';
+
+/** Shares of traffic in percent; they sum to 100. */
+export interface Weights {
+  readonly stable: number;
+  readonly canary: number;
+  readonly baseline: number;
+}
+
+export const ALL_STABLE: Weights = { stable: 100, canary: 0, baseline: 0 };
+
+/** One service in one environment: what has one lane. */
+export interface LaneRef {
+  readonly environment: string;
+  readonly service: string;
+}
+
+/** How the embedded platform runs a service: processes behind the weighted gateway. */
+export interface LocalTarget {
+  readonly platform: 'local';
+  /** Base URL of the gateway's admin API. */
+  readonly gateway: string;
+  readonly run: LocalRun;
+}
+
+/** The process that serves one replica. */
+export interface LocalRun {
+  /** Program and arguments; `{image}`, `{tag}` and `{port}` are filled in. */
+  readonly command: readonly string[];
+  /** Working directory; the gateway's own when null. */
+  readonly cwd: string | null;
+  readonly env: Readonly<Record<string, string>>;
+  /** Path that answers 2xx once a replica can serve. @default /healthz */
+  readonly healthPath: string;
+  /** Processes of stable at full size. @default 1 */
+  readonly replicas: number;
+}
+
+/** Where a rollout acts. One more platform is one more member, and a folder in `activities/`. */
+export type Target = LocalTarget;
+
+/** One arm as the platform reports it. */
+export interface ArmState {
+  /** Digest of the complete template (image, command, environment …) that the arm is told to run. */
+  readonly templateDigest: Digest;
+  /** What the arm runs, for people: `hello:v2`. */
+  readonly version: string;
+  readonly replicas: number;
+  /** Replicas of the *current* template that can serve. */
+  readonly ready: number;
+  /** Why it is not ready, in the platform's words. */
+  readonly message: string | null;
+}
+
+/** A lane's anchor: what is left when Temporal is not. */
+export interface LaneAnchor {
+  readonly lane: LaneRef;
+  readonly target: Target;
+  readonly generation: number;
+  /** The rollout that may change the target, and who acts for it. */
+  readonly current: AnchorHolder | null;
+  /** Outcomes of the last rollouts, newest last. */
+  readonly ended: readonly { readonly rolloutId: string; readonly outcome: string }[];
+}
+
+export interface AnchorHolder {
+  readonly rolloutId: string;
+  /** `recover` takes over from a rollout whose run is gone; the rollout itself is then refused. */
+  readonly claimant: Claimant;
+}
+
+export type Claimant = 'rollout' | 'recover';
+
+/** All that a rollout needs to know of its target, read in one go. */
+export interface TargetSnapshot {
+  readonly arms: Readonly<Partial<Record<Arm, ArmState>>>;
+  /** Null where the service has never been deployed. */
+  readonly weights: Weights | null;
+  /** Replicas that could still be started; null where the platform can't tell. */
+  readonly freeReplicas: number | null;
+  readonly anchor: LaneAnchor | null;
+  /** What stable was when the current rollout opened; null outside a rollout. */
+  readonly recorded: RecordedStable | null;
+}
+
+/** Stable as it was before a rollout touched anything: what a rollback restores. The template itself stays in the anchor. */
+export interface RecordedStable {
+  readonly rolloutId: string;
+  readonly templateDigest: Digest | null;
+  readonly version: string | null;
+  readonly replicas: number;
+}
+
+/** Which template an arm shall run; the platform holds the bytes. */
+export type TemplateSource =
+  /** The recorded template with the release's images and patch. */
+  | { readonly from: 'release'; readonly release: HashedRelease }
+  /** Stable's template as recorded when the rollout opened. */
+  | { readonly from: 'recorded' };
+
+/** A change of the outside world. Each is one activity, carries a permit, and is applied exactly once. */
+export type Effect =
+  /** Creates the rollout's anchor with stable's recorded template: the first effect of a rollout. */
+  | { readonly op: 'open-rollout' }
+  /** Writes the new fence on every object of the rollout, so that earlier writers are refused from then on. */
+  | { readonly op: 'raise-fence' }
+  /** Creates an arm, or brings it to this template and size. */
+  | { readonly op: 'start-arm'; readonly arm: 'canary' | 'baseline'; readonly template: TemplateSource; readonly replicas: number }
+  | { readonly op: 'set-weights'; readonly weights: Weights }
+  /** Promotion step 4, and its way back. */
+  | { readonly op: 'set-stable-template'; readonly template: TemplateSource; readonly replicas: number }
+  | { readonly op: 'remove-arm'; readonly arm: 'canary' | 'baseline' }
+  /** Only in the rollback of a service's very first release: there is nothing to go back to. */
+  | { readonly op: 'remove-stable' }
+  /** Records the outcome in the lane's anchor and deletes the rollout's anchor: the last effect. */
+  | { readonly op: 'close-rollout'; readonly outcome: string };
+
+export type EffectOp = Effect['op'];
+export type EffectOf<Op extends EffectOp> = Extract<Effect, { op: Op }>;
+
+/** The object that an effect is about, as it stands in its idempotency key. */
+export function effectObject(effect: Effect): string {
+  switch (effect.op) {
+    case 'start-arm':
+    case 'remove-arm':
+      return effect.arm;
+    case 'set-weights':
+      return 'route';
+    case 'set-stable-template':
+    case 'remove-stable':
+      return 'stable';
+    case 'raise-fence':
+      return 'all';
+    case 'open-rollout':
+    case 'close-rollout':
+      return 'anchor';
+  }
+}
+
+/** What came of an effect. Failures that a retry may cure are thrown instead. */
+export type EffectResult =
+  | { readonly kind: 'applied'; readonly drift: readonly string[] }
+  | { readonly kind: 'already' }
+  | { readonly kind: 'stale'; readonly object: string; readonly held: Fence }
+  | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
+  /** The platform says no for good: forbidden, gone, invalid, or no room. */
+  | { readonly kind: 'refused'; readonly object: string; readonly reason: string };
+
+/** What preflight finds. A `refuse` stops the rollout before it touches anything. */
+export interface PreflightFinding {
+  readonly severity: 'refuse' | 'warn';
+  readonly problem: string;
+  readonly remedy: string;
+}
+
+export type ClaimResult =
+  | { readonly kind: 'granted'; readonly generation: number }
+  /** The anchor belongs to another rollout, or this one has already ended, or `recover` acts for it. */
+  | { readonly kind: 'denied'; readonly reason: string; readonly anchor: LaneAnchor };
+
+/** Whether an arm can serve. `failed` will not get better by waiting. */
+export type ArmReadiness =
+  | { readonly kind: 'ready'; readonly replicas: number }
+  | { readonly kind: 'waiting'; readonly ready: number; readonly wanted: number; readonly message: string | null }
+  | { readonly kind: 'failed'; readonly message: string };

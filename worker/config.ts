@@ -1,0 +1,106 @@
+import { z } from 'zod';
+import { digestOf, shortDigest } from '../domain/canonical.js';
+
+const Url = z.url({ protocol: /^https?$/, message: 'an http:// or https:// address' });
+const Port = z.coerce.number().int().min(0).max(65535);
+
+/**
+ * The worker's settings, by environment variable. Connection settings are Temporal's own (`TEMPORAL_ADDRESS`,
+ * `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*`, `TEMPORAL_PROFILE`): see `@temporalio/envconfig`.
+ */
+const WorkerEnv = z.object({
+  /** Task queue of workflows and effects; watches use `<queue>-waits`. */
+  SLIPWAY_TASK_QUEUE: z.string().min(1).default('slipway'),
+  /** Folder for evidence and scrapes, shared by all workers. */
+  SLIPWAY_DATA_DIR: z.string().min(1).default('.slipway'),
+  /** Admin addresses of the local gateways that this worker looks after, separated by commas. */
+  SLIPWAY_GATEWAYS: z
+    .string()
+    .default('http://127.0.0.1:7700')
+    .transform((text) => text.split(',').map((item) => item.trim()).filter((item) => item !== ''))
+    .pipe(z.array(Url)),
+  /** Host and port of /metrics, /healthz and /readyz. Port 0 takes a free one. */
+  SLIPWAY_HTTP_HOST: z.string().default('127.0.0.1'),
+  SLIPWAY_HTTP_PORT: Port.default(9464),
+  SLIPWAY_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
+  /** Watches that may run at once; each is one slot. */
+  SLIPWAY_MAX_WATCHES: z.coerce.number().int().min(1).default(2000),
+  /** Workflows kept in memory; others are replayed when they are needed. */
+  SLIPWAY_MAX_CACHED_WORKFLOWS: z.coerce.number().int().min(1).default(1000),
+  /** Key of an OpenAI-compatible API. Without it the rules' floor stands and a person must approve. */
+  OPENAI_API_KEY: z.string().min(1).optional(),
+  OPENAI_BASE_URL: Url.optional(),
+  SLIPWAY_RISK_MODEL: z.string().min(1).default('gpt-5-mini'),
+  SLIPWAY_RISK_MODEL_TIMEOUT_MS: z.coerce.number().int().min(100).max(50_000).default(20_000),
+  SLIPWAY_RISK_MODEL_CALLS_PER_HOUR: z.coerce.number().int().min(0).default(200),
+});
+
+export interface WorkerConfig {
+  readonly taskQueue: string;
+  readonly dataDir: string;
+  readonly gateways: readonly string[];
+  readonly http: { readonly host: string; readonly port: number };
+  readonly logLevel: z.infer<typeof WorkerEnv>['SLIPWAY_LOG_LEVEL'];
+  readonly maxWatches: number;
+  readonly maxCachedWorkflows: number;
+  readonly riskModel: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string; readonly timeoutMs: number; readonly maxCallsPerHour: number };
+  /** Webhook addresses by name, from `SLIPWAY_WEBHOOK_<NAME>`. */
+  readonly webhooks: Readonly<Record<string, string>>;
+  /** Secrets that a policy may name, from `SLIPWAY_SECRET_<NAME>`. */
+  readonly secrets: Readonly<Record<string, string>>;
+  /** Digest of all settings but the secrets' values: logged, so that two workers can be compared. */
+  readonly version: string;
+}
+
+/** A setting that is missing or wrong. The message names each, and the remedy. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/** Reads the settings once, at the start. @throws ConfigError */
+export function loadWorkerConfig(env: Readonly<Record<string, string | undefined>>): WorkerConfig {
+  // An empty variable is what shells and compose files make of "not set".
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = WorkerEnv.safeParse(given);
+  if (!parsed.success) {
+    const lines = parsed.error.issues.map((issue) => {
+      const name = issue.path.map(String).join('.').split('.')[0] ?? '';
+      return `  ${name}=${secret(name) ? '…' : (env[name] ?? '(not set)')}: ${issue.message}`;
+    });
+    throw new ConfigError(`the worker's settings are wrong:\n${lines.join('\n')}\nSee .env.example for what each means.`);
+  }
+  const values = parsed.data;
+  const webhooks = named(given, 'SLIPWAY_WEBHOOK_');
+  for (const [name, url] of Object.entries(webhooks)) {
+    if (!Url.safeParse(url).success) throw new ConfigError(`SLIPWAY_WEBHOOK_${name.toUpperCase()} is not an http:// or https:// address`);
+  }
+  const secrets = named(given, 'SLIPWAY_SECRET_');
+  const config = {
+    taskQueue: values.SLIPWAY_TASK_QUEUE,
+    dataDir: values.SLIPWAY_DATA_DIR,
+    gateways: values.SLIPWAY_GATEWAYS,
+    http: { host: values.SLIPWAY_HTTP_HOST, port: values.SLIPWAY_HTTP_PORT },
+    logLevel: values.SLIPWAY_LOG_LEVEL,
+    maxWatches: values.SLIPWAY_MAX_WATCHES,
+    maxCachedWorkflows: values.SLIPWAY_MAX_CACHED_WORKFLOWS,
+  };
+  const riskModel = {
+    apiKey: values.OPENAI_API_KEY ?? null,
+    baseUrl: values.OPENAI_BASE_URL ?? null,
+    model: values.SLIPWAY_RISK_MODEL,
+    timeoutMs: values.SLIPWAY_RISK_MODEL_TIMEOUT_MS,
+    maxCallsPerHour: values.SLIPWAY_RISK_MODEL_CALLS_PER_HOUR,
+  };
+  const public_ = { ...config, riskModel: { ...riskModel, apiKey: riskModel.apiKey !== null }, webhooks: Object.keys(webhooks), secrets: Object.keys(secrets) };
+  return { ...config, riskModel, webhooks, secrets, version: shortDigest(digestOf(public_)) };
+}
+
+function named(env: Readonly<Record<string, string | undefined>>, prefix: string): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && value !== undefined ? [[name.slice(prefix.length).toLowerCase(), value]] : [])),
+  );
+}
+
+function secret(name: string): boolean {
+  return /KEY|SECRET|TOKEN|WEBHOOK/.test(name);
+}

@@ -1,0 +1,64 @@
+/** Which activity may take how long, and where it runs. One place, so that the numbers can be read side by side. */
+import { proxyActivities, workflowInfo } from '@temporalio/workflow';
+import type { Activities } from '../activities/contract.js';
+import { waitsQueue } from './messages.js';
+
+/**
+ * An effect whose worker dies is tried again 5 s later (durability-notes.md, section 3): start-to-close 5 s, retries
+ * from 200 ms. It is bounded by time, not by attempts: a frozen worker swallows attempts without a single real try.
+ */
+const EFFECT = {
+  startToCloseTimeout: '5s',
+  retry: { initialInterval: '200ms', backoffCoefficient: 1.5, maximumInterval: '3s' },
+  cancellationType: 'TRY_CANCEL',
+} as const;
+
+const WAIT = { heartbeatTimeout: '5s', cancellationType: 'TRY_CANCEL', retry: { initialInterval: '500ms', backoffCoefficient: 1 } } as const;
+
+/** Effects on the way forward: given up after a while, because going back is possible. */
+export function forwardEffects(): Activities {
+  return proxyActivities<Activities>({ ...EFFECT, scheduleToCloseTimeout: '10m' });
+}
+
+/** Effects on the way back: tried for as long as it takes. */
+export function rollbackEffects(): Activities {
+  return proxyActivities<Activities>(EFFECT);
+}
+
+/**
+ * Reads before anything is touched: the caller waits for the answer, so an unreachable platform is said within about
+ * 15 s. Bounded by attempts, not by time, so that a time without workers is no answer.
+ */
+export function reads(): Activities {
+  return proxyActivities<Activities>({ ...EFFECT, retry: { ...EFFECT.retry, maximumAttempts: 10 } });
+}
+
+/** Steps before anything is touched that must be done: tried for as long as it takes. */
+export function steps(): Activities {
+  return proxyActivities<Activities>({
+    taskQueue: waitsQueue(workflowInfo().taskQueue),
+    startToCloseTimeout: '60s',
+    cancellationType: 'TRY_CANCEL',
+    retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '20s' },
+  });
+}
+
+/** Waits of up to `maxMs`, on slots of their own. */
+export function waits(maxMs: number): Activities {
+  return proxyActivities<Activities>({
+    ...WAIT,
+    taskQueue: waitsQueue(workflowInfo().taskQueue),
+    startToCloseTimeout: maxMs + 60_000,
+  });
+}
+
+/** Things that may fail without stopping a rollout: a model's opinion, messages, records. */
+export function courtesies(): Activities {
+  return proxyActivities<Activities>({
+    taskQueue: waitsQueue(workflowInfo().taskQueue),
+    startToCloseTimeout: '60s',
+    scheduleToCloseTimeout: '3m',
+    cancellationType: 'TRY_CANCEL',
+    retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '20s' },
+  });
+}

@@ -1,0 +1,47 @@
+import { ActivityFailure, CancellationScope, condition } from '@temporalio/workflow';
+import type { RolloutRequest } from '../domain/rollout.js';
+import { courtesies } from './activity-profiles.js';
+import { failureText, with_ } from './effects.js';
+
+export interface Notice {
+  readonly kind: string;
+  readonly severity: 'info' | 'warning' | 'page';
+  readonly title: string;
+  readonly text: string;
+  /** Tells this notice from others of its rollout; part of its idempotency key. */
+  readonly n: string;
+}
+
+/** Messages to people. Nothing waits for them but the very end, and that not for long. */
+export class Notices {
+  private open = 0;
+
+  constructor(
+    private readonly request: Pick<RolloutRequest, 'rolloutId' | 'policy'>,
+    private readonly onFailure: (text: string) => void,
+  ) {}
+
+  send(notice: Notice): void {
+    this.open += 1;
+    void CancellationScope.nonCancellable(() => this.deliver(notice));
+  }
+
+  /** Waits until all messages are out, a minute at most: the rollout's outcome is already recorded. */
+  async settled(): Promise<void> {
+    await condition(() => this.open === 0, '1m', { summary: 'messages on their way' });
+  }
+
+  private async deliver({ n, ...notice }: Notice): Promise<void> {
+    const { rolloutId, policy } = this.request;
+    const id = `${rolloutId}/notice/${notice.kind}/${n}`;
+    const at = new Date().toISOString();
+    try {
+      await with_(courtesies(), 'notify', { summary: notice.title }, { ...notice, id, at, lane: policy.lane, rolloutId, channels: policy.notify });
+    } catch (error) {
+      if (!(error instanceof ActivityFailure)) throw error;
+      this.onFailure(`message "${notice.title}" was not delivered: ${failureText(error)}`);
+    } finally {
+      this.open -= 1;
+    }
+  }
+}

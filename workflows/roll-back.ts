@@ -1,0 +1,105 @@
+import type { PlatformScope } from '../activities/platform.js';
+import type { Outcome } from '../domain/rollout.js';
+import { ALL_STABLE } from '../domain/target.js';
+import type { Effect, TargetSnapshot } from '../domain/target.js';
+import { rollbackEffects, waits } from './activity-profiles.js';
+import { unreachable, with_ } from './effects.js';
+import type { EffectOutcome, EffectRunner } from './effects.js';
+
+/** How long a restored stable may take to become ready before traffic goes to it all the same. */
+const RESTORE_DEADLINE_MS = 120_000;
+
+export interface RollBackRequest {
+  readonly scope: PlatformScope;
+  readonly runner: EffectRunner;
+  /** What is recorded in the lane's anchor. */
+  readonly outcome: Outcome;
+  /** Part of the keys: `rollback`, `recover`. */
+  readonly stage: string;
+  readonly say: (text: string) => void;
+  readonly warn: (text: string) => void;
+  /** Called once traffic is back where it was. */
+  readonly onTrafficBack: () => void;
+}
+
+export type RollBackResult =
+  | { readonly kind: 'done' }
+  | { readonly kind: 'failed'; readonly reason: string }
+  /** Somebody else acts for this rollout now. */
+  | { readonly kind: 'denied'; readonly reason: string };
+
+/**
+ * Goes back: fence first, then traffic, then workloads, then the anchor. Depends on nothing but the platform, and tries
+ * for as long as it takes; only a refusal for good (forbidden, gone) makes it fail.
+ */
+export async function rollBack(request: RollBackRequest): Promise<RollBackResult> {
+  const { scope, runner, stage, outcome, say } = request;
+  const fenced = await runner.raiseFence(stage, 'back');
+  if (fenced.kind !== 'done') return failure(fenced);
+
+  const snapshot = await rollbackEffects().describeTarget(scope);
+  const steps = planRollBack(snapshot);
+  for (const step of steps) {
+    if (step.kind === 'await-stable') {
+      await awaitStable(request, step.replicas);
+      continue;
+    }
+    const done = await runner.perform({ effect: step.effect, stage, direction: 'back', summary: step.text });
+    if (done.kind !== 'done') return failure(done);
+    for (const drift of done.drift) request.warn(`wrote over a change by somebody else: ${drift}`);
+    say(step.text);
+    if (step.effect.op === 'set-weights') request.onTrafficBack();
+  }
+  const closed = await runner.perform({ effect: { op: 'close-rollout', outcome }, stage, direction: 'back', summary: `record the outcome: ${outcome}` });
+  return closed.kind === 'done' ? { kind: 'done' } : failure(closed);
+}
+
+type RollBackStep =
+  | { readonly kind: 'effect'; readonly effect: Effect; readonly text: string }
+  | { readonly kind: 'await-stable'; readonly replicas: number };
+
+/** What a rollback has to do, from what stands now. Pure: the same snapshot gives the same steps. */
+export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] {
+  const { recorded, arms } = snapshot;
+  const siblings: RollBackStep[] = (['canary', 'baseline'] as const)
+    .filter((arm) => arms[arm] !== undefined)
+    .map((arm) => ({ kind: 'effect', effect: { op: 'remove-arm', arm }, text: `removed ${arm}` }));
+  if (recorded === null) return siblings;
+  if (recorded.templateDigest === null) {
+    // A first release: there is nothing to go back to.
+    return [...siblings, { kind: 'effect', effect: { op: 'remove-stable' }, text: 'removed the first release: nothing served before it' }];
+  }
+  const stable = arms.stable;
+  const toStable: RollBackStep = { kind: 'effect', effect: { op: 'set-weights', weights: ALL_STABLE }, text: 'all traffic back on stable' };
+  const intact = stable !== undefined && stable.templateDigest === recorded.templateDigest && stable.replicas >= recorded.replicas;
+  const restore: RollBackStep = {
+    kind: 'effect',
+    effect: { op: 'set-stable-template', template: { from: 'recorded' }, replicas: recorded.replicas },
+    text: `restored stable to ${recorded.version ?? recorded.templateDigest}`,
+  };
+  if (intact && stable.ready > 0) return [toStable, ...siblings];
+  // Traffic stays where it is until the old version can serve again (semantics.md, "Promotion and rollback").
+  return [...(intact ? [] : [restore]), { kind: 'await-stable', replicas: recorded.replicas }, toStable, ...siblings];
+}
+
+async function awaitStable({ scope, warn }: RollBackRequest, replicas: number): Promise<void> {
+  const call = { scope, arm: 'stable' as const, replicas, untilMs: Date.now() + RESTORE_DEADLINE_MS };
+  try {
+    const ready = await with_(waits(RESTORE_DEADLINE_MS), 'awaitReady', { summary: 'wait until stable can serve again' }, call);
+    if (ready.kind !== 'ready') warn(`stable is not fully ready (${ready.message ?? 'no reason given'}): traffic goes to it all the same`);
+  } catch (error) {
+    warn(`could not see whether stable is ready (${unreachable(error).reason}): traffic goes to it all the same`);
+  }
+}
+
+function failure(outcome: Exclude<EffectOutcome, { kind: 'done' }>): RollBackResult {
+  switch (outcome.kind) {
+    case 'denied':
+      return { kind: 'denied', reason: outcome.reason };
+    case 'drift':
+      return { kind: 'failed', reason: `${outcome.object} is ${outcome.found}, not ${outcome.expected}` };
+    case 'refused':
+    case 'unreachable':
+      return { kind: 'failed', reason: outcome.reason };
+  }
+}

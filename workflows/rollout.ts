@@ -1,0 +1,576 @@
+import { ActivityFailure, CancellationScope, condition, isCancellation, sleep } from '@temporalio/workflow';
+import type { PlatformScope } from '../activities/platform.js';
+import { gateState, openGate } from '../domain/approval.js';
+import { makePlan } from '../domain/plan.js';
+import type { Plan, PlannedStage } from '../domain/plan.js';
+import { moreCareful } from '../domain/policy.js';
+import type { Strategy } from '../domain/policy.js';
+import { hashRelease, releaseName } from '../domain/release.js';
+import type { Outcome, Reason, RolloutRequest, RolloutResult, Wait } from '../domain/rollout.js';
+import { ALL_STABLE } from '../domain/target.js';
+import type { Arm, Effect, TargetSnapshot, Weights } from '../domain/target.js';
+import { planLine } from '../domain/details.js';
+import { durationText, percentText } from '../domain/words.js';
+import { courtesies, reads, steps, waits } from './activity-profiles.js';
+import { Controls, handleCommands } from './commands.js';
+import { EffectRunner, failureText, unreachable, with_ } from './effects.js';
+import type { EffectRequest } from './effects.js';
+import { Notices } from './notices.js';
+import { rollBack } from './roll-back.js';
+import { now, RunState } from './run-state.js';
+import { soak, stopReason } from './soak.js';
+import type { Gate, SoakResult } from './soak.js';
+import { upsertSearchAttributes } from '@temporalio/workflow';
+import { searchAttributes } from './messages.js';
+
+export interface RolloutInput {
+  readonly request: RolloutRequest;
+  /** The lane's last generation: the anchor's may be higher. */
+  readonly laneGeneration: number;
+  /** When this lane last rolled back, ms since the epoch: a factor of risk. */
+  readonly lastRollbackAtMs: number | null;
+}
+
+/** How the way forward ended. `completed` needs nothing more; all else goes back as far as anything was touched. */
+interface End {
+  readonly outcome: Outcome;
+  readonly reason: Reason;
+}
+
+/** Takes one release of one service from risk assessment to promoted or rolled back. One run is one attempt. */
+export async function rollout(input: RolloutInput): Promise<RolloutResult> {
+  return new Rollout(input).run();
+}
+
+class Rollout {
+  private readonly state: RunState;
+  private readonly controls = new Controls();
+  private readonly scope: PlatformScope;
+  private readonly runner: EffectRunner;
+  private readonly notices: Notices;
+  /** Whether anything on the platform may have been changed. */
+  private touched = false;
+
+  constructor(private readonly input: RolloutInput) {
+    const { request, laneGeneration } = input;
+    this.state = new RunState(request);
+    this.scope = { lane: request.policy.lane, target: request.policy.target, rolloutId: request.rolloutId };
+    this.runner = new EffectRunner(this.scope, 'rollout', laneGeneration, (generation) => {
+      this.state.generation = generation;
+    });
+    this.notices = new Notices(request, (text) => this.state.warn(text));
+    handleCommands(this.state, this.controls);
+  }
+
+  async run(): Promise<RolloutResult> {
+    let end: End;
+    try {
+      const scope = new CancellationScope({ cancellable: true });
+      this.controls.onStop = () => scope.cancel();
+      end = await scope.run(() => this.forward());
+    } catch (error) {
+      if (!isCancellation(error)) throw error;
+      end = this.stopped();
+    }
+    return CancellationScope.nonCancellable(() => this.finish(end));
+  }
+
+  // The way forward ---------------------------------------------------------------------------------------------------
+
+  private async forward(): Promise<End> {
+    const plan = await this.decide();
+    if ('outcome' in plan) return plan;
+    const refused = await this.preflight(plan);
+    if (refused !== null) return refused;
+    for (const stage of plan.stages) {
+      const end = await this.canary(plan, stage);
+      if (end !== null) return end;
+      if (this.controls.skip?.full === true) break;
+    }
+    this.controls.skip = null;
+    const end = plan.kind === 'first' ? await this.startFirst(plan) : await this.promote(plan);
+    if (end !== null) return end;
+    return this.close();
+  }
+
+  /** Assess, gate, approve: nothing is touched. Asks again when stable changed while people were thinking. */
+  private async decide(): Promise<Plan | End> {
+    const { state } = this;
+    const { request, lastRollbackAtMs } = this.input;
+    state.enter('assessing', 'assessing the risk of the change');
+    const assessment = await steps().assessRisk({ request, nowMs: Date.now(), lastRollbackAtMs });
+    state.assessment = assessment;
+    const { risk } = assessment;
+    upsertSearchAttributes([{ key: searchAttributes.risk, value: risk.score }]);
+    state.say(`risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`);
+    if (assessment.model.kind === 'failed') state.say(`no opinion from the model (${assessment.model.reason}): the rules' floor stands, a person must approve`);
+
+    state.enter('gating', 'checking the evidence that the policy asks for');
+    const evidence = await steps().checkEvidence({ request, assessment });
+    if (evidence.kind !== 'pass') return this.ended('rejected', 'preflight', evidence.text);
+    state.say(evidence.text);
+
+    let approvedFor: string | null = null;
+    for (;;) {
+      const snapshot = await this.describe();
+      if ('outcome' in snapshot) return snapshot;
+      const plan = makePlan({ policy: request.policy, release: hashRelease(request.release), strategy: this.strategy(risk.strategy), snapshot });
+      state.plan = plan;
+      if (!this.needsApproval(risk.approval) || approvedFor === plan.digest) {
+        state.enter('preflight', `plan ${planLine(state)}`);
+        return plan;
+      }
+      if (approvedFor !== null) state.say('stable changed since the approval: the plan is another one and must be approved again', 'bad');
+      const end = await this.approve(plan);
+      if (end !== null) return end;
+      approvedFor = plan.digest;
+    }
+  }
+
+  private strategy(byRisk: Strategy): Strategy {
+    const fixed = this.input.request.policy.strategy;
+    return fixed === 'auto' ? byRisk : moreCareful(fixed, byRisk);
+  }
+
+  private needsApproval(byRisk: boolean): boolean {
+    const { required } = this.input.request.policy.approval;
+    return required === 'always' || (required === 'risk' && byRisk);
+  }
+
+  /** Waits for the release gate. Null: approved. */
+  private async approve(plan: Plan): Promise<End | null> {
+    const { state } = this;
+    const { policy } = this.input.request;
+    if (state.phase !== 'awaiting-approval') state.enter('awaiting-approval', `plan ${planLine(state)}`);
+    this.openGate('release', plan);
+    const sinceMs = Date.now();
+    const deadline = new Date(sinceMs + policy.waits.approvalMs).toISOString();
+    state.setWait(this.gateWait('approval', 'release', new Date(sinceMs).toISOString(), deadline, 'rejected'));
+    const decided = await condition(() => state.approvals !== null && gateState(state.approvals) !== 'open', policy.waits.approvalMs, {
+      summary: 'approval of the release expires',
+    });
+    state.setWait(null);
+    if (!decided) return this.ended('rejected', 'approval-expired', `nobody approved within ${durationText(policy.waits.approvalMs)}`);
+    const approvals = state.approvals;
+    if (approvals?.rejectedBy != null) return this.ended('rejected', 'approval-rejected', `${approvals.rejectedBy} rejected the release${this.lastReason()}`);
+    state.say(`approved by ${approvals?.approvedBy.join(', ') ?? 'nobody'}`, 'good');
+    return null;
+  }
+
+  private openGate(gate: string, plan: Plan): void {
+    const { request } = this.input;
+    const { policy } = request;
+    this.state.approvals = openGate({ gate, planDigest: plan.digest, policy: policy.approval, involved: [request.release.change.author, request.actor.subject] });
+    this.notices.send({
+      kind: 'approval-required',
+      severity: 'warning',
+      title: `${this.state.name} waits for approval (${gate})`,
+      text: `slipway approve ${request.rolloutId} --gate ${gate}`,
+      n: `${gate}-${plan.digest}`,
+    });
+  }
+
+  private gateWait(kind: Wait['kind'], gate: string, since: string, deadline: string, atDeadline: Wait['atDeadline']): Wait {
+    const { request } = this.input;
+    const { approval } = request.policy;
+    const groups = approval.groups.length > 0 ? `members of ${approval.groups.join(', ')}` : 'anyone';
+    const excluded = this.state.approvals?.excluded ?? [];
+    return {
+      kind,
+      since,
+      deadline,
+      atDeadline,
+      reason: `${approval.quorum} approval${approval.quorum === 1 ? '' : 's'} of gate "${gate}" needed`,
+      who: excluded.length > 0 ? `${groups} but ${excluded.join(', ')}` : groups,
+      commands: [`slipway approve ${request.rolloutId} --gate ${gate}`, `slipway reject ${request.rolloutId} --gate ${gate} --reason "…"`],
+      gate,
+    };
+  }
+
+  /** The last questions before the first effect, then the claim, the anchor and the fence. */
+  private async preflight(plan: Plan): Promise<End | null> {
+    const { state, runner, scope } = this;
+    try {
+      const findings = await reads().preflight({ scope, replicas: plan.peakExtraReplicas });
+      for (const finding of findings.filter(({ severity }) => severity === 'warn')) state.warn(`${finding.problem}: ${finding.remedy}`);
+      const refusals = findings.filter(({ severity }) => severity === 'refuse');
+      if (refusals.length > 0) {
+        return this.ended('rejected', 'preflight', refusals.map(({ problem, remedy }) => `${problem}: ${remedy}`).join('; '));
+      }
+    } catch (error) {
+      return this.ended('rejected', 'platform-unreachable', unreachable(error).reason);
+    }
+    // From here on the anchor may name this rollout: whatever happens, it is closed in the end.
+    this.touched = true;
+    const claimed = await runner.claim('forward');
+    if (claimed.kind !== 'done') {
+      // Refused or unanswered. Where it is not known whether it was granted, going back settles it.
+      this.touched = claimed.kind !== 'denied';
+      return this.ended('rejected', claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable', 'reason' in claimed ? claimed.reason : claimed.kind);
+    }
+    const opened = await this.do_({ op: 'open-rollout' }, 'preflight', 'record stable as it is');
+    if (opened !== null) return opened;
+    const fenced = await this.do_({ op: 'raise-fence' }, 'preflight', 'fence off earlier writers');
+    state.weights = plan.kind === 'first' ? null : ALL_STABLE;
+    return fenced;
+  }
+
+  /** One canary stage: capacity, weight, watch. Null: go on. */
+  private async canary(plan: Plan, stage: PlannedStage): Promise<End | null> {
+    const { state } = this;
+    const label = `stage-${stage.number}`;
+    const title = `stage ${stage.number} of ${plan.stages.length} at ${percentText(stage.weightPercent)}`;
+    if (stage.number === 1 && stage.approval) {
+      // Nothing stands yet that could be guarded: the gate is a plain wait.
+      const end = await this.awaitFirstGate(plan, stage);
+      if (end !== null) return end;
+    }
+    state.stage = stage.number;
+    state.enter('canary', title);
+    const ready = await this.readyArms(label, [
+      { arm: 'canary', replicas: stage.canaryReplicas },
+      { arm: 'baseline', replicas: stage.baselineReplicas },
+    ]);
+    if (ready !== null) return ready;
+    const moved = await this.setWeights(stage.weights, label);
+    if (moved !== null) return moved;
+    if (stage.baselineReplicas === 0) {
+      const removed = await this.removeBaseline(label);
+      if (removed !== null) return removed;
+    }
+    const next = plan.stages[stage.number];
+    const { canary, stable, baseline } = stage.weights;
+    const comparison = baseline > 0 ? 'baseline' : 'stable';
+    const other = baseline > 0 ? baseline : stable;
+    const result = await this.watch(plan, {
+      label,
+      title,
+      canary: 'canary',
+      comparison,
+      expectedShare: canary / (canary + other),
+      durationMs: stage.durationMs,
+      budgetShare: stage.budgetShare,
+      gate: next?.approval === true ? this.stageGate(plan, next) : null,
+    });
+    return result.kind === 'back' ? this.back(result.reason) : null;
+  }
+
+  private stageGate(plan: Plan, next: PlannedStage): Gate {
+    const gate = `stage-${next.number}`;
+    return {
+      open: () => this.openGate(gate, plan),
+      wait: (since, deadline) => this.gateWait('gate', gate, since, deadline, 'rolled back'),
+    };
+  }
+
+  private async awaitFirstGate(plan: Plan, stage: PlannedStage): Promise<End | null> {
+    const { state } = this;
+    const { heldMs } = this.input.request.policy.waits;
+    const gate = this.stageGate(plan, stage);
+    gate.open();
+    state.setWait(gate.wait(now(), new Date(Date.now() + heldMs).toISOString()));
+    const decided = await condition(() => state.approvals !== null && gateState(state.approvals) !== 'open', heldMs, { summary: 'approval of the first stage expires' });
+    state.setWait(null);
+    if (!decided) return this.back({ code: 'approval-expired', text: `nobody approved stage 1 within ${durationText(heldMs)}` });
+    if (state.approvals?.rejectedBy != null) return this.back({ code: 'approval-rejected', text: `${state.approvals.rejectedBy} rejected stage 1` });
+    return null;
+  }
+
+  /** Full canary, all traffic on it, verify while going back is one write; then copy to stable and clean up. */
+  private async promote(plan: Plan): Promise<End | null> {
+    const { state } = this;
+    const { policy } = this.input.request;
+    state.enter('promoting', `promoting ${state.name}`);
+    if (policy.promote === 'verified') {
+      const ready = await this.readyArms('promote', [{ arm: 'canary', replicas: plan.stableReplicas }]);
+      if (ready !== null) return ready;
+      const moved = await this.setWeights({ stable: 0, canary: 100, baseline: 0 }, 'promote');
+      if (moved !== null) return moved;
+      const verified = await this.verify(plan, 'canary');
+      if (verified !== null) return verified;
+    }
+    state.enter('settling', `copying ${state.name} to stable`);
+    const copied = await this.setStable(plan, 'settle');
+    if (copied !== null) return copied;
+    const moved = await this.setWeights(ALL_STABLE, 'settle');
+    if (moved !== null) return moved;
+    for (const arm of ['canary', 'baseline'] as const) {
+      const removed = await this.do_({ op: 'remove-arm', arm }, 'settle', `remove ${arm}`);
+      if (removed !== null) return removed;
+    }
+    return null;
+  }
+
+  private async startFirst(plan: Plan): Promise<End | null> {
+    const { state } = this;
+    state.enter('promoting', `first release: starting ${state.name}`);
+    const started = await this.setStable(plan, 'promote');
+    if (started !== null) return started;
+    const moved = await this.setWeights(ALL_STABLE, 'promote');
+    if (moved !== null) return moved;
+    const verified = await this.verify(plan, 'stable');
+    if (verified !== null) return verified;
+    state.enter('settling', 'verified');
+    return null;
+  }
+
+  private async setStable(plan: Plan, label: string): Promise<End | null> {
+    const replicas = plan.stableReplicas;
+    const effect: Effect = { op: 'set-stable-template', template: { from: 'release', release: plan.release }, replicas };
+    return (await this.do_(effect, label, `stable runs ${this.state.name}`)) ?? (await this.awaitReady('stable', replicas));
+  }
+
+  /** Watches the new version alone: nothing is left to compare with, so hard limits speak. */
+  private async verify(plan: Plan, arm: Arm): Promise<End | null> {
+    const { state } = this;
+    const { verifyMs } = this.input.request.policy;
+    state.stage = null;
+    state.enter('verifying', `all traffic on ${state.name}: verifying for ${durationText(verifyMs)}`);
+    if (verifyMs === 0) return null;
+    const result = await this.watch(plan, { label: 'verify', title: 'verification at 100 %', canary: arm, comparison: null, expectedShare: null, durationMs: verifyMs, budgetShare: 1, gate: null });
+    return result.kind === 'back' ? this.back(result.reason) : null;
+  }
+
+  private async watch(
+    plan: Plan,
+    what: {
+      label: string;
+      title: string;
+      canary: Arm;
+      comparison: 'baseline' | 'stable' | null;
+      expectedShare: number | null;
+      durationMs: number;
+      budgetShare: number;
+      gate: Gate | null;
+    },
+  ): Promise<SoakResult> {
+    const { request } = this.input;
+    const { label, title, canary, comparison, gate, ...rest } = what;
+    const result = await soak({
+      state: this.state,
+      controls: this.controls,
+      title,
+      gate,
+      notify: (notice) => this.notices.send(notice),
+      watch: {
+        ...rest,
+        scope: this.scope,
+        stage: label,
+        analysis: request.policy.analysis,
+        metrics: request.policy.metrics,
+        canary: { arm: canary, version: releaseName(request.release.images) },
+        comparison: comparison === null ? null : { arm: comparison, version: plan.stableVersion ?? '' },
+        startMs: Date.now(),
+      },
+    });
+    this.state.setWait(null);
+    return result;
+  }
+
+  // Effects -----------------------------------------------------------------------------------------------------------
+
+  private async setWeights(weights: Weights, label: string): Promise<End | null> {
+    const text = `stable ${percentText(weights.stable)}, canary ${percentText(weights.canary)}, baseline ${percentText(weights.baseline)}`;
+    const end = await this.do_({ op: 'set-weights', weights }, label, text);
+    if (end === null) {
+      this.state.weights = weights;
+      this.state.say(`traffic: ${text}`);
+    }
+    return end;
+  }
+
+  private async readyArms(label: string, arms: readonly { readonly arm: 'canary' | 'baseline'; readonly replicas: number }[]): Promise<End | null> {
+    const { request } = this.input;
+    for (const { arm, replicas } of arms) {
+      if (replicas === 0) continue;
+      const template = arm === 'canary' ? ({ from: 'release', release: hashRelease(request.release) } as const) : ({ from: 'recorded' } as const);
+      const end = await this.do_({ op: 'start-arm', arm, template, replicas }, label, `${arm}: ${replicas} ready`);
+      if (end !== null) return end;
+    }
+    for (const { arm, replicas } of arms) {
+      if (replicas === 0) continue;
+      const end = await this.awaitReady(arm, replicas);
+      if (end !== null) return end;
+    }
+    return null;
+  }
+
+  private async removeBaseline(label: string): Promise<End | null> {
+    return this.do_({ op: 'remove-arm', arm: 'baseline' }, label, 'remove baseline');
+  }
+
+  private async awaitReady(arm: Arm, replicas: number): Promise<End | null> {
+    const { progressMs } = this.input.request.policy.waits;
+    const call = { scope: this.scope, arm, replicas, untilMs: Date.now() + progressMs };
+    try {
+      const ready = await with_(waits(progressMs), 'awaitReady', { summary: `${arm}: ${replicas} ready` }, call);
+      if (ready.kind === 'ready') return null;
+      const text = ready.kind === 'failed' ? ready.message : `${ready.ready} of ${ready.wanted} ready after ${durationText(progressMs)}${ready.message === null ? '' : `: ${ready.message}`}`;
+      return this.back({ code: 'not-ready', text: `${arm} did not become ready: ${text}` });
+    } catch (error) {
+      return this.back({ code: 'platform-unreachable', text: unreachable(error).reason });
+    }
+  }
+
+  /** Performs an effect; holds on drift until a person says what to do. Null: done. */
+  private async do_(effect: Effect, stage: string, summary: string): Promise<End | null> {
+    let request: EffectRequest = { effect, stage, direction: 'forward', summary };
+    for (;;) {
+      const outcome = await this.runner.perform(request);
+      switch (outcome.kind) {
+        case 'done':
+          for (const drift of outcome.drift) this.state.warn(`wrote over a change by somebody else: ${drift}`);
+          return null;
+        case 'refused':
+          return this.back({ code: 'refused', text: outcome.reason });
+        case 'unreachable':
+          return this.back({ code: 'platform-unreachable', text: outcome.reason });
+        case 'denied':
+          this.touched = false;
+          return this.ended('aborted', 'lost-claim', outcome.reason);
+        case 'drift': {
+          const resumed = await this.holdOnDrift(`${outcome.object} was changed by somebody else: it is ${outcome.found}, Slipway had left ${outcome.expected}`);
+          if (!resumed) return this.back({ code: 'wait-expired', text: `nobody settled the drift of ${outcome.object}` });
+          request = { ...request, overwrite: true };
+        }
+      }
+    }
+  }
+
+  private async holdOnDrift(reason: string): Promise<boolean> {
+    const { state, controls } = this;
+    const { request } = this.input;
+    const { heldMs } = request.policy.waits;
+    state.say(`HOLD: ${reason}`, 'bad');
+    controls.resumed = null;
+    state.setWait({
+      kind: 'drift',
+      since: now(),
+      deadline: new Date(Date.now() + heldMs).toISOString(),
+      atDeadline: 'rolled back',
+      reason,
+      who: request.policy.owner ?? `the owners of ${request.policy.lane.service}`,
+      commands: [`slipway resume ${request.rolloutId}`, `slipway abort ${request.rolloutId}`],
+      gate: null,
+    });
+    this.notices.send({ kind: 'held', severity: 'warning', title: `${state.name} is held: drift`, text: reason, n: `drift-${Date.now()}` });
+    const resumed = await condition(() => controls.resumed !== null, heldMs, { summary: 'drift hold expires' });
+    controls.resumed = null;
+    state.setWait(null);
+    return resumed;
+  }
+
+  private async describe(): Promise<TargetSnapshot | End> {
+    try {
+      return await reads().describeTarget(this.scope);
+    } catch (error) {
+      return this.ended('rejected', 'platform-unreachable', unreachable(error).reason);
+    }
+  }
+
+  // Ends --------------------------------------------------------------------------------------------------------------
+
+  private async close(): Promise<End> {
+    // From here on nothing can be stopped any more: stable runs the new version.
+    this.controls.closing = true;
+    const closed = await this.do_({ op: 'close-rollout', outcome: 'completed' }, 'settle', 'record the outcome: completed');
+    return closed ?? this.ended('completed', 'verified', `${this.state.name} serves all traffic`);
+  }
+
+  /** Going back because of the release or the platform, not because of a person. */
+  private back(reason: Reason): End {
+    if (reason.code === 'aborted' || reason.code === 'cancelled') return { outcome: 'aborted', reason };
+    if (reason.code === 'superseded' || reason.code === 'pre-empted') return { outcome: 'superseded', reason };
+    return { outcome: 'rolled-back', reason };
+  }
+
+  private stopped(): End {
+    return this.back(stopReason(this.controls));
+  }
+
+  private ended(outcome: Outcome, code: Reason['code'], text: string): End {
+    return { outcome, reason: { code, text } };
+  }
+
+  private lastReason(): string {
+    const reason = this.state.decisions.at(-1)?.reason;
+    return reason ? `: ${reason}` : '';
+  }
+
+  /** Goes back as far as anything was touched, records, tells. Not cancellable. */
+  private async finish(end: End): Promise<RolloutResult> {
+    const { state } = this;
+    state.setWait(null);
+    let { outcome, reason } = end;
+    let rolledBack = false;
+    if (outcome !== 'completed' && this.touched) {
+      state.reason = reason;
+      state.enter('rolling-back', `rolling back: ${reason.text}`, 'bad');
+      const wanted: Outcome = outcome === 'aborted' || outcome === 'superseded' ? outcome : 'rolled-back';
+      const result = await this.goBack(wanted);
+      rolledBack = result.kind === 'done';
+      outcome = wanted;
+      if (result.kind === 'failed') {
+        outcome = 'rollback-failed';
+        reason = { code: 'refused', text: `rollback failed: ${result.reason} (it began because: ${reason.text})` };
+      } else if (result.kind === 'denied') {
+        outcome = 'aborted';
+        reason = { code: 'lost-claim', text: result.reason };
+      }
+    }
+    state.outcome = outcome;
+    state.reason = reason;
+    state.endedAt = now();
+    state.enter(outcome, reason.text, outcome === 'completed' ? 'good' : 'bad');
+    this.notices.send({
+      kind: 'rollout-ended',
+      severity: outcome === 'rollback-failed' ? 'page' : outcome === 'completed' ? 'info' : 'warning',
+      title: `${state.name}: ${outcome}`,
+      text: reason.text,
+      n: 'ended',
+    });
+    const record = await this.record();
+    await this.notices.settled();
+    return { rolloutId: state.request.rolloutId, outcome, reason, rolledBack, endedAt: state.endedAt, record };
+  }
+
+  private async goBack(outcome: Outcome): ReturnType<typeof rollBack> {
+    const { state, scope, runner } = this;
+    const slow = new CancellationScope({ cancellable: true });
+    const paging = slow.run(async () => {
+      try {
+        await sleep('2m', { summary: 'page if the rollback is not done' });
+        this.notices.send({ kind: 'rollback-slow', severity: 'page', title: `${state.name}: the rollback is not done after 2 min`, text: 'it goes on trying; see slipway stuck', n: 'rollback-slow' });
+      } catch (error) {
+        if (!isCancellation(error)) throw error;
+      }
+    });
+    const result = await rollBack({
+      scope,
+      runner,
+      outcome,
+      stage: 'rollback',
+      say: (text) => state.say(text),
+      warn: (text) => state.warn(text),
+      onTrafficBack: () => {
+        state.weights = ALL_STABLE;
+      },
+    });
+    slow.cancel();
+    await paging;
+    return result;
+  }
+
+  /** The decision record: kept if the store can be had; a rollout's end does not depend on it. */
+  private async record(): Promise<string | null> {
+    const { state } = this;
+    try {
+      const { digest } = await courtesies().recordRollout({ version: 1, view: state.view(), decisions: state.decisions, slipway: { version: '0.0.1' } });
+      return digest;
+    } catch (error) {
+      if (!(error instanceof ActivityFailure)) throw error;
+      state.warn(`the decision record could not be stored: ${failureText(error)}`);
+      return null;
+    }
+  }
+}

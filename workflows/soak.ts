@@ -1,0 +1,222 @@
+import { ActivityFailure, CancellationScope, condition, isCancellation } from '@temporalio/workflow';
+import type { WatchCall, WatchMode, WatchResult } from '../activities/contract.js';
+import { gateState } from '../domain/approval.js';
+import type { Reason, Wait } from '../domain/rollout.js';
+import { durationText } from '../domain/words.js';
+import { waits } from './activity-profiles.js';
+import type { Controls } from './commands.js';
+import { failureText, with_ } from './effects.js';
+import type { RunState } from './run-state.js';
+
+/** A watch returns at least so often, so that a lost one is noticed. */
+const WATCH_MAX_MS = 30 * 60_000;
+
+export interface SoakRequest {
+  readonly state: RunState;
+  readonly controls: Controls;
+  readonly watch: Omit<WatchCall, 'mode' | 'maxMs'>;
+  /** `stage 2 of 3 at 25 %`, for people. */
+  readonly title: string;
+  /** A gate that must be approved before the rollout goes on; the guard goes on while people decide. */
+  readonly gate: Gate | null;
+  readonly notify: (notice: { kind: string; severity: 'info' | 'warning' | 'page'; title: string; text: string; n: string }) => void;
+}
+
+/** A gate that is opened once the stage itself has passed. */
+export interface Gate {
+  readonly open: () => void;
+  readonly wait: (since: string, deadline: string) => Wait;
+}
+
+/** `advance`: go on. `back`: roll back, and why. */
+export type SoakResult = { readonly kind: 'advance' } | { readonly kind: 'back'; readonly reason: Reason };
+
+type Turn =
+  | { readonly kind: 'watch'; readonly result: WatchResult }
+  | { readonly kind: 'control' }
+  | { readonly kind: 'deadline' }
+  | { readonly kind: 'stopped' };
+
+/** Why the soak does not advance by itself, since when, and until when. */
+interface Hold {
+  readonly kind: 'blind' | 'inconclusive';
+  readonly sinceMs: number;
+  readonly text: string;
+}
+
+/**
+ * Watches one set of weights until the rollout may go on or must go back. A person who pauses, a gate, a HOLD and an
+ * outage of the metrics all keep the weights as they are; in each of them a canary that turns bad is still rolled back.
+ */
+export async function soak(request: SoakRequest): Promise<SoakResult> {
+  const { state, controls, notify, title } = request;
+  let hold: Hold | null = null;
+  let passed = false;
+  let gateSinceMs: number | null = null;
+
+  for (;;) {
+    if (controls.stop !== null) return { kind: 'back', reason: stopReason(controls) };
+    const skipped = controls.skip;
+    if (skipped !== null) {
+      if (!skipped.full) controls.skip = null;
+      passed = true;
+      hold = null;
+    }
+    if (passed && controls.paused === null) {
+      if (request.gate === null) return { kind: 'advance' };
+      if (gateSinceMs === null) {
+        gateSinceMs = Date.now();
+        request.gate.open();
+      }
+      const gate = state.approvals === null ? 'open' : gateState(state.approvals);
+      if (gate === 'approved') return { kind: 'advance' };
+      if (gate === 'rejected') {
+        return { kind: 'back', reason: { code: 'approval-rejected', text: `${state.approvals?.rejectedBy ?? 'somebody'} rejected ${title}` } };
+      }
+    }
+
+    const waiting = currentWait(request, { hold, passed, gateSinceMs });
+    state.setWait(waiting);
+    const mode: WatchMode = hold?.kind === 'blind' ? 'blind' : passed || controls.paused !== null ? 'guard' : hold !== null ? 'overtime' : 'watch';
+    const turn = await takeTurn(request, mode, waiting?.deadline ?? null);
+    if (turn.kind === 'stopped') return { kind: 'back', reason: stopReason(controls) };
+    if (turn.kind === 'control') continue;
+    if (turn.kind === 'deadline') {
+      return { kind: 'back', reason: { code: 'wait-expired', text: `${waiting?.kind ?? 'wait'} for too long: ${waiting?.reason ?? ''}` } };
+    }
+
+    const { result } = turn;
+    switch (result.kind) {
+      case 'verdict':
+        state.verdicts.push({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
+        if (result.verdict.kind === 'ROLLBACK') {
+          state.say(`ROLLBACK at ${title}: ${result.verdict.summary}`, 'bad');
+          return { kind: 'back', reason: { code: 'verdict', text: result.verdict.summary } };
+        }
+        if (result.verdict.kind === 'PROMOTE') {
+          state.say(`PROMOTE at ${title}: ${result.verdict.summary}`, 'good');
+          passed = true;
+          hold = null;
+        }
+        break;
+      case 'held': {
+        state.verdicts.push({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
+        hold = { kind: 'inconclusive', sinceMs: Date.now(), text: result.verdict.summary };
+        state.say(`HOLD at ${title}: ${result.verdict.summary}`, 'bad');
+        notify({ kind: 'held', severity: 'warning', title: `${state.name} is held`, text: result.verdict.summary, n: `${request.watch.stage}-held-${hold.sinceMs}` });
+        break;
+      }
+      case 'blind':
+        hold = { kind: 'blind', sinceMs: Date.now(), text: result.reason };
+        state.say(`HOLD at ${title}: can't see the canary: ${result.reason}`, 'bad');
+        notify({ kind: 'alert', severity: 'page', title: `${state.name}: the canary can't be seen`, text: result.reason, n: `${request.watch.stage}-blind-${hold.sinceMs}` });
+        break;
+      case 'sighted': {
+        const blindMs = hold === null ? 0 : Date.now() - hold.sinceMs;
+        hold = null;
+        state.say(`metrics are back after ${durationText(blindMs)}: going on with ${title}`, 'good');
+        notify({ kind: 'resolved', severity: 'info', title: `${state.name}: metrics are back`, text: `after ${durationText(blindMs)}`, n: `${request.watch.stage}-sighted-${Date.now()}` });
+        break;
+      }
+      case 'tick':
+        break;
+    }
+  }
+}
+
+/** One watch, against people and the deadline: whichever comes first; the others are cancelled. */
+async function takeTurn(request: SoakRequest, mode: WatchMode, deadline: string | null): Promise<Turn> {
+  const { controls, state } = request;
+  const seen = controls.version;
+  const scope = new CancellationScope({ cancellable: true });
+  const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS };
+  const watching = scope.run(async (): Promise<Turn> => {
+    try {
+      return { kind: 'watch', result: await with_(waits(WATCH_MAX_MS), 'watch', { summary: `${request.title} (${mode})` }, call) };
+    } catch (error) {
+      if (isCancellation(error)) return { kind: 'stopped' };
+      if (!(error instanceof ActivityFailure)) throw error;
+      return { kind: 'watch', result: { kind: 'blind', reason: failureText(error) } };
+    }
+  });
+  const interrupted = scope.run(async (): Promise<Turn> => {
+    const changed = (): boolean => controls.version !== seen;
+    try {
+      if (deadline === null) {
+        await condition(changed);
+        return { kind: 'control' };
+      }
+      const leftMs = Math.max(1, Date.parse(deadline) - Date.now());
+      const said = await condition(changed, leftMs, { summary: `deadline: ${state.wait?.kind ?? 'wait'}` });
+      return { kind: said ? 'control' : 'deadline' };
+    } catch (error) {
+      if (isCancellation(error)) return { kind: 'stopped' };
+      throw error;
+    }
+  });
+  const turn = await Promise.race([watching, interrupted]);
+  scope.cancel();
+  await Promise.all([watching, interrupted]);
+  return CancellationScope.current().consideredCancelled ? { kind: 'stopped' } : turn;
+}
+
+function currentWait(
+  request: SoakRequest,
+  { hold, passed, gateSinceMs }: { hold: Hold | null; passed: boolean; gateSinceMs: number | null },
+): Wait | null {
+  const { state, controls, title } = request;
+  const { waits: limits, lane, owner } = state.request.policy;
+  const id = state.request.rolloutId;
+  const who = owner ?? `the owners of ${lane.service}`;
+  if (hold?.kind === 'blind') {
+    return {
+      kind: 'blind',
+      since: iso(hold.sinceMs),
+      deadline: iso(hold.sinceMs + limits.blindMs),
+      atDeadline: 'rolled back',
+      reason: `can't see the canary: ${hold.text}`,
+      who: '',
+      commands: [`slipway promote ${id} --reason "…"`, `slipway abort ${id}`],
+      gate: null,
+    };
+  }
+  if (controls.paused !== null) {
+    const { sinceMs, by } = controls.paused;
+    return {
+      kind: 'paused',
+      since: iso(sinceMs),
+      deadline: iso(sinceMs + limits.heldMs),
+      atDeadline: 'rolled back',
+      reason: `${by} paused it at ${title}`,
+      who,
+      commands: [`slipway resume ${id}`, `slipway abort ${id}`],
+      gate: null,
+    };
+  }
+  if (passed && gateSinceMs !== null && request.gate !== null) {
+    return request.gate.wait(iso(gateSinceMs), iso(gateSinceMs + limits.heldMs));
+  }
+  if (hold !== null) {
+    return {
+      kind: 'inconclusive',
+      since: iso(hold.sinceMs),
+      deadline: iso(hold.sinceMs + limits.heldMs),
+      atDeadline: 'rolled back',
+      reason: hold.text,
+      who,
+      commands: [`slipway promote ${id} --reason "…"`, `slipway abort ${id}`],
+      gate: null,
+    };
+  }
+  return null;
+}
+
+export function stopReason(controls: Controls): Reason {
+  const { stop } = controls;
+  if (stop === null) return { code: 'cancelled', text: 'the workflow was cancelled' };
+  return { code: stop.cause, text: stop.text };
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}
