@@ -220,7 +220,12 @@ export function requestedPhase(view: Pick<RolloutView, 'phase' | 'stage'>): stri
       return 'verification';
     case 'completed':
       return 'complete';
-    default:
+    case 'rolling-back':
+    case 'rolled-back':
+    case 'rejected':
+    case 'aborted':
+    case 'superseded':
+    case 'rollback-failed':
       return 'rolled back';
   }
 }

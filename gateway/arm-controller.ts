@@ -73,7 +73,7 @@ interface Replica {
 interface ArmRun {
   arm: StoredArm;
   templateKey: string;
-  /** Grows when the spec changes to a template: no removed arm comes back. */
+  /** The arm is gone from the store; its replicas are on their way. */
   removed: boolean;
   replicas: Replica[];
   /** When it last came closer to its spec. */

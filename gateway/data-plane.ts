@@ -111,7 +111,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const upstream = httpRequest({
       host,
       port: seat.port,
-      agent: seat.agent,
+      // The second try takes a fresh connection: another idle one may be as dead.
+      agent: mayRetry ? seat.agent : false,
       method: request.method,
       path,
       headers: requestHeaders(request),

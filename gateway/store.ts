@@ -149,10 +149,8 @@ export async function openStore(path: string, onChange: ChangeListener): Promise
   }
 
   // A kill between a delete and its collections, inside one write to the file, is made good here.
-  await commitIfAny(orphans(objects));
-  async function commitIfAny(drafts: readonly Draft[]): Promise<void> {
-    if (drafts.length > 0) await commit(drafts, { key: null, fence: null });
-  }
+  const left = orphans(objects);
+  if (left.length > 0) await commit(left, { key: null, fence: null });
 
   return {
     get: (ref) => objects.get(objectPath(ref)) ?? null,

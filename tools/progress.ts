@@ -8,7 +8,7 @@ import { join } from 'node:path';
 export async function withProgress<T>(label: string, folder: string, work: () => Promise<T>): Promise<T> {
   const started = performance.now();
   const elapsed = (): string => `${((performance.now() - started) / 1000).toFixed(1)} s`;
-  const live = process.stderr.isTTY === true;
+  const live = process.stderr.isTTY;
   const say = (text: string): void => {
     process.stderr.write(live ? `\r\x1b[2Kslipway: ${label} … ${text}` : `slipway: ${label} … ${text}\n`);
   };

@@ -1,8 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { freePort } from './ports.js';
-import { startServer } from './supervise.js';
+import { freePort, startServer } from './supervise.js';
 import { findPrometheus } from './toolbox.js';
 
 export interface ScrapeTarget {
@@ -69,22 +68,20 @@ export async function startPrometheus(options: PrometheusOptions): Promise<Prome
 /** Prometheus reads YAML, and JSON is YAML. */
 function configuration(options: PrometheusOptions): object {
   const interval = `${options.scrapeIntervalMs}ms`;
+  const jobs = new Set(options.targets.map((target) => target.job));
   return {
-    global: { scrape_interval: interval, scrape_timeout: interval, evaluation_interval: interval },
-    scrape_configs: [...new Set(options.targets.map((target) => target.job))].flatMap((job) => {
-      const targets = options.targets.filter((target) => target.job === job);
-      const places = targets.map((target) => ({ labels: target.labels, ...place(target.url) }));
-      const groups = [...new Set(places.map(groupKey))];
-      return groups.map((group, index) => {
-        const members = places.filter((each) => groupKey(each) === group);
-        const [first] = members;
-        return {
-          job_name: index === 0 ? job : `${job}-${index}`,
-          scheme: first?.scheme,
-          metrics_path: first?.path,
-          static_configs: members.map(({ host, labels }) => ({ targets: [host], labels: { ...labels, job } })),
-        };
-      });
-    }),
+    global: { scrape_interval: interval, scrape_timeout: interval },
+    scrape_configs: [...jobs].map((job) => ({
+      job_name: job,
+      static_configs: options.targets.filter((target) => target.job === job).map(staticConfig),
+    })),
+  };
+}
+
+function staticConfig(target: ScrapeTarget): object {
+  const url = target.url.includes('://') ? new URL(target.url) : new URL(`http://${target.url}/metrics`);
+  return {
+    targets: [url.host],
+    labels: { ...target.labels, __scheme__: url.protocol.slice(0, -1), __metrics_path__: url.pathname },
   };
 }

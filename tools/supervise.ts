@@ -1,6 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -56,6 +58,16 @@ const SUPERVISOR = fileURLToPath(new URL('supervisor.js', import.meta.url));
 const POLL_MS = 50;
 const PROBE_TIMEOUT_MS = 1000;
 
+/**
+ * Below the ports that systems lend to outgoing connections: a client that keeps dialling a dead server
+ * on such a port can be lent that very port, connect to itself and keep the server from coming back.
+ */
+const LOWEST_PORT = 20_000;
+const HIGHEST_PORT = 30_000;
+
+/** The ports that this process was given. */
+const given = new Set<number>();
+
 /** Starts a server under a supervisor and waits until it is ready. */
 export async function startServer(options: ServerOptions): Promise<Server> {
   let running = await launch(options);
@@ -87,6 +99,23 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     stop,
     logTail: (lines) => logTail(options.logFile, lines),
   };
+}
+
+/** A port on 127.0.0.1 that is free now and that this process has not been given before. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(LOWEST_PORT, HIGHEST_PORT);
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
+  }
+}
+
+/** Several different free ports on 127.0.0.1. */
+export async function freePorts(count: number): Promise<number[]> {
+  const ports: number[] = [];
+  while (ports.length < count) ports.push(await freePort());
+  return ports;
 }
 
 async function launch(options: ServerOptions): Promise<Running> {
@@ -165,4 +194,18 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
     // A server that is already gone can't be hurt.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  server.listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
+    throw error;
+  }
+  server.close();
+  await once(server, 'close');
+  return true;
 }

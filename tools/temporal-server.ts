@@ -4,8 +4,7 @@ import { join } from 'node:path';
 
 import { Connection } from '@temporalio/client';
 
-import { freePort } from './ports.js';
-import { startServer } from './supervise.js';
+import { freePort, startServer } from './supervise.js';
 import { findTemporal } from './toolbox.js';
 
 export interface TemporalOptions {
@@ -45,8 +44,8 @@ export async function startTemporal(options: TemporalOptions = {}): Promise<Temp
   const port = options.port ?? (await freePort());
   const uiPort = options.uiPort ?? undefined;
   const address = `127.0.0.1:${port}`;
-  const dbArgs = options.dbFile === undefined ? [] : ['--db-filename', options.dbFile];
-  const uiArgs = uiPort === undefined ? ['--headless'] : ['--ui-port', String(uiPort)];
+  const dbArgs = options.dbFile === undefined ? [] : [`--db-filename=${options.dbFile}`];
+  const uiArgs = uiPort === undefined ? ['--headless'] : [`--ui-port=${uiPort}`];
   const attributes = Object.entries(options.searchAttributes ?? {});
 
   try {
@@ -54,12 +53,16 @@ export async function startTemporal(options: TemporalOptions = {}): Promise<Temp
       name: 'Temporal dev server',
       command: path,
       args: [
-        ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--namespace', namespace],
-        ...['--log-level', options.logLevel ?? 'error'],
-        ...['--dynamic-config-value', 'system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2'],
+        'server',
+        'start-dev',
+        '--ip=127.0.0.1',
+        `--port=${port}`,
+        `--namespace=${namespace}`,
+        `--log-level=${options.logLevel ?? 'error'}`,
+        '--dynamic-config-value=system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2',
         ...dbArgs,
         ...uiArgs,
-        ...attributes.flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
+        ...attributes.map(([name, type]) => `--search-attribute=${name}=${type}`),
       ],
       ready: () => answers(address, namespace),
       logFile: options.logFile ?? join(folder, 'temporal.log'),

@@ -1,16 +1,18 @@
 import { createServer } from 'node:net';
-import { readFile } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import type { LogEntry, Logger as TemporalLogger, WorkerInterceptors } from '@temporalio/worker';
+import type { Logger as TemporalLogger, LogLevel, LogMetadata, WorkerInterceptors } from '@temporalio/worker';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { createFolderStore } from '../activities/evidence/evidence-store.js';
 import { createActivities } from '../activities/index.js';
 import { createLocalPlatform } from '../activities/local/local-platform.js';
-import { createMetricsSources } from '../activities/metrics/metrics-source.js';
+import { metricsFor } from '../activities/metrics/metrics-for.js';
+import { createLogNotifier } from '../activities/notify/log-notifier.js';
+import { createWebhookNotifier } from '../activities/notify/webhook-notifier.js';
 import { combineNotifiers } from '../activities/notify/notifier.js';
 import { createRiskModel } from '../activities/risk-model/risk-model.js';
 import { ensureSetup } from '../client/setup.js';
@@ -18,3 +20,160 @@ import { checkSignal, LANE_WORKFLOW, laneWorkflowId, waitsQueue, WORKFLOW_TASK_T
 import type { WorkerConfig } from './config.js';
 import { startWorkerHttp } from './http.js';
 import { createMetrics } from './metrics.js';
+
+const SETUP_EVERY_MS = 60_000;
+
+export interface RunWorkerOptions {
+  readonly config: WorkerConfig;
+  /** The environment, for Temporal's own settings. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Path of the workflow bundle that was built with this version of the SDK. */
+  readonly bundlePath: string;
+  /** For tests that end a worker at an exact moment. */
+  readonly interceptors?: WorkerInterceptors;
+  /** Told once the worker takes work. */
+  readonly onReady?: (worker: { readonly httpUrl: string }) => void;
+}
+
+/** Runs a worker until it is told to stop (SIGINT, SIGTERM). Several may run at once, on any number of machines. */
+export async function runWorker({ config, env, bundlePath, interceptors, onReady }: RunWorkerOptions): Promise<void> {
+  const logger = pino({ level: config.logLevel, base: { config: config.version } }, pino.destination({ dest: 2, sync: true }));
+  const evidence = createFolderStore(path.resolve(config.dataDir, 'evidence'));
+  await evidence.check();
+
+  const sdkMetricsAddress = `127.0.0.1:${await freePort()}`;
+  Runtime.install({
+    logger: temporalLogger(logger),
+    telemetryOptions: {
+      logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
+      metrics: { prometheus: { bindAddress: sdkMetricsAddress, countersTotalSuffix: true, unitSuffix: true, useSecondsForDurations: true } },
+    },
+    shutdownSignals: ['SIGINT', 'SIGTERM'],
+  });
+
+  const { connectionOptions, namespace = 'default' } = loadClientConnectConfig({ overrideEnvVars: { ...env } });
+  const connection = await NativeConnection.connect(connectionOptions);
+  const clientConnection = await Connection.connect(connectionOptions);
+  const client = new Client({ connection: clientConnection, namespace });
+  await ensureSetup(client, config);
+
+  const metrics = createMetrics();
+  metrics.info.set({ version: '0.0.1', config: config.version }, 1);
+  const notifier = combineNotifiers({
+    log: createLogNotifier(logger),
+    channels: Object.fromEntries(Object.entries(config.webhooks).map(([name, url]) => [name, createWebhookNotifier({ name, url })])),
+  });
+  const metricsDeps = { scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets };
+  const activities = createActivities({
+    platforms: { local: createLocalPlatform({ gateways: config.gateways }) },
+    metricsFor: (policy) => metricsFor(policy, metricsDeps),
+    evidence,
+    riskModel: createRiskModel(config.riskModel),
+    notifier: {
+      async notify(notification) {
+        try {
+          await notifier.notify(notification);
+          metrics.notifications.inc({ severity: notification.severity, result: 'sent' });
+        } catch (error) {
+          metrics.notifications.inc({ severity: notification.severity, result: 'failed' });
+          throw error;
+        }
+      },
+    },
+    // The gates of the policy come with the issue on evidence: until then a policy can't ask for any.
+    evidenceGate: async () => ({ kind: 'pass', text: 'no evidence is asked for' }),
+    wakeLane: async (temporal, { lane, target }) => {
+      await temporal.workflow.signalWithStart(LANE_WORKFLOW, {
+        workflowId: laneWorkflowId(lane),
+        taskQueue: config.taskQueue,
+        workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,
+        args: [{ lane, state: null }],
+        signal: checkSignal,
+        signalArgs: [{ target }],
+      });
+    },
+    onEffect: ({ op, result }) => metrics.effects.inc({ op, result }),
+    onLook: ({ lateMs, verdict }) => {
+      metrics.looks.inc({ verdict });
+      metrics.lookDelay.observe(lateMs / 1000);
+    },
+    onEnded: (ended) => metrics.ended.inc(ended),
+  });
+
+  const shared = { connection, namespace, activities, ...(interceptors === undefined ? {} : { interceptors }) };
+  const effects = await Worker.create({
+    ...shared,
+    taskQueue: config.taskQueue,
+    workflowBundle: { codePath: bundlePath },
+    maxCachedWorkflows: config.maxCachedWorkflows,
+    // What a dead or frozen worker costs is set by these numbers together: durability-notes.md, section 3.
+    stickyQueueScheduleToStartTimeout: '1s',
+    maxConcurrentWorkflowTaskPolls: 4,
+    maxConcurrentActivityTaskPolls: 4,
+    shutdownGraceTime: '5s',
+    shutdownForceTime: '20s',
+  });
+  const waits = await Worker.create({
+    ...shared,
+    taskQueue: waitsQueue(config.taskQueue),
+    maxConcurrentActivityTaskExecutions: config.maxWatches,
+    // A watch has no effect: another worker begins it again at once.
+    shutdownGraceTime: '500ms',
+    shutdownForceTime: '20s',
+  });
+
+  const notReady = (): string | null => {
+    const states = [effects.getState(), waits.getState()];
+    return states.every((state) => state === 'RUNNING') ? null : `not taking work: ${states.join(', ')}`;
+  };
+  const http = await startWorkerHttp({ ...config.http, registry: metrics.registry, sdkMetricsUrl: `http://${sdkMetricsAddress}/metrics`, notReady });
+  const upkeep = setInterval(() => {
+    ensureSetup(client, config).then(
+      ({ added, schedule }) => {
+        if (added.length > 0 || schedule === 'created') logger.warn({ added, schedule }, 'the Temporal namespace had lost its set-up: made ready again');
+      },
+      (error: unknown) => logger.warn({ error: String(error) }, 'the set-up of the Temporal namespace could not be checked'),
+    );
+  }, SETUP_EVERY_MS);
+
+  const running = Promise.all([effects.run(), waits.run()]);
+  logger.info({ taskQueue: config.taskQueue, namespace, http: http.url, dataDir: path.resolve(config.dataDir) }, 'worker started');
+  onReady?.({ httpUrl: http.url });
+  try {
+    await running;
+  } finally {
+    clearInterval(upkeep);
+    await http.close();
+    await clientConnection.close();
+    await connection.close();
+    logger.info('worker stopped');
+  }
+}
+
+/** The SDK's own log, as pino lines. */
+function temporalLogger(logger: Logger): TemporalLogger {
+  const write = (level: LogLevel, message: string, meta?: LogMetadata): void => {
+    const name = level === 'TRACE' ? 'trace' : level === 'DEBUG' ? 'debug' : level === 'INFO' ? 'info' : level === 'WARN' ? 'warn' : 'error';
+    logger[name](meta ?? {}, message);
+  };
+  return {
+    log: write,
+    trace: (message, meta) => write('TRACE', message, meta),
+    debug: (message, meta) => write('DEBUG', message, meta),
+    info: (message, meta) => write('INFO', message, meta),
+    warn: (message, meta) => write('WARN', message, meta),
+    error: (message, meta) => write('ERROR', message, meta),
+  };
+}
+
+/** The SDK can't be asked which port it took, so it is given a free one. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

@@ -102,7 +102,7 @@ export function createGatewayClient({ baseUrl, fetch, timeoutMs }: GatewayClient
   return {
     baseUrl: root,
     async list(filter, signal) {
-      return (await read(ObjectList, `/v1/objects?${new URLSearchParams(filter)}`, signal)).objects;
+      return (await read(ObjectList, `/v1/objects?${new URLSearchParams(filter).toString()}`, signal)).objects;
     },
     capacity: (signal) => read(Capacity, '/v1/capacity', signal),
     create: (ref, body, credit, signal) =>
@@ -120,7 +120,12 @@ function outcomeOf({ reason, message }: GatewayError): WriteOutcome {
     case 'Conflict':
     case 'NotFound':
       return { kind: 'conflict' };
-    default:
+    case 'Invalid':
+    case 'NoRoom':
+    case 'Forbidden':
+    case 'TooManyRequests':
+    case 'Internal':
+      // Of these, 429 and 5xx have been thrown before this is asked.
       return { kind: 'refused', reason: message };
   }
 }

@@ -12,8 +12,10 @@ import type { CountPair } from './counts.js';
 const EXACT_UP_TO_EVENTS = 200;
 /** Where the margin is finer than the traffic can show, equal arms fail with this probability. */
 const WORSE_P = 0.02;
-/** A rise that nobody could see must not be larger than this, or there is too little data to promote on. */
-const COARSEST_RESOLUTION = 0.1;
+/** One burst is a blip, not a release: the rise must matter without the canary's worst tenth of the blocks too. */
+const BURST_SHARE = 0.1;
+/** With fewer blocks than this a burst can't be told from a rise. */
+const BLOCKS_FOR_BURSTS = 4;
 
 /** What is worth acting on. */
 export interface CountRule {
@@ -25,6 +27,8 @@ export interface CountRule {
   readonly minRatio: number;
   /** Difference that may remain undetected in a PROMOTE. */
   readonly margin: number;
+  /** A rise that the traffic can't show must not be larger than this, or there is too little data to promote on. */
+  readonly coarsest: number;
 }
 
 /** What counts of events say. Rates are shares of 0 to 1. */
@@ -51,7 +55,7 @@ export interface CountComparison {
  *
  * Non-inferior: the 95 % upper bound of the difference is within the margin. Where even equal arms could not show that
  * with so few requests, it must do that the canary is not visibly worse (one-sided Fisher, p >= 0.02), as long as the
- * rise that could stay unseen is at most 10 points.
+ * rise that could stay unseen is at most `coarsest`.
  */
 export function compareCounts(strata: readonly CountPair[], rule: CountRule): CountComparison | null {
   const used = strata.filter((pair) => pair.canaryTotal > 0 && pair.comparisonTotal > 0);
@@ -62,25 +66,41 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
   const exact = pair.canaryEvents + pair.comparisonEvents < EXACT_UP_TO_EVENTS;
   const p = exact ? fisherGreater(pair, rule.toleranceRatio) : score.p;
   const difference = canary - comparison;
-  const ratio = comparison === 0 ? (canary === 0 ? 1 : Infinity) : canary / comparison;
   const upperBound = differenceUpperBound(pair, score.dispersion);
   const resolution = resolvableDifference(pair, score.dispersion);
   const within = upperBound <= rule.margin;
-  const coarse = resolution > rule.margin && resolution <= COARSEST_RESOLUTION;
+  const coarse = resolution > rule.margin && resolution <= rule.coarsest;
   const notWorse = () => (exact ? fisherGreater(pair) : stratifiedScore(used, 1).p) >= WORSE_P;
   return {
     pair,
     canary,
     comparison,
     difference,
-    ratio,
+    ratio: ratioOf(pair),
     test: exact ? 'fisher-exact' : 'score',
     z: exact ? null : score.z,
     p,
     significant: p < rule.alpha,
-    matters: difference >= rule.minDifference && ratio >= rule.minRatio,
+    matters: matters(pair, rule) && matters(addPairs(withoutBursts(used)), rule),
     nonInferior: within || (coarse && notWorse()),
     upperBound,
     unseenRise: within ? rule.margin : Math.max(rule.margin, resolution),
   };
+}
+
+function matters(pair: CountPair, rule: CountRule): boolean {
+  const { canary, comparison } = sharesOf(pair);
+  return canary - comparison >= rule.minDifference && ratioOf(pair) >= rule.minRatio;
+}
+
+function ratioOf(pair: CountPair): number {
+  const { canary, comparison } = sharesOf(pair);
+  if (comparison === 0) return canary === 0 ? 1 : Infinity;
+  return canary / comparison;
+}
+
+function withoutBursts(strata: readonly CountPair[]): readonly CountPair[] {
+  if (strata.length < BLOCKS_FOR_BURSTS) return strata;
+  const worstLast = [...strata].sort((a, b) => sharesOf(a).canary - sharesOf(b).canary);
+  return worstLast.slice(0, -Math.ceil(BURST_SHARE * strata.length));
 }

@@ -9,6 +9,7 @@ import { count, percent, points, probability, times } from './words.js';
 const TOLERANCE_RATIO = 1.15;
 /** Where errors are common the margin grows with them: this part of the comparison's rate. */
 const MARGIN_OF_RATE = 0.35;
+const COARSEST_RESOLUTION = 0.1;
 
 /**
  * Error counts of both arms over blocks of one window (`where` says which, as "over the last 5 min"). ROLLBACK: more
@@ -29,6 +30,7 @@ export function compareErrors(
     minDifference: policy.minErrorIncrease,
     minRatio: policy.minErrorRatio,
     margin,
+    coarsest: COARSEST_RESOLUTION,
   });
   const common = { metric: 'error-rate', unit: 'ratio', alpha, threshold: policy.minErrorIncrease };
   if (found === null) {

@@ -19,9 +19,10 @@ const WORSE_P = 0.02;
 
 /**
  * Share of slow requests: the tolerance, guard and margin that stand in for a ratio of p99 where ranks can't be used.
- * With log-normal latencies (sigma 0.6) p99 x 1.12 makes 10 % slow requests 14 %, x 1.2 makes them 16 %, x 2 45 %.
+ * With log-normal latencies (sigma 0.6) p99 x 1.12 makes 10 % slow requests 14 %, x 1.2 makes them 16 %, x 2 45 %:
+ * a rise by 25 points that stayed unseen would still be less than x 2.
  */
-const SLOW = { toleranceRatio: 1.4, minRatio: 2.2, marginOfShare: 0.6, baseShare: 0.1 } as const;
+const SLOW = { toleranceRatio: 1.4, minRatio: 2.2, marginOfShare: 0.6, baseShare: 0.1, coarsest: 0.25 } as const;
 
 export interface LatencyWindow {
   readonly blocks: readonly Block[];
@@ -70,7 +71,7 @@ function blockP99s({ blocks, boundsSeconds }: LatencyWindow): BlockP99s {
 function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
   const { canary, comparison } = samples;
   const worse = shifted(samples, TOLERANCE_RATIO, 'greater');
-  const ratio = Math.exp(mannWhitney({ x: canary, y: comparison, method: 'asymptotic' }).hodgesLehmann);
+  const ratio = TOLERANCE_RATIO * Math.exp(worse.hodgesLehmann);
   const threshold = policy.minLatencyRatio * (window.recent ? SHORT_WINDOW_GUARD : 1);
   const rollback = worse.p < alpha && ratio >= threshold;
   const within = shifted(samples, policy.latencyMargin, 'less').p < 0.05;
@@ -158,6 +159,7 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
     minDifference: policy.minErrorIncrease,
     minRatio: SLOW.minRatio,
     margin: SLOW.marginOfShare * Math.max(base, policy.errorMargin),
+    coarsest: SLOW.coarsest,
   });
   if (found === null) {
     const why = `Latencies can't be compared ${where}: no requests were measured on both arms at the same time.`;

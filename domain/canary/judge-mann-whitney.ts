@@ -76,8 +76,8 @@ function shortage(input: JudgeInput, blocks: readonly Block[]): string | null {
   if (n === 0 || smallestMannWhitneyP(n, n) >= rollbackP) {
     let needed = 1;
     while (smallestMannWhitneyP(needed, needed) >= rollbackP) needed++;
-    const more = plural(needed - n, 'sample');
-    return `Too few samples: ${count(n)} on both arms; ${more} more are needed before p can be below ${probability(rollbackP)}.`;
+    const more = plural(needed - n, 'more sample');
+    return `Too few samples: ${count(n)} on both arms; p can't be below ${probability(rollbackP)} without ${more}.`;
   }
   const sum = (arm: 'canary' | 'comparison') => blocks.reduce((all, block) => all + block[arm].requests, 0);
   return tooFewRequests(input, sum('canary'), sum('comparison'));

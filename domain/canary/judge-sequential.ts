@@ -1,8 +1,9 @@
+import { addPairs } from './counts.js';
 import { compareErrors } from './compare-errors.js';
 import { compareLatency, REQUESTS_PER_BLOCK } from './compare-latency.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion } from './opinion.js';
-import { blocksOf, countsWithin } from './series.js';
+import { blocksOf, countsWithin, errorPair } from './series.js';
 import type { Block } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
 import { duration, plural, probability } from './words.js';
@@ -100,8 +101,10 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
   const recentFrom = look.atMs - RECENT_SCRAPES * policy.scrapeIntervalMs;
   const recent = blocks.filter((block) => block.fromMs >= recentFrom);
   const windows = [{ blocks, where: 'since the warm-up', recent: false }];
-  // Early on both windows are the same, or almost.
-  if (recent.length < blocks.length * 0.75) {
+  // Early on both windows are the same, or almost; and a handful of requests must not outvote the whole stage.
+  const pair = addPairs(recent.map(errorPair));
+  const enough = Math.min(pair.canaryTotal, pair.comparisonTotal) >= policy.minRequests;
+  if (enough && recent.length < blocks.length * 0.75) {
     windows.push({ blocks: recent, where: `over the last ${duration(look.atMs - recentFrom)}`, recent: true });
   }
   const obstacle = latencyObstacle(evidence);

@@ -117,7 +117,7 @@ function exactP(ranks: Ranks, n1: number, alternative: Alternative): number {
 /**
  * The share of all ways to give n1 of the ranks to x whose rank sum is at most (at least) the observed one. Counted by
  * dynamic programming over the ranks, always for the smaller sample and from the lower end: mirrored ranks turn an upper
- * tail into a lower one, so that no tail is found as one minus the other.
+ * tail into a lower one, so that no small tail is found as one minus a large one.
  */
 function shareOfRankSums(ranks: Ranks, n1: number, tail: 'at-most' | 'at-least'): number {
   const total = ranks.doubled.length;
@@ -126,18 +126,22 @@ function shareOfRankSums(ranks: Ranks, n1: number, tail: 'at-most' | 'at-least')
   const size = xIsSmaller ? n1 : n2;
   const sumOfAll = total * (total + 1);
   const sum = xIsSmaller ? ranks.doubledSumX : sumOfAll - ranks.doubledSumX;
-  const mirrored = (tail === 'at-least') === xIsSmaller;
   const top = 2 * (total + 1);
-  const values = mirrored ? ranks.doubled.map((value) => top - value).reverse() : ranks.doubled;
+  const mirrored = (tail === 'at-least') === xIsSmaller;
   const limit = mirrored ? size * top - sum : sum;
+  // Of a tail beyond the middle it is quicker, and as accurate, to count what is not in it.
+  const beyondMiddle = 2 * limit > size * top;
+  const counted = beyondMiddle ? size * top - limit - 1 : limit;
+  const values = mirrored !== beyondMiddle ? ranks.doubled.map((value) => top - value).reverse() : ranks.doubled;
   // Without ties all doubled ranks are even: halve them, and the table.
   const unit = values.every((value) => value % 2 === 0) ? 2 : 1;
   const ways = waysUpTo(
     values.map((value) => value / unit),
     size,
-    Math.floor(limit / unit),
+    Math.floor(counted / unit),
   );
-  return Math.min(1, ways / choose(total, size));
+  const share = ways / choose(total, size);
+  return beyondMiddle ? 1 - share : Math.min(1, share);
 }
 
 /** How many subsets of the given size have a sum of at most `limit`. The values ascend. */
@@ -181,17 +185,62 @@ function asymptoticP(ranks: Ranks, u1: number, n1: number, n2: number, alternati
   return Math.min(1, 2 * normalUpperTail((Math.abs(distance) - 0.5) / sigma));
 }
 
+/** The median of all differences x - y, without listing them: there may be hundreds of millions. */
 function medianDifference(x: readonly number[], y: readonly number[]): number {
-  const differences = new Float64Array(x.length * y.length);
-  let next = 0;
-  for (const a of x) for (const b of y) differences[next++] = a - b;
-  return medianOfSorted(differences.sort());
+  const [xs, ys] = [Float64Array.from(x).sort(), Float64Array.from(y).sort()];
+  const pairs = xs.length * ys.length;
+  const lower = smallestDifference(xs, ys, Math.ceil(pairs / 2));
+  if (pairs % 2 === 1 || differencesUpTo(xs, ys, lower) > pairs / 2) return lower;
+  return midpoint(lower, smallestDifference(xs, ys, pairs / 2 + 1));
+}
+
+/** The k-th smallest difference (from 1), by bisection over the doubles themselves: 64 steps, and no rounding. */
+function smallestDifference(xs: Float64Array, ys: Float64Array, k: number): number {
+  let low = positionOf(xs[0]! - ys[ys.length - 1]!);
+  let high = positionOf(xs[xs.length - 1]! - ys[0]!);
+  while (low < high) {
+    const middle = (low + high) >> 1n;
+    if (differencesUpTo(xs, ys, doubleAt(middle)) >= k) high = middle;
+    else low = middle + 1n;
+  }
+  return doubleAt(low);
+}
+
+/** How many differences are at most `limit`. Both samples ascend, so one walk over each suffices. */
+function differencesUpTo(xs: Float64Array, ys: Float64Array, limit: number): number {
+  let found = 0;
+  let j = 0;
+  for (const value of xs) {
+    while (j < ys.length && value - ys[j]! > limit) j++;
+    found += ys.length - j;
+  }
+  return found;
+}
+
+const asDouble = new Float64Array(1);
+const asBits = new BigInt64Array(asDouble.buffer);
+const SIGN = 1n << 63n;
+
+/** The place of a double among all doubles: their bits are in order, but for the sign. */
+function positionOf(value: number): bigint {
+  asDouble[0] = value;
+  const bits = asBits[0]!;
+  return bits < 0n ? -(bits + SIGN) : bits;
+}
+
+function doubleAt(position: bigint): number {
+  asBits[0] = position < 0n ? -position - SIGN : position;
+  return asDouble[0]!;
 }
 
 /** The median of values in ascending order; NaN for none. */
 export function medianOfSorted(sorted: ArrayLike<number>): number {
   const upper = sorted[sorted.length >> 1] ?? NaN;
   const lower = sorted[(sorted.length - 1) >> 1] ?? NaN;
-  // Not (lower + upper) / 2: that overflows for values near the largest double.
+  return midpoint(lower, upper);
+}
+
+/** Not (lower + upper) / 2: that overflows for values near the largest double. */
+function midpoint(lower: number, upper: number): number {
   return lower + (upper - lower) / 2;
 }

@@ -27,14 +27,13 @@ export function duration(ms: number): string {
 
 /** A probability as "0.031" or "2e-9". */
 export function probability(p: number): string {
-  if (p === 0) return 'below 1e-300';
-  if (p < 0.001) return p.toExponential(0);
+  if (p > 0 && p < 0.001) return p.toExponential(0);
   return short(p);
 }
 
-/** A ratio as "1.3 times". */
+/** A ratio as "1.18 times". */
 export function times(ratio: number): string {
-  return Number.isFinite(ratio) ? `${short(ratio)} times` : 'infinitely many times';
+  return Number.isFinite(ratio) ? `${Number(ratio.toPrecision(3))} times` : 'infinitely many times';
 }
 
 /** "1 block", "3 blocks". */

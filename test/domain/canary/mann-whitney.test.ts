@@ -110,6 +110,19 @@ describe('mannWhitney', () => {
     );
   });
 
+  it('finds the median of all differences', () => {
+    const doubles = fc.array(fc.double({ noNaN: true, min: -1e6, max: 1e6 }), { minLength: 1, maxLength: 9 });
+    fc.assert(
+      fc.property(doubles, doubles, (x, y) => {
+        const all = x.flatMap((a) => y.map((b) => a - b)).sort((a, b) => a - b);
+        const lower = all[(all.length - 1) >> 1]!;
+        const expected = lower + (all[all.length >> 1]! - lower) / 2;
+        const { hodgesLehmann } = mannWhitney({ x, y });
+        assert.ok(hodgesLehmann === expected, `${hodgesLehmann}, expected ${expected}`);
+      }),
+    );
+  });
+
   it('calls samples of one value equal', () => {
     for (const alternative of ['two-sided', 'greater', 'less'] as const) {
       for (const method of ['exact', 'asymptotic'] as const) {

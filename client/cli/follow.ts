@@ -1,0 +1,124 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isFinal, needsPerson } from '../../domain/rollout.js';
+import type { RolloutView } from '../../domain/rollout.js';
+import { CliError, EXIT, exitCodeFor } from '../exit-codes.js';
+import type { Found, RolloutRef, Slipway } from '../slipway.js';
+import type { CliContext, CommandResult } from './context.js';
+import { painter, timelineLine, viewTree } from './render.js';
+
+const POLL_MS = 500;
+/** A server or worker that is restarted is waited for so long before the watch gives up. */
+const OUTAGE_MS = 60_000;
+
+export interface FollowOptions {
+  /** Stop waiting after so long, exit code 4. Null: as long as it takes. */
+  readonly timeoutMs: number | null;
+  /** Stop as soon as a person is needed, exit code 4. */
+  readonly untilHeld: boolean;
+}
+
+/** Follows a rollout to its end: a live tree on a terminal, a line for each thing that happens elsewhere. */
+export async function follow(context: CliContext, slipway: Slipway, ref: RolloutRef, options: FollowOptions): Promise<CommandResult> {
+  const screen = context.terminal && !context.json ? treeScreen(context) : lineScreen(context);
+  const begunMs = Date.now();
+  let outSinceMs: number | null = null;
+  let latest: Found | null = null;
+  for (;;) {
+    try {
+      latest = await slipway.find(ref);
+      outSinceMs = null;
+    } catch (error) {
+      if (!(error instanceof CliError) || error.exitCode !== EXIT.unavailable) throw error;
+      outSinceMs ??= Date.now();
+      if (Date.now() - outSinceMs > OUTAGE_MS) throw error;
+      screen.trouble(error.message);
+    }
+    if (latest !== null && outSinceMs === null) {
+      screen.show(latest);
+      const ended = ending(latest, options);
+      if (ended !== null) return ended;
+    }
+    if (options.timeoutMs !== null && Date.now() - begunMs > options.timeoutMs) {
+      context.note(`slipway: still not over after --wait-timeout; the rollout goes on: slipway watch ${ref.rolloutId}`);
+      return { exitCode: EXIT.held, document: latest };
+    }
+    if (context.signal.aborted) {
+      context.note(`slipway: stopped watching; the rollout goes on: slipway watch ${ref.rolloutId}`);
+      return { exitCode: EXIT.held, document: latest };
+    }
+    await sleep(POLL_MS, undefined, { signal: context.signal }).catch(() => undefined);
+  }
+}
+
+function ending(found: Found, options: FollowOptions): CommandResult | null {
+  switch (found.kind) {
+    case 'queued':
+      return null;
+    case 'never-ran': {
+      const { outcome } = found.entry;
+      return { exitCode: outcome === 'rejected' || outcome === 'superseded' ? EXIT.notShipped : EXIT.rolledBack, document: found.entry };
+    }
+    case 'running': {
+      const { view } = found;
+      if (isFinal(view.phase)) return { exitCode: exitCodeFor(view.phase, view.reason), document: view };
+      return options.untilHeld && needsPerson(view.wait) ? { exitCode: EXIT.held, document: view } : null;
+    }
+  }
+}
+
+interface Screen {
+  show(found: Found): void;
+  trouble(text: string): void;
+}
+
+function lineScreen(context: CliContext): Screen {
+  const paint = painter(context.color);
+  const say = context.json ? (): void => undefined : (text: string): void => context.out(text);
+  let shown = 0;
+  let lastTrouble = '';
+  let queued = '';
+  return {
+    show(found) {
+      lastTrouble = '';
+      if (found.kind === 'queued') {
+        const text = queuedText(found);
+        if (text !== queued) say(text);
+        queued = text;
+      }
+      if (found.kind === 'never-ran') say(`${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''}`);
+      if (found.kind !== 'running') return;
+      for (const entry of found.view.timeline.slice(shown)) say(timelineLine(entry, paint));
+      shown = found.view.timeline.length;
+    },
+    trouble(text) {
+      if (text !== lastTrouble) context.note(`slipway: ${text}: trying again`);
+      lastTrouble = text;
+    },
+  };
+}
+
+function treeScreen(context: CliContext): Screen {
+  const paint = painter(context.color);
+  let height = 0;
+  const draw = (lines: readonly string[]): void => {
+    const up = height > 0 ? `\u001B[${height}A\u001B[J` : '';
+    context.out(`${up}${lines.join('\n')}`);
+    height = lines.length;
+  };
+  const recent = (view: RolloutView): readonly string[] => view.timeline.slice(-5).map((entry) => `  ${timelineLine(entry, paint)}`);
+  return {
+    show(found) {
+      if (found.kind === 'running') draw([...viewTree(found.view, Date.now(), paint), '', ...recent(found.view)]);
+      else if (found.kind === 'queued') draw([queuedText(found)]);
+      else draw([`${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''}`]);
+    },
+    trouble(text) {
+      draw([paint('yellow', `${text}: trying again`)]);
+    },
+  };
+}
+
+function queuedText(found: Extract<Found, { kind: 'queued' }>): string {
+  const blocked = found.blocked === null ? '' : `; the lane is blocked: ${found.blocked}`;
+  return found.ahead === 0 ? `next in its lane${blocked}` : `queued: ${found.ahead} ahead${blocked}`;
+}

@@ -1,0 +1,189 @@
+import { needsPerson } from '../../domain/rollout.js';
+import { durationText } from '../../domain/words.js';
+import { CliError, EXIT } from '../exit-codes.js';
+import { ensureSetup } from '../setup.js';
+import type { RolloutSummary, Slipway } from '../slipway.js';
+import { LANE_WORKFLOW, RECONCILE_WORKFLOW, ROLLOUT_WORKFLOW, searchAttributes, viewQuery } from '../../workflows/messages.js';
+import { actorFrom } from './actor.js';
+import type { ActorOptions } from './actor.js';
+import { done, usage } from './context.js';
+import type { CliContext, CommandResult, FileOptions } from './context.js';
+import { parseCountOption } from './options.js';
+import { painter, plain } from './render.js';
+import { readServiceFile } from './service-file.js';
+import { withSlipway } from './verbs.js';
+
+export interface ListOptions {
+  readonly service?: string;
+  readonly env?: string;
+  readonly outcome?: string;
+  readonly open?: boolean;
+  readonly waiting?: boolean;
+  readonly limit?: string;
+}
+
+/** `slipway list`: rollouts, newest first. */
+export async function list(context: CliContext, options: ListOptions): Promise<CommandResult> {
+  const limit = options.limit === undefined ? 20 : parseCountOption('--limit', options.limit, 1000);
+  const clauses = [
+    clause(searchAttributes.service.name, options.service),
+    clause(searchAttributes.environment.name, options.env),
+    clause(searchAttributes.outcome.name, options.outcome),
+    options.open === true ? "ExecutionStatus = 'Running'" : null,
+    options.waiting === true ? `${searchAttributes.waitsFor.name} IS NOT NULL AND ExecutionStatus = 'Running'` : null,
+  ].filter((text) => text !== null);
+  return withSlipway(context, async (slipway) => {
+    const rollouts = await slipway.list(clauses.join(' AND '), limit);
+    if (!context.json) table(context, rollouts);
+    return done({ rollouts });
+  });
+}
+
+function clause(name: string, value: string | undefined): string | null {
+  if (value === undefined) return null;
+  if (!/^[\w.-]+$/.test(value)) throw usage(`"${value}" is no name`, 'letters, digits, _ . and -');
+  return `${name} = '${value}'`;
+}
+
+function table(context: CliContext, rollouts: readonly RolloutSummary[]): void {
+  if (rollouts.length === 0) return context.out('no rollouts');
+  const paint = painter(context.color);
+  const rows = rollouts.map((run) => [
+    run.rolloutId,
+    `${run.service}/${run.environment}`,
+    plain(run.release),
+    run.outcome ?? (run.workflowStatus === 'RUNNING' ? run.phase : run.workflowStatus.toLowerCase()),
+    run.waitsFor ?? '',
+    run.risk === null ? '' : String(run.risk),
+    run.startedAt.slice(0, 19).replace('T', ' '),
+  ]);
+  const head = ['ROLLOUT', 'SERVICE/ENV', 'RELEASE', 'STATE', 'WAITS FOR', 'RISK', 'STARTED (UTC)'];
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]): string => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd();
+  context.out(paint('bold', line(head)));
+  for (const row of rows) context.out(line(row));
+}
+
+/** A run that will not go on by itself, and why. */
+export interface StuckRun {
+  readonly workflowId: string;
+  readonly what: 'person' | 'activity' | 'workflow-task' | 'lane';
+  readonly since: string | null;
+  readonly why: string;
+  readonly remedy: string;
+}
+
+/** An activity that has failed so often is worth a look. */
+const FAILING_ATTEMPTS = 3;
+
+/** `slipway stuck`: what needs a person, and whose activities keep failing. */
+export async function stuck(context: CliContext): Promise<CommandResult> {
+  return withSlipway(context, async (slipway) => {
+    const runs = await findStuck(slipway);
+    if (!context.json) {
+      if (runs.length === 0) context.out('nothing is stuck');
+      for (const run of runs) {
+        context.out(`${run.workflowId}${run.since === null ? '' : ` since ${run.since} (${durationText(Date.now() - Date.parse(run.since))})`}`);
+        context.out(`  ${plain(run.why)}`);
+        context.out(`  → ${run.remedy}`);
+      }
+    }
+    return done({ stuck: runs });
+  });
+}
+
+async function findStuck(slipway: Slipway): Promise<readonly StuckRun[]> {
+  const { client } = slipway;
+  const query = `WorkflowType IN ('${ROLLOUT_WORKFLOW}', '${LANE_WORKFLOW}', '${RECONCILE_WORKFLOW}', 'recover') AND ExecutionStatus = 'Running'`;
+  const found: StuckRun[] = [];
+  const ids = await slipway.call(async () => {
+    const list: { workflowId: string; type: string }[] = [];
+    for await (const run of client.workflow.list({ query })) list.push({ workflowId: run.workflowId, type: run.type });
+    return list;
+  });
+  for (const { workflowId, type } of ids) {
+    const handle = client.workflow.getHandle(workflowId);
+    const { raw } = await slipway.call(() => handle.describe());
+    for (const activity of raw.pendingActivities ?? []) {
+      if ((activity.attempt ?? 1) <= FAILING_ATTEMPTS || !activity.lastFailure) continue;
+      found.push({
+        workflowId,
+        what: 'activity',
+        since: null,
+        why: `${activity.activityType?.name ?? 'an activity'} has failed ${(activity.attempt ?? 1) - 1} times: ${innermost(activity.lastFailure)}`,
+        remedy: 'mend what it says: it goes on by itself',
+      });
+    }
+    const task = raw.pendingWorkflowTask;
+    if ((task?.attempt ?? 1) > FAILING_ATTEMPTS) {
+      found.push({ workflowId, what: 'workflow-task', since: null, why: `its workflow task has failed ${(task?.attempt ?? 1) - 1} times: no worker runs, or its code fails`, remedy: 'see the worker’s log; start a worker, or deploy a corrected one' });
+      continue;
+    }
+    if (type === ROLLOUT_WORKFLOW) {
+      const view = await slipway.call(() => handle.query(viewQuery));
+      if (needsPerson(view.wait) && view.wait !== null) {
+        found.push({ workflowId, what: 'person', since: view.wait.since, why: view.wait.reason, remedy: view.wait.commands.join('  or  ') });
+      }
+    }
+    if (type === LANE_WORKFLOW) {
+      const [, environment = '', service = ''] = workflowId.split('/');
+      const lane = await slipway.lane({ environment, service });
+      if (lane?.blocked != null) {
+        found.push({ workflowId, what: 'lane', since: new Date(lane.blocked.sinceMs).toISOString(), why: lane.blocked.reason, remedy: `slipway lane unblock ${service} --env ${environment} --reason "…"` });
+      }
+    }
+  }
+  return found;
+}
+
+function innermost(failure: { message?: string | null; cause?: unknown }): string {
+  let at = failure;
+  while (at.cause !== null && typeof at.cause === 'object') at = at.cause;
+  return at.message ?? 'no message';
+}
+
+/** `slipway lane SERVICE`, `slipway lane unblock SERVICE`. */
+export async function showLane(context: CliContext, service: string, options: { readonly env: string }): Promise<CommandResult> {
+  return withSlipway(context, async (slipway) => {
+    const lane = await slipway.lane({ service, environment: options.env });
+    if (lane === null) throw new CliError(EXIT.usage, `${service} was never deployed to ${options.env}`, 'see `slipway list`');
+    if (!context.json) {
+      context.out(`lane of ${service} in ${options.env}: ${lane.running === null ? 'free' : `runs ${lane.running}`}`);
+      if (lane.blocked !== null) context.out(`blocked: ${lane.blocked.reason}`);
+      for (const item of lane.queue) context.out(`queued: ${item.rolloutId} since ${item.queuedAt}, until ${item.expiresAt}`);
+      for (const entry of lane.remembered.slice(-5)) context.out(`${entry.rolloutId}: ${entry.outcome ?? 'in flight'}${entry.reason === null ? '' : ` (${plain(entry.reason)})`}`);
+    }
+    return done(lane);
+  });
+}
+
+export async function unblockLane(context: CliContext, service: string, options: ActorOptions & { readonly env: string; readonly reason: string }): Promise<CommandResult> {
+  return withSlipway(context, async (slipway) => {
+    const { subject } = await actorFrom(context, options);
+    const text = await slipway.unblock({ service, environment: options.env }, { subject, reason: options.reason });
+    if (!context.json) context.out(text);
+    return done({ text });
+  });
+}
+
+/** `slipway setup`: makes the Temporal namespace ready. */
+export async function setup(context: CliContext): Promise<CommandResult> {
+  return withSlipway(context, async (slipway) => {
+    const report = await ensureSetup(slipway.client, { taskQueue: slipway.taskQueue });
+    if (!context.json) {
+      context.out(report.added.length > 0 ? `added search attributes: ${report.added.join(', ')}` : 'search attributes are there');
+      context.out(report.schedule === 'created' ? 'created the reconcile schedule (every minute)' : 'the reconcile schedule is there');
+    }
+    return done(report);
+  });
+}
+
+/** `slipway lint`: checks slipway.yaml; touches and asks nothing. */
+export async function lint(context: CliContext, options: FileOptions): Promise<CommandResult> {
+  const { fileName, config, warnings } = await readServiceFile(context, options);
+  if (!context.json) {
+    for (const warning of warnings) context.out(`${fileName}:${warning.line}:${warning.column}: warning: ${warning.message}\n  → ${warning.remedy}`);
+    context.out(`${fileName} is valid: service ${config.service}, environments ${Object.keys(config.environments).join(', ')}`);
+  }
+  return done({ valid: true, service: config.service, environments: Object.keys(config.environments), warnings });
+}

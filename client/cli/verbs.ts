@@ -1,0 +1,117 @@
+import type { Verb } from '../../domain/approval.js';
+import { isFinal } from '../../domain/rollout.js';
+import type { RolloutRequest } from '../../domain/rollout.js';
+import { rolloutIdFor } from '../../domain/release.js';
+import { randomUUID } from 'node:crypto';
+import { CliError, EXIT } from '../exit-codes.js';
+import { newDecision, Slipway } from '../slipway.js';
+import type { Found } from '../slipway.js';
+import { actorFrom } from './actor.js';
+import type { ActorOptions } from './actor.js';
+import { done, usage } from './context.js';
+import type { CliContext, CommandResult } from './context.js';
+import { start, waitOptions } from './deploy.js';
+import { follow } from './follow.js';
+import type { DeployOptions } from './deploy.js';
+import { parseDurationOption } from './options.js';
+import { painter, timelineLine, viewTree } from './render.js';
+
+export interface VerbOptions extends ActorOptions {
+  readonly reason?: string;
+  readonly gate?: string;
+  readonly full?: boolean;
+  /** Digest of the plan that was looked at; the current one when absent. */
+  readonly plan?: string;
+  /** The same id for each try of one decision. */
+  readonly id?: string;
+}
+
+/** Opens a connection for the length of a command. */
+export async function withSlipway<T>(context: CliContext, work: (slipway: Slipway) => Promise<T>): Promise<T> {
+  const slipway = await Slipway.connect(context.env);
+  try {
+    return await work(slipway);
+  } finally {
+    await slipway.close();
+  }
+}
+
+/** `approve`, `reject`, `pause`, `resume`, `promote`, `abort`: one decision of one person. */
+export async function decide(context: CliContext, verb: Verb, rollout: string, options: VerbOptions): Promise<CommandResult> {
+  return withSlipway(context, async (slipway) => {
+    const ref = await slipway.resolve(rollout);
+    const actor = await actorFrom(context, options);
+    const atGate = verb === 'approve' || verb === 'reject';
+    let gate: string | null = null;
+    let planDigest: string | null = null;
+    if (atGate) {
+      const view = running(await slipway.find(ref));
+      if (isFinal(view.phase)) throw new CliError(EXIT.usage, `rollout ${ref.rolloutId} is over: ${view.phase}`, `slipway status ${ref.rolloutId}`);
+      gate = options.gate ?? view.approvals?.gate ?? null;
+      planDigest = options.plan ?? view.approvals?.planDigest ?? null;
+    }
+    const decision = newDecision(verb, actor, { gate, planDigest, reason: options.reason ?? null, full: options.full === true, ...(options.id === undefined ? {} : { id: options.id }) });
+    const receipt = await slipway.decide(ref, decision);
+    if (receipt.kind === 'refused') throw new CliError(EXIT.usage, `refused: ${receipt.text}`, `slipway status ${ref.rolloutId}`);
+    if (!context.json) context.out(receipt.text);
+    return done({ rolloutId: ref.rolloutId, decision, receipt });
+  });
+}
+
+/** `slipway status`. */
+export async function status(context: CliContext, rollout: string): Promise<CommandResult> {
+  return withSlipway(context, async (slipway) => {
+    const found = await slipway.find(await slipway.resolve(rollout));
+    if (context.json) return done(found.kind === 'running' ? found.view : found);
+    const paint = painter(context.color);
+    if (found.kind === 'running') {
+      for (const line of viewTree(found.view, Date.now(), paint)) context.out(line);
+      context.out('');
+      for (const entry of found.view.timeline) context.out(timelineLine(entry, paint));
+    } else if (found.kind === 'queued') {
+      context.out(found.ahead === 0 ? 'next in its lane' : `queued: ${found.ahead} ahead`);
+      if (found.blocked !== null) context.out(`the lane is blocked: ${found.blocked}`);
+    } else {
+      context.out(`${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''}`);
+    }
+    return done(found);
+  });
+}
+
+/** `slipway watch`. */
+export async function watch(context: CliContext, rollout: string, options: { readonly timeout?: string; readonly untilHeld?: boolean }): Promise<CommandResult> {
+  const timeoutMs = options.timeout === undefined ? null : parseDurationOption('--timeout', options.timeout);
+  return withSlipway(context, async (slipway) => follow(context, slipway, await slipway.resolve(rollout), { timeoutMs, untilHeld: options.untilHeld === true }));
+}
+
+/** `slipway retry`: a new rollout of the same release under the same policy; the old run is never revived. */
+export async function retry(
+  context: CliContext,
+  rollout: string,
+  options: ActorOptions & Pick<DeployOptions, 'key' | 'wait' | 'waitTimeout'>,
+): Promise<CommandResult> {
+  const waiting = waitOptions(options);
+  const request = await withSlipway(context, async (slipway): Promise<RolloutRequest> => {
+    const view = running(await slipway.find(await slipway.resolve(rollout)));
+    if (!isFinal(view.phase)) throw usage(`rollout ${view.rolloutId} is not over: ${view.phase}`, `slipway abort ${view.rolloutId} first, or wait for it`);
+    const tenant = context.env['SLIPWAY_TENANT'] ?? 'default';
+    return {
+      rolloutId: rolloutIdFor({ ...view.lane, tenant, key: options.key ?? randomUUID() }),
+      tenant,
+      actor: await actorFrom(context, options),
+      release: view.release,
+      policy: view.policy,
+      priority: 'normal',
+      retryOf: view.rolloutId,
+      requestedAt: new Date().toISOString(),
+    };
+  });
+  return start(context, request, waiting);
+}
+
+function running(found: Found): Extract<Found, { kind: 'running' }>['view'] {
+  if (found.kind === 'running') return found.view;
+  const text = found.kind === 'queued' ? 'still waits in its lane' : `never ran (${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''})`;
+  const id = found.ref.rolloutId;
+  throw new CliError(EXIT.usage, `rollout ${id} ${text}`, `slipway status ${id}`);
+}

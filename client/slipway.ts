@@ -1,0 +1,287 @@
+import { randomUUID } from 'node:crypto';
+import {
+  Client,
+  Connection,
+  isGrpcServiceError,
+  WithStartWorkflowOperation,
+  WorkflowFailedError,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+} from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import type { Decision, DecisionReceipt, Verb } from '../domain/approval.js';
+import type { EnqueueReceipt, LaneView, RememberedRollout } from '../domain/lane.js';
+import type { Actor, RolloutRequest, RolloutView } from '../domain/rollout.js';
+import type { LaneRef } from '../domain/target.js';
+import {
+  abortUpdate,
+  decideUpdate,
+  DEFAULT_TASK_QUEUE,
+  enqueueUpdate,
+  LANE_WORKFLOW,
+  laneQuery,
+  laneWorkflowId,
+  pauseUpdate,
+  promoteUpdate,
+  resumeUpdate,
+  ROLLOUT_WORKFLOW,
+  rolloutWorkflowId,
+  unblockUpdate,
+  viewQuery,
+  WORKFLOW_TASK_TIMEOUT,
+} from '../workflows/messages.js';
+import type { lane } from '../workflows/lane.js';
+import { CliError, EXIT } from './exit-codes.js';
+
+const CALL_MS = 5000;
+/** An unanswered update is unknown, not failed: it is repeated with the same id for so long. */
+const UPDATE_MS = 30_000;
+const UPDATE_TRY_MS = 10_000;
+/** Visibility is eventually consistent: a rollout that has just begun may not be listed yet. */
+const FIND_MS = 3000;
+
+/** Where a rollout is: its lane and its id. */
+export interface RolloutRef {
+  readonly lane: LaneRef;
+  readonly rolloutId: string;
+}
+
+/** What is known of a rollout: its view once it runs, the lane's word before and after that. */
+export type Found =
+  | { readonly kind: 'running'; readonly view: RolloutView }
+  | { readonly kind: 'queued'; readonly ref: RolloutRef; readonly ahead: number; readonly blocked: string | null }
+  | { readonly kind: 'never-ran'; readonly ref: RolloutRef; readonly entry: RememberedRollout };
+
+export interface RolloutSummary {
+  readonly rolloutId: string;
+  readonly service: string;
+  readonly environment: string;
+  readonly release: string;
+  readonly phase: string;
+  readonly waitsFor: string | null;
+  readonly outcome: string | null;
+  readonly risk: number | null;
+  readonly startedAt: string;
+  readonly closedAt: string | null;
+  /** How the workflow closed, where that is not its own doing. */
+  readonly workflowStatus: string;
+}
+
+const UPDATES = { approve: decideUpdate, reject: decideUpdate, pause: pauseUpdate, resume: resumeUpdate, promote: promoteUpdate, abort: abortUpdate } as const;
+
+/** Everything that talks to Temporal as a client. Each call has a deadline; an unreachable server is `EXIT.unavailable`. */
+export class Slipway {
+  private constructor(
+    readonly client: Client,
+    readonly address: string,
+    readonly taskQueue: string,
+  ) {}
+
+  /**
+   * Connects by Temporal's own settings (`TEMPORAL_ADDRESS` …, or its profile file) and `SLIPWAY_TASK_QUEUE`.
+   * @param env the environment, as the entry has read it
+   */
+  static async connect(env: Readonly<Record<string, string | undefined>>): Promise<Slipway> {
+    const { connectionOptions, namespace } = loadClientConnectConfig({ overrideEnvVars: { ...env } });
+    const address = connectionOptions.address ?? 'localhost:7233';
+    try {
+      const connection = await Connection.connect({ ...connectionOptions, connectTimeout: CALL_MS });
+      const client = new Client({ connection, namespace: namespace ?? 'default', identity: `slipway-cli@${process.pid}` });
+      return new Slipway(client, address, env['SLIPWAY_TASK_QUEUE'] || DEFAULT_TASK_QUEUE);
+    } catch (error) {
+      throw unavailable(address, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.client.connection.close();
+  }
+
+  /** Asks the lane for a rollout; the same request may be sent any number of times. */
+  async enqueue(request: RolloutRequest): Promise<EnqueueReceipt> {
+    const { lane: ref } = request.policy;
+    const updateId = `enqueue-${request.rolloutId}-${randomUUID()}`;
+    return this.untilAnswered(() =>
+      this.client.workflow.executeUpdateWithStart(enqueueUpdate, {
+        args: [request],
+        updateId,
+        startWorkflowOperation: new WithStartWorkflowOperation<typeof lane>(LANE_WORKFLOW, {
+          workflowId: laneWorkflowId(ref),
+          taskQueue: this.taskQueue,
+          workflowIdConflictPolicy: 'USE_EXISTING',
+          workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,
+          staticSummary: `lane of ${ref.service} in ${ref.environment}`.slice(0, 180),
+          args: [{ lane: ref, state: null }],
+        }),
+      }),
+    );
+  }
+
+  /** Where the rollout stands, wherever that is known. */
+  async find(ref: RolloutRef): Promise<Found> {
+    const handle = this.client.workflow.getHandle(rolloutWorkflowId(ref.lane, ref.rolloutId));
+    try {
+      return { kind: 'running', view: await this.call(() => handle.query(viewQuery)) };
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw error;
+    }
+    const view = await this.lane(ref.lane);
+    const place = view?.queue.findIndex((item) => item.rolloutId === ref.rolloutId) ?? -1;
+    if (view !== null && place >= 0) return { kind: 'queued', ref, ahead: place + (view.running === null ? 0 : 1), blocked: view.blocked?.reason ?? null };
+    const entry = view?.remembered.find((item) => item.rolloutId === ref.rolloutId);
+    if (entry !== undefined) {
+      return entry.outcome === null ? { kind: 'queued', ref, ahead: 0, blocked: view?.blocked?.reason ?? null } : { kind: 'never-ran', ref, entry };
+    }
+    throw new CliError(EXIT.usage, `there is no rollout ${ref.rolloutId} of ${ref.lane.service} in ${ref.lane.environment}`, 'see `slipway list`');
+  }
+
+  /** The lane's view, or null where the service was never deployed there. */
+  async lane(ref: LaneRef): Promise<LaneView | null> {
+    try {
+      return await this.call(() => this.client.workflow.getHandle(laneWorkflowId(ref)).query(laneQuery));
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return null;
+      throw error;
+    }
+  }
+
+  async unblock(ref: LaneRef, who: { readonly subject: string; readonly reason: string }): Promise<string> {
+    const handle = this.client.workflow.getHandle(laneWorkflowId(ref));
+    const updateId = `unblock-${randomUUID()}`;
+    try {
+      return (await this.untilAnswered(() => handle.executeUpdate(unblockUpdate, { args: [who], updateId }))).text;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) throw new CliError(EXIT.usage, `there is no lane of ${ref.service} in ${ref.environment}`, 'see `slipway list`');
+      throw error;
+    }
+  }
+
+  /** Says a decision. A refusal is a value; so is a rollout that is over. */
+  async decide(ref: RolloutRef, decision: Decision): Promise<DecisionReceipt> {
+    const handle = this.client.workflow.getHandle(rolloutWorkflowId(ref.lane, ref.rolloutId));
+    try {
+      return await this.untilAnswered(() => handle.executeUpdate(UPDATES[decision.verb], { args: [decision], updateId: decision.id }));
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return { kind: 'refused', code: 'finished', text: 'this rollout is over (or never began)' };
+      if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure && error.cause.type === 'DecisionRefused') {
+        const code = error.cause.details?.[0] as Extract<DecisionReceipt, { kind: 'refused' }>['code'];
+        return { kind: 'refused', code, text: error.cause.message };
+      }
+      throw error;
+    }
+  }
+
+  /** Rollouts by search attributes, newest first. */
+  async list(query: string, limit: number): Promise<readonly RolloutSummary[]> {
+    return this.call(async () => {
+      const found: RolloutSummary[] = [];
+      for await (const run of this.client.workflow.list({ query: `WorkflowType = '${ROLLOUT_WORKFLOW}'${query === '' ? '' : ` AND (${query})`}`, pageSize: Math.min(limit, 200) })) {
+        const text = (name: string): string | null => {
+          const value: unknown = run.searchAttributes[name]?.[0];
+          return typeof value === 'string' ? value : null;
+        };
+        const risk: unknown = run.searchAttributes['SlipwayRisk']?.[0];
+        found.push({
+          rolloutId: text('SlipwayRolloutId') ?? run.workflowId,
+          service: text('SlipwayService') ?? '',
+          environment: text('SlipwayEnvironment') ?? '',
+          release: text('SlipwayRelease') ?? '',
+          phase: text('SlipwayPhase') ?? '',
+          waitsFor: text('SlipwayWaitsFor'),
+          outcome: text('SlipwayOutcome'),
+          risk: typeof risk === 'number' ? risk : null,
+          startedAt: run.startTime.toISOString(),
+          closedAt: run.closeTime?.toISOString() ?? null,
+          workflowStatus: run.status.name,
+        });
+        if (found.length >= limit) break;
+      }
+      return found;
+    });
+  }
+
+  /** Finds a rollout by its id alone, or by `environment/service/id`. */
+  async resolve(text: string): Promise<RolloutRef> {
+    const parts = text.split('/');
+    if (parts.length === 3) return { lane: { environment: parts[0] ?? '', service: parts[1] ?? '' }, rolloutId: parts[2] ?? '' };
+    if (!/^[0-9a-f]{16}$/.test(text)) {
+      throw new CliError(EXIT.usage, `"${text}" is no rollout id: 16 hex digits, or environment/service/id`, 'see `slipway list`');
+    }
+    for (const until = Date.now() + FIND_MS; ; ) {
+      const [run] = await this.list(`SlipwayRolloutId = '${text}'`, 1);
+      if (run !== undefined) return { lane: { environment: run.environment, service: run.service }, rolloutId: text };
+      const queued = await this.resolveInLanes(text);
+      if (queued !== null) return queued;
+      if (Date.now() > until) throw new CliError(EXIT.usage, `there is no rollout ${text}`, 'see `slipway list`');
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+  }
+
+  /** A rollout that is queued, or that never ran, is known to its lane only. */
+  private async resolveInLanes(rolloutId: string): Promise<RolloutRef | null> {
+    return this.call(async () => {
+      for await (const run of this.client.workflow.list({ query: `WorkflowType = '${LANE_WORKFLOW}' AND ExecutionStatus = 'Running'` })) {
+        const view = await this.client.workflow.getHandle(run.workflowId).query(laneQuery);
+        if (view.remembered.some((entry) => entry.rolloutId === rolloutId)) return { lane: view.lane, rolloutId };
+      }
+      return null;
+    });
+  }
+
+  /** Runs a call with a deadline, and says which server did not answer. */
+  async call<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.client.connection.withDeadline(Date.now() + CALL_MS, work);
+    } catch (error) {
+      throw this.translate(error);
+    }
+  }
+
+  private async untilAnswered<T>(work: () => Promise<T>): Promise<T> {
+    for (const until = Date.now() + UPDATE_MS; ; ) {
+      try {
+        return await this.client.connection.withDeadline(Date.now() + UPDATE_TRY_MS, work);
+      } catch (error) {
+        const again = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || code(error) === GRPC.unavailable || code(error) === GRPC.deadlineExceeded;
+        if (!again || Date.now() > until) throw this.translate(error);
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    }
+  }
+
+  private translate(error: unknown): unknown {
+    if (error instanceof CliError || error instanceof WorkflowNotFoundError || error instanceof WorkflowUpdateFailedError || error instanceof WorkflowFailedError) return error;
+    if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) return noWorker(this.taskQueue);
+    const status = code(error);
+    if (status === GRPC.unavailable) return unavailable(this.address, error);
+    if (status === GRPC.deadlineExceeded) return noWorker(this.taskQueue);
+    if (status === GRPC.notFound && /namespace/i.test(String(error))) return new CliError(EXIT.unavailable, `the Temporal namespace does not exist: ${this.client.options.namespace}`, 'create it, then run `slipway setup`');
+    if (/no poller|no worker/i.test(String(error))) return noWorker(this.taskQueue);
+    return error;
+  }
+}
+
+/** A decision as the CLI says it. */
+export function newDecision(verb: Verb, actor: Actor, rest: Partial<Pick<Decision, 'gate' | 'planDigest' | 'reason' | 'full' | 'id'>>): Decision {
+  return { id: randomUUID(), gate: null, planDigest: null, reason: null, full: false, ...rest, verb, actor, at: new Date().toISOString() };
+}
+
+const GRPC = { deadlineExceeded: 4, notFound: 5, unavailable: 14 } as const;
+
+function code(error: unknown): number | null {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) if (isGrpcServiceError(at)) return at.code;
+  return null;
+}
+
+function unavailable(address: string, error: unknown): CliError {
+  let deepest: unknown = error;
+  while (deepest instanceof Error && deepest.cause instanceof Error) deepest = deepest.cause;
+  const why = deepest instanceof Error ? deepest.message : String(deepest);
+  return new CliError(EXIT.unavailable, `Temporal can't be reached at ${address} (${why})`, 'start it, or set TEMPORAL_ADDRESS; `npm run doctor` tells what is there');
+}
+
+function noWorker(taskQueue: string): CliError {
+  return new CliError(EXIT.unavailable, `no worker answered on task queue "${taskQueue}"`, 'start one with `slipway worker`, then say it again: nothing is done twice');
+}

@@ -1,0 +1,211 @@
+/** `npm run demo`: a good release of a small service is promoted, a bad one is rolled back, under real traffic. */
+import { spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Slipway } from '../client/slipway.js';
+import type { RolloutView } from '../domain/rollout.js';
+import type { JournalEntry } from '../formats/gateway.js';
+import { freePort } from '../tools/supervise.js';
+import type { Server } from '../tools/supervise.js';
+import { SLIPWAY, startStack } from '../tools/stack.js';
+import type { Stack } from '../tools/stack.js';
+import { startTraffic } from '../tools/traffic.js';
+import type { Traffic } from '../tools/traffic.js';
+
+const HELP = `npm run demo [-- --json] [-- --interrupt]
+
+Starts Temporal, a local gateway and a worker, ships a small service under traffic that it makes itself: first a good
+release, which ends at 100 %, then a bad one, which is rolled back.
+
+  --json        end with one JSON document on standard output; the story goes to standard error
+  --interrupt   kill -9 the worker in the middle of each rollout: another goes on, and nothing is done twice
+  --help        this text`;
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const REQUESTS_PER_SECOND = 60;
+
+interface Told {
+  readonly outcome: string;
+  readonly rolloutId: string;
+  readonly seconds: number;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const unknown = args.filter((arg) => !['--json', '--interrupt', '--help'].includes(arg));
+  if (args.includes('--help')) {
+    process.stdout.write(`${HELP}\n`);
+    return 0;
+  }
+  if (unknown.length > 0) {
+    process.stderr.write(`demo: ${unknown.join(', ')} is not known\n${HELP}\n`);
+    return 2;
+  }
+  const json = args.includes('--json');
+  const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
+  const demo = await Demo.start(say, args.includes('--interrupt'));
+  try {
+    const result = await demo.run();
+    if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+    return result.good.outcome === 'completed' && result.bad.outcome === 'rolled-back' && result.appliedTwice === 0 ? 0 : 1;
+  } finally {
+    await demo.stop();
+  }
+}
+
+class Demo {
+  private constructor(
+    private readonly say: (text: string) => void,
+    private readonly interrupt: boolean,
+    private readonly stack: Stack,
+    private worker: Server,
+    private readonly file: string,
+    private readonly client: Slipway,
+  ) {}
+
+  static async start(say: (text: string) => void, interrupt: boolean): Promise<Demo> {
+    say('Slipway demo: one good release, one bad one, under real traffic on this machine.\n');
+    say('  starting Temporal, the local gateway and a worker …');
+    const stack = await startStack({ uiPort: await freePort() });
+    try {
+      const worker = await stack.startWorker();
+      const file = path.join(stack.folder, 'slipway.yaml');
+      const policy = await readFile(path.join(ROOT, 'demo', 'slipway.yaml'), 'utf8');
+      await writeFile(file, policy.replace('http://127.0.0.1:7700', stack.adminUrl).replace('cwd: .', `cwd: ${JSON.stringify(path.join(ROOT, 'demo'))}`));
+      say(`  Temporal Web: ${stack.temporal.uiUrl ?? ''}/namespaces/default/workflows`);
+      say(`  the service:  ${stack.dataUrl}/local/hello/\n`);
+      return new Demo(say, interrupt, stack, worker, file, await Slipway.connect(stack.env));
+    } catch (error) {
+      await stack.stop();
+      throw error;
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.client.close();
+    await this.stack.stop();
+  }
+
+  async run() {
+    this.say('— v1: the first release. Nothing serves yet, so there is nothing to compare it with.');
+    const first = await this.deploy(['--tag', 'v1', '--no-git', '--message', 'first release']);
+    if (first.outcome !== 'completed') throw new Error(`the first release ended ${first.outcome}`);
+    const traffic = startTraffic({ url: `${this.stack.dataUrl}/local/hello/`, perSecond: REQUESTS_PER_SECOND });
+    this.say(`\n  ${REQUESTS_PER_SECOND} requests a second from now on.\n`);
+    try {
+      this.say('— v2: a good release. The risk is that of the last commits of this repository.');
+      const good = await this.deploy(['--tag', 'v2']);
+      this.say('\n— v3: a bad release: 30 % of its answers are errors.');
+      const bad = await this.deploy(['--tag', 'v3', '--set', 'DEMO_ERROR_RATE=0.3']);
+      return await this.sumUp(good, bad, traffic);
+    } finally {
+      await traffic.stop();
+    }
+  }
+
+  private async sumUp(good: Told, bad: Told, traffic: Traffic) {
+    const journal = await this.journal();
+    const keyed = journal.filter((entry) => entry.key !== null && entry.verb !== 'collect');
+    const effects = new Map<string, number>();
+    for (const { key, kind, name, verb } of keyed) {
+      const effect = `${key} ${verb} ${kind}/${name}`;
+      effects.set(effect, (effects.get(effect) ?? 0) + 1);
+    }
+    const appliedTwice = [...effects.values()].filter((count) => count > 1).length;
+    const view = await this.view(bad.rolloutId);
+    const firstError = traffic.answers.find((answer) => answer.version?.endsWith(':v3') === true && !answer.ok);
+    const zero = journal.find((entry) => entry.kind === 'route' && entry.key?.startsWith(`${bad.rolloutId}/rollback/`) === true && entry.key.includes('/set-weights/'));
+    const secondsToZeroWeight = firstError === undefined || zero === undefined ? null : (Date.parse(zero.at) - firstError.atMs) / 1000;
+    const failed = traffic.answers.filter((answer) => !answer.ok);
+    const verdict = view?.verdicts.findLast((entry) => entry.verdict.kind === 'ROLLBACK')?.verdict ?? null;
+    const byBad = failed.filter((answer) => answer.version?.endsWith(':v3') === true).length;
+
+    this.say('\nWhat happened');
+    this.say(`  v2: ${good.outcome} after ${good.seconds.toFixed(0)} s`);
+    this.say(`  v3: ${bad.outcome} after ${bad.seconds.toFixed(0)} s: ${verdict?.summary ?? view?.reason?.text ?? ''}`);
+    if (secondsToZeroWeight !== null) this.say(`      from its first error to no traffic at all: ${secondsToZeroWeight.toFixed(1)} s`);
+    this.say(`  users saw ${failed.length} errors in ${traffic.answers.length} requests; ${byBad} of them from v3, ${failed.length - byBad} from anything else`);
+    this.say(`  ${effects.size} changes on the platform, ${appliedTwice} of them made twice${this.interrupt ? ', with the worker killed (kill -9) in the middle of each rollout' : ''}`);
+    return {
+      good,
+      bad: { ...bad, secondsToZeroWeight, verdict: verdict?.kind ?? null, why: verdict?.summary ?? null },
+      requests: traffic.answers.length,
+      errors: failed.length,
+      errorsOfBad: byBad,
+      effects: effects.size,
+      appliedTwice,
+      interrupted: this.interrupt,
+    };
+  }
+
+  /** Deploys by the command that users have, approves when a person is needed, and tells the story as it happens. */
+  private async deploy(flags: readonly string[]): Promise<Told> {
+    const begunMs = Date.now();
+    const args = ['deploy', 'hello', '--file', this.file, '--as', 'you@example.com', ...flags];
+    this.say(`  $ slipway ${['deploy', 'hello', '--env', 'local', ...flags].join(' ')}`);
+    const rolloutId = (await this.slipway(args)).trim();
+    let approved: string | null = null;
+    let killed = !this.interrupt || flags.includes('v1');
+    let shown = 0;
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      const view = await this.view(rolloutId);
+      if (view === null) continue;
+      for (const entry of view.timeline.slice(shown)) this.say(`    ${entry.at.slice(11, 19)}  ${entry.text}`);
+      shown = view.timeline.length;
+      if (view.outcome !== null) return { outcome: view.outcome, rolloutId, seconds: (Date.now() - begunMs) / 1000 };
+      if (view.approvals !== null && view.wait?.gate !== null && view.wait?.gate !== undefined && approved !== view.approvals.planDigest) {
+        approved = view.approvals.planDigest;
+        this.say(`  $ slipway approve ${rolloutId} --as colleague@example.com --reason "read the plan"`);
+        await this.slipway(['approve', rolloutId, '--as', 'colleague@example.com', '--reason', 'read the plan']);
+      }
+      if (!killed && view.phase === 'canary' && view.weights !== null && view.weights.canary > 0) {
+        killed = true;
+        await this.killWorker();
+      }
+    }
+  }
+
+  private async killWorker(): Promise<void> {
+    this.say(`  $ kill -9 ${this.worker.pid}     # the worker, in the middle of the rollout`);
+    await this.worker.kill('SIGKILL');
+    this.worker = await this.stack.startWorker();
+    this.say(`    another worker (${this.worker.pid}) goes on where it stopped`);
+  }
+
+  /** The rollout's view, or null while it waits in its lane or no worker answers. */
+  private async view(rolloutId: string): Promise<RolloutView | null> {
+    const found = await this.client.find({ lane: { environment: 'local', service: 'hello' }, rolloutId });
+    return found.kind === 'running' ? found.view : null;
+  }
+
+  private async journal(): Promise<readonly JournalEntry[]> {
+    const response = await fetch(`${this.stack.adminUrl}/v1/journal?since=0`, { signal: AbortSignal.timeout(5000) });
+    const body = (await response.json()) as { readonly entries: readonly JournalEntry[] };
+    return body.entries;
+  }
+
+  private async slipway(args: readonly string[]): Promise<string> {
+    const child = spawn(process.execPath, [SLIPWAY, ...args], { cwd: ROOT, env: { ...process.env, ...this.stack.env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    let err = '';
+    child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', resolve);
+    });
+    if (code !== 0) throw new Error(`slipway ${args.join(' ')} ended with ${code}:\n${err}${out}`);
+    return out;
+  }
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    process.stderr.write(`demo: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = 70;
+  },
+);

@@ -1,0 +1,24 @@
+/**
+ * The small HTTP service that the demo ships. Each release is this file under another tag; what makes a release bad is
+ * its environment: DEMO_ERROR_RATE is the share of requests that fail (0 to 1), DEMO_LATENCY_MS is added to each.
+ */
+import { createServer } from 'node:http';
+
+const port = Number(process.env.PORT);
+const version = process.env.SLIPWAY_VERSION ?? 'unknown';
+const errorRate = Number(process.env.DEMO_ERROR_RATE ?? 0);
+const latencyMs = Number(process.env.DEMO_LATENCY_MS ?? 0);
+
+const server = createServer((request, response) => {
+  if (request.url === '/healthz') return response.end('ok\n');
+  const fails = Math.random() < errorRate;
+  setTimeout(
+    () => {
+      response.writeHead(fails ? 500 : 200, { 'content-type': 'text/plain' });
+      response.end(fails ? `${version} has a bug\n` : `hello from ${version}\n`);
+    },
+    latencyMs + 2 + Math.random() * 8,
+  );
+});
+server.listen(port, '127.0.0.1');
+process.on('SIGTERM', () => server.close(() => process.exit(0)));

@@ -1,0 +1,110 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { freePort } from './supervise.js';
+import { startServer } from './supervise.js';
+import type { Server } from './supervise.js';
+import { startTemporal } from './temporal-server.js';
+import type { TemporalServer } from './temporal-server.js';
+
+/** The compiled command: what users run is what the demo, the tests and the benchmarks run. */
+export const SLIPWAY = fileURLToPath(new URL('../bin/slipway.js', import.meta.url));
+
+export interface StackOptions {
+  /** Port of Temporal Web; null for none. */
+  readonly uiPort?: number | null;
+  /** Keep Temporal's state in a file, so that the server can be killed and restarted. */
+  readonly durable?: boolean;
+  /** More settings of the workers. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly maxReplicas?: number;
+  /** Seconds after which a version that is not ready has failed. */
+  readonly progressDeadlineSeconds?: number;
+  /** Another script in place of `slipway worker`, for tests that end a worker at an exact moment. */
+  readonly workerScript?: string;
+}
+
+/** Temporal, a local gateway and any number of workers, each a process of its own; all end with this process. */
+export interface Stack {
+  readonly folder: string;
+  readonly temporal: TemporalServer;
+  readonly gateway: Server;
+  readonly adminUrl: string;
+  readonly dataUrl: string;
+  /** Environment for `slipway` commands against this stack. */
+  readonly env: Readonly<Record<string, string>>;
+  startWorker(env?: Readonly<Record<string, string>>): Promise<Server>;
+  /** Starts the gateway again after it was killed, on the same ports and state. */
+  restartGateway(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startStack(options: StackOptions = {}): Promise<Stack> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'slipway-stack-'));
+  const started: { stop(): Promise<void> }[] = [];
+  const stop = async (): Promise<void> => {
+    for (const part of started.reverse()) await part.stop();
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  };
+  try {
+    const temporal = await startTemporal({
+      uiPort: options.uiPort ?? null,
+      logFile: path.join(folder, 'temporal.log'),
+      ...(options.durable === true ? { dbFile: path.join(folder, 'temporal.db') } : {}),
+    });
+    started.push(temporal);
+    const adminPort = await freePort();
+    const dataPort = await freePort();
+    const adminUrl = `http://127.0.0.1:${adminPort}`;
+    const gateway = await startServer({
+      name: 'local gateway',
+      command: process.execPath,
+      args: [
+        SLIPWAY,
+        'local-gateway',
+        ...['--admin-port', String(adminPort), '--data-port', String(dataPort), '--state-dir', path.join(folder, 'gateway')],
+        ...['--max-replicas', String(options.maxReplicas ?? 32), '--progress-deadline', String(options.progressDeadlineSeconds ?? 20)],
+      ],
+      ready: `${adminUrl}/healthz`,
+      logFile: path.join(folder, 'gateway.log'),
+    });
+    started.push(gateway);
+    const env = {
+      TEMPORAL_ADDRESS: temporal.address,
+      TEMPORAL_NAMESPACE: temporal.namespace,
+      SLIPWAY_DATA_DIR: path.join(folder, 'data'),
+      SLIPWAY_GATEWAYS: adminUrl,
+      ...(temporal.uiUrl === undefined ? {} : { SLIPWAY_TEMPORAL_WEB: temporal.uiUrl }),
+      ...options.env,
+    };
+    let workers = 0;
+    return {
+      folder,
+      temporal,
+      gateway,
+      adminUrl,
+      dataUrl: `http://127.0.0.1:${dataPort}`,
+      env,
+      async startWorker(more = {}) {
+        workers += 1;
+        const port = await freePort();
+        const worker = await startServer({
+          name: `worker ${workers}`,
+          command: process.execPath,
+          args: options.workerScript === undefined ? [SLIPWAY, 'worker'] : [options.workerScript],
+          env: { ...env, SLIPWAY_HTTP_PORT: String(port), ...more },
+          ready: `http://127.0.0.1:${port}/readyz`,
+          logFile: path.join(folder, `worker-${workers}.log`),
+        });
+        started.push(worker);
+        return worker;
+      },
+      restartGateway: () => gateway.restart(),
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * `npm test [-- WORD…]`: builds, lints, fetches the real servers, then runs every test file in a process of its own.
+ * With words, only the files whose path contains one of them run, and there is no lint.
+ * `--full` adds the `*.full.test.ts` files and writes `docs/test-full-report.md`; `--timeout=MINUTES` is per file.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { find, PartUnavailable } from './part.js';
+import { killAll, runStep, runTestFile, type FileResult, type ProcessOptions } from './test-file.js';
+import { closingLine, describe, markdownReport, totalsOf } from './test-report.js';
+import { parts } from './toolbox.js';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const AT_ONCE = 2;
+const DEFAULT_TIMEOUT_MINUTES = '10';
+/** Parts of the names of files that take long, the longest first; they start first. */
+const SLOW = ['crash', 'faults', 'demo', 'e2e'];
+
+interface TestFile {
+  /** Such as `test/domain/fence`. */
+  readonly name: string;
+  readonly path: string;
+}
+
+/** Test files whose source still exists, in the order in which they start. */
+async function discover(words: readonly string[], full: boolean): Promise<TestFile[]> {
+  const built = join(ROOT, 'dist', 'test');
+  const found = existsSync(built) ? await readdir(built, { recursive: true }) : [];
+  return found
+    .filter((path) => path.endsWith('.test.js'))
+    .map((path) => ({ name: join('test', path).replace(/\.test\.js$/, ''), path: join(built, path) }))
+    .filter(({ name }) => existsSync(join(ROOT, `${name}.test.ts`)))
+    .filter(({ name }) => full || !name.endsWith('.full'))
+    .filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)))
+    .toSorted((one, other) => slowness(one) - slowness(other) || one.name.localeCompare(other.name));
+}
+
+function slowness({ name }: TestFile): number {
+  const place = SLOW.findIndex((word) => name.includes(word));
+  return place === -1 ? SLOW.length : place;
+}
+
+/** Finds or fetches every real server once; the test processes are told the paths and fetch nothing. */
+async function prepareParts(): Promise<Record<string, string>> {
+  const env: Record<string, string> = { SLIPWAY_NO_FETCH: '1' };
+  for (const part of parts) {
+    try {
+      env[part.variable] = (await find(part)).path;
+    } catch (error) {
+      if (!(error instanceof PartUnavailable)) throw error;
+      print(`slipway: ${error.message}`);
+    }
+  }
+  return env;
+}
+
+async function runFiles(files: readonly TestFile[], options: ProcessOptions): Promise<FileResult[]> {
+  const results: FileResult[] = [];
+  const runNext = async (queue: TestFile[]): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      results.push(announce(await runTestFile(file.path, file.name, options)));
+    }
+  };
+  const isSerial = ({ name }: TestFile): boolean => `${name}.`.includes('.serial.');
+  const sideBySide = files.filter((file) => !isSerial(file));
+  await Promise.all(Array.from({ length: AT_ONCE }, () => runNext(sideBySide)));
+  await runNext(files.filter(isSerial));
+  return results;
+}
+
+function announce(result: FileResult): FileResult {
+  print(describe(result));
+  return result;
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+async function main(): Promise<void> {
+  const started = new Date();
+  const { values, positionals: words } = parseArgs({
+    allowPositionals: true,
+    options: {
+      full: { type: 'boolean', default: false },
+      timeout: { type: 'string', default: DEFAULT_TIMEOUT_MINUTES },
+    },
+  });
+  const step: ProcessOptions = { cwd: ROOT, env: {}, timeoutMs: Number(values.timeout) * 60_000 };
+
+  const results = [announce(await runStep('build', 'npm', ['run', '--silent', 'build'], step))];
+  if (words.length === 0) results.push(announce(await runStep('lint', 'npm', ['run', '--silent', 'lint'], step)));
+
+  const files = await discover(words, values.full);
+  if (files.length === 0) print('No test file matches.');
+  else results.push(...(await runFiles(files, { ...step, env: await prepareParts() })));
+
+  if (values.full) {
+    const report = join(ROOT, 'docs', 'test-full-report.md');
+    await mkdir(dirname(report), { recursive: true });
+    await writeFile(report, markdownReport(results, started));
+  }
+
+  const unserved = results.flatMap((result) => result.skips).filter(({ reason }) => reason.startsWith('needs '));
+  const isCi = process.env['CI'] === 'true';
+  if (isCi && unserved.length > 0)
+    print(`In CI a missing real server is a failure: ${unserved.length} skipped for one.`);
+  const totals = totalsOf(results);
+  if (totals.failed > 0 || files.length === 0 || (isCi && unserved.length > 0)) process.exitCode = 1;
+  print(closingLine(totals));
+}
+
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.on(signal, () => {
+    killAll();
+    process.exit(code);
+  });
+}
+await main();

@@ -1,0 +1,57 @@
+import { createLocalPlatform } from '../../activities/local/local-platform.js';
+import { Unavailable } from '../../activities/failures.js';
+import { localTime } from '../../activities/risk-model/assess.js';
+import type { CliContext, CommandResult } from '../../client/cli/context.js';
+import { done } from '../../client/cli/context.js';
+import { describeRelease } from '../../client/cli/deploy.js';
+import type { DeployOptions } from '../../client/cli/deploy.js';
+import { plain } from '../../client/cli/render.js';
+import { CliError, EXIT } from '../../client/exit-codes.js';
+import { planLine } from '../../domain/details.js';
+import { makePlan } from '../../domain/plan.js';
+import { moreCareful } from '../../domain/policy.js';
+import { hashRelease, releaseName } from '../../domain/release.js';
+import { riskFloor } from '../../domain/risk-floor.js';
+
+/** `slipway plan`: what a deploy would do, with nothing touched and no model asked. */
+export async function plan(context: CliContext, service: string | undefined, options: DeployOptions): Promise<CommandResult> {
+  const { policy, release } = await describeRelease(context, service, options);
+  const platform = createLocalPlatform({ gateways: [] });
+  const scope = { lane: policy.lane, target: policy.target, rolloutId: 'plan' };
+  const floor = riskFloor({
+    files: release.change.files,
+    truncated: release.change.truncated,
+    message: release.change.message,
+    tier: policy.tier,
+    recentRollbackDays: null,
+    ...localTime(Date.now(), policy.risk.timeZone),
+    policy: policy.risk,
+  });
+  try {
+    const snapshot = await platform.describe(scope);
+    const strategy = policy.strategy === 'auto' ? floor.strategy : moreCareful(policy.strategy, floor.strategy);
+    const planned = makePlan({ policy, release: hashRelease(release), strategy, snapshot });
+    const findings = await platform.preflight(scope, { replicas: planned.peakExtraReplicas });
+    const approval = policy.approval.required === 'always' || (policy.approval.required === 'risk' && floor.approval);
+    if (!context.json) {
+      context.out(`${policy.lane.service} in ${policy.lane.environment}: ${planned.stableVersion ?? '(nothing yet)'} → ${releaseName(release.images)}`);
+      context.out(`risk at least ${floor.score} (${floor.level}): the rules' floor; a model may raise it`);
+      for (const factor of floor.factors) context.out(`  +${factor.weight} ${plain(factor.reason)}`);
+      context.out(approval ? `approval: ${policy.approval.quorum} needed before anything is touched` : 'approval: none asked for by the rules');
+      context.out(`plan ${planned.digest}`);
+      context.out(`  ${planLine({ plan: planned })}`);
+      for (const stage of planned.stages) {
+        const { stable, canary, baseline } = stage.weights;
+        context.out(`  stage ${stage.number}: traffic stable ${stable} %, canary ${canary} %, baseline ${baseline} %; canary ${stage.canaryReplicas}, baseline ${stage.baselineReplicas} replicas`);
+      }
+      context.out(`  at most ${planned.peakExtraReplicas} more replicas at one time; ${snapshot.freeReplicas === null ? 'room not known' : `room for ${snapshot.freeReplicas}`}`);
+      for (const finding of findings) context.out(`${finding.severity === 'refuse' ? 'REFUSED' : 'warning'}: ${finding.problem}\n  → ${finding.remedy}`);
+      context.out('nothing was touched');
+    }
+    const refused = findings.some(({ severity }) => severity === 'refuse');
+    return done({ plan: planned, risk: floor, approval, findings, touched: false }, refused ? EXIT.notShipped : EXIT.completed);
+  } catch (error) {
+    if (error instanceof Unavailable) throw new CliError(EXIT.unavailable, error.message, 'start it with `slipway local-gateway`, or correct `gateway` in slipway.yaml');
+    throw error;
+  }
+}
