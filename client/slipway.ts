@@ -10,7 +10,6 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import { loadClientConnectConfig } from '@temporalio/envconfig';
 import type { Decision, DecisionReceipt, Verb } from '../domain/approval.js';
 import type { EnqueueReceipt, LaneView, RememberedRollout } from '../domain/lane.js';
 import type { Actor, RolloutRequest, RolloutView } from '../domain/rollout.js';
@@ -33,6 +32,7 @@ import {
   WORKFLOW_TASK_TIMEOUT,
 } from '../workflows/messages.js';
 import type { lane } from '../workflows/lane.js';
+import { connectConfig } from './connection.js';
 import { CliError, EXIT } from './exit-codes.js';
 
 const CALL_MS = 5000;
@@ -84,11 +84,10 @@ export class Slipway {
    * @param env the environment, as the entry has read it
    */
   static async connect(env: Readonly<Record<string, string | undefined>>): Promise<Slipway> {
-    const { connectionOptions, namespace } = loadClientConnectConfig({ overrideEnvVars: { ...env } });
-    const address = connectionOptions.address ?? 'localhost:7233';
+    const { connectionOptions, namespace, address } = connectConfig(env);
     try {
       const connection = await Connection.connect({ ...connectionOptions, connectTimeout: CALL_MS });
-      const client = new Client({ connection, namespace: namespace ?? 'default', identity: `slipway-cli@${process.pid}` });
+      const client = new Client({ connection, namespace, identity: `slipway-cli@${process.pid}` });
       return new Slipway(client, address, env['SLIPWAY_TASK_QUEUE'] || DEFAULT_TASK_QUEUE);
     } catch (error) {
       throw unavailable(address, error);

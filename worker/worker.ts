@@ -2,7 +2,6 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { Logger as TemporalLogger, LogLevel, LogMetadata, WorkerInterceptors } from '@temporalio/worker';
 import { pino } from 'pino';
@@ -15,6 +14,7 @@ import { createLogNotifier } from '../activities/notify/log-notifier.js';
 import { createWebhookNotifier } from '../activities/notify/webhook-notifier.js';
 import { combineNotifiers } from '../activities/notify/notifier.js';
 import { createRiskModel } from '../activities/risk-model/risk-model.js';
+import { connectConfig } from '../client/connection.js';
 import { ensureSetup } from '../client/setup.js';
 import { checkSignal, LANE_WORKFLOW, laneWorkflowId, waitsQueue, WORKFLOW_TASK_TIMEOUT } from '../workflows/messages.js';
 import type { WorkerConfig } from './config.js';
@@ -51,7 +51,7 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
     shutdownSignals: ['SIGINT', 'SIGTERM'],
   });
 
-  const { connectionOptions, namespace = 'default' } = loadClientConnectConfig({ overrideEnvVars: { ...env } });
+  const { connectionOptions, namespace } = connectConfig(env);
   const connection = await NativeConnection.connect(connectionOptions);
   const clientConnection = await Connection.connect(connectionOptions);
   const client = new Client({ connection: clientConnection, namespace });

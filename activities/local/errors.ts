@@ -1,12 +1,13 @@
+import { Unavailable } from '../failures.js';
+
 /** The gateway can't be reached or is busy, or other writers won a write too often: a retry may cure it. */
-export class PlatformUnavailable extends Error {
-  override readonly name = 'PlatformUnavailable';
+export class PlatformUnavailable extends Unavailable {
   constructor(
     readonly url: string,
     why: string,
     options?: ErrorOptions,
   ) {
-    super(`local gateway at ${url}: ${why}`, options);
+    super(`local gateway at ${url}: ${why}`, null, options);
   }
 }
 
