@@ -1,6 +1,15 @@
 import type { AnalysisPolicy, Verdict } from '../domain/canary/types.js';
 import type { Decision } from '../domain/approval.js';
-import type { EffectOf, EffectOp, Arm, ArmReadiness, ClaimResult, EffectResult, LaneAnchor, LaneRef } from '../domain/target.js';
+import type {
+  EffectOf,
+  EffectOp,
+  Arm,
+  ArmReadiness,
+  ClaimResult,
+  EffectResult,
+  LaneAnchor,
+  LaneRef,
+} from '../domain/target.js';
 import type { PreflightFinding, Target, TargetSnapshot } from '../domain/target.js';
 import type { MetricsPolicy } from '../domain/policy.js';
 import type { Permit } from '../domain/fence.js';
@@ -52,7 +61,10 @@ export type WatchResult =
   | { readonly kind: 'sighted' }
   | { readonly kind: 'tick'; readonly verdict: Verdict | null };
 
-export type GateResult = { readonly kind: 'pass'; readonly text: string } | { readonly kind: 'hold'; readonly text: string } | { readonly kind: 'fail'; readonly text: string };
+export type GateResult =
+  | { readonly kind: 'pass'; readonly text: string }
+  | { readonly kind: 'hold'; readonly text: string }
+  | { readonly kind: 'fail'; readonly text: string };
 
 export type RunState =
   | { readonly kind: 'none' }
@@ -90,7 +102,10 @@ export interface Activities {
   /** Keeps the decision record; gives its digest. */
   recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;
   /** The lane's anchor; never throws: an unreachable platform is an answer here. */
-  readAnchor(call: { lane: LaneRef; target: Target }): Promise<{ kind: 'read'; anchor: LaneAnchor | null } | { kind: 'unreachable'; reason: string }>;
+  readAnchor(call: {
+    lane: LaneRef;
+    target: Target;
+  }): Promise<{ kind: 'read'; anchor: LaneAnchor | null } | { kind: 'unreachable'; reason: string }>;
   inspectRun(call: { workflowId: string }): Promise<RunState>;
   /** Waits (heartbeating) for a run that is not a child of the caller. */
   followRun(call: { workflowId: string }): Promise<RunState>;

@@ -32,18 +32,28 @@ export interface PlatformDeps {
 }
 
 /** Thin: each asks the platform of the target, and turns what a retry may cure into a retryable failure. */
-export function createPlatformActivities({ platforms, onEffect }: PlatformDeps): Pick<Activities, PlatformActivityName> {
+export function createPlatformActivities({
+  platforms,
+  onEffect,
+}: PlatformDeps): Pick<Activities, PlatformActivityName> {
   const of = (target: Target): Platform => platforms[target.platform];
 
-  async function effect(call: { readonly scope: PlatformScope; readonly effect: Effect; readonly permit: Permit }): Promise<EffectResult> {
-    const result = await retryable(() => of(call.scope.target).apply(call.scope, call.effect, call.permit, cancellationSignal()));
+  async function effect(call: {
+    readonly scope: PlatformScope;
+    readonly effect: Effect;
+    readonly permit: Permit;
+  }): Promise<EffectResult> {
+    const result = await retryable(() =>
+      of(call.scope.target).apply(call.scope, call.effect, call.permit, cancellationSignal()),
+    );
     onEffect({ op: call.effect.op, result: result.kind });
     return result;
   }
 
   return {
     describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, cancellationSignal())),
-    preflight: ({ scope, replicas }) => retryable(() => of(scope.target).preflight(scope, { replicas }, cancellationSignal())),
+    preflight: ({ scope, replicas }) =>
+      retryable(() => of(scope.target).preflight(scope, { replicas }, cancellationSignal())),
     claimLane: (request) => retryable(() => of(request.target).claim(request, cancellationSignal())),
     openRollout: effect,
     raiseFence: effect,
@@ -82,7 +92,9 @@ export function createPlatformActivities({ platforms, onEffect }: PlatformDeps):
     },
 
     async listAnchors() {
-      const lists = await Promise.all(Object.values(platforms).map((platform) => retryable(() => platform.anchors(cancellationSignal()))));
+      const lists = await Promise.all(
+        Object.values(platforms).map((platform) => retryable(() => platform.anchors(cancellationSignal()))),
+      );
       return lists.flat();
     },
   };

@@ -1,4 +1,12 @@
-import type { ClaimResult, Claimant, Effect, EffectResult, LaneAnchor, LaneRef, PreflightFinding } from '../domain/target.js';
+import type {
+  ClaimResult,
+  Claimant,
+  Effect,
+  EffectResult,
+  LaneAnchor,
+  LaneRef,
+  PreflightFinding,
+} from '../domain/target.js';
 import type { Arm, ArmReadiness, Target, TargetSnapshot } from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 
@@ -26,7 +34,11 @@ export interface Platform {
   /** Reads arms, weights, anchor and what was recorded for this rollout. */
   describe(scope: PlatformScope, signal?: AbortSignal): Promise<TargetSnapshot>;
   /** Checks, without touching anything, whether every write of a rollout would be allowed and would fit. */
-  preflight(scope: PlatformScope, needs: { readonly replicas: number }, signal?: AbortSignal): Promise<readonly PreflightFinding[]>;
+  preflight(
+    scope: PlatformScope,
+    needs: { readonly replicas: number },
+    signal?: AbortSignal,
+  ): Promise<readonly PreflightFinding[]>;
   /** Grants a new generation by compare-and-set on the lane's anchor, which it creates if need be. */
   claim(request: ClaimRequest, signal?: AbortSignal): Promise<ClaimResult>;
   apply(scope: PlatformScope, effect: Effect, permit: Permit, signal?: AbortSignal): Promise<EffectResult>;

@@ -40,7 +40,8 @@ async function inspect(client: Client, workflowId: string): Promise<RunState> {
   const handle = client.workflow.getHandle<() => Promise<RolloutResult>>(workflowId);
   try {
     const { status } = await handle.describe();
-    if (status.name === 'RUNNING' || status.name === 'PAUSED' || status.name === 'CONTINUED_AS_NEW') return { kind: 'open' };
+    if (status.name === 'RUNNING' || status.name === 'PAUSED' || status.name === 'CONTINUED_AS_NEW')
+      return { kind: 'open' };
     return { kind: 'closed', status: status.name, result: status.name === 'COMPLETED' ? await handle.result() : null };
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return { kind: 'none' };

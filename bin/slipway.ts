@@ -6,7 +6,9 @@ import type { CliContext, CommandResult } from '../client/cli/context.js';
 const VERSION = '0.0.1';
 
 const program = new Command('slipway')
-  .description('Ships a release of a service through risk assessment, approval, canary stages and statistics to promoted or rolled back.')
+  .description(
+    'Ships a release of a service through risk assessment, approval, canary stages and statistics to promoted or rolled back.',
+  )
   .version(VERSION)
   .showHelpAfterError('(see --help)')
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'slipway: ')) })
@@ -44,7 +46,9 @@ function command(usage: string, description: string, example: string): Command {
 const collect = (value: string, list: readonly string[] = []): readonly string[] => [...list, value];
 
 function withFile(target: Command): Command {
-  return target.option('--file <path>', 'the service’s file (default: slipway.yaml)').option('--env <name>', 'environment (default: the only one in the file)');
+  return target
+    .option('--file <path>', 'the service’s file (default: slipway.yaml)')
+    .option('--env <name>', 'environment (default: the only one in the file)');
 }
 
 function withActor(target: Command): Command {
@@ -58,7 +62,10 @@ function withRelease(target: Command): Command {
     .option('--tag <tag>', 'tag for all images of the file')
     .option('--image <container=reference>', 'image of one container; may be repeated', collect)
     .option('--set <NAME=VALUE>', 'environment variable of this release; may be repeated', collect)
-    .option('--base <commit>', 'what changed is counted from here (default: the merge base with upstream, else the parent)')
+    .option(
+      '--base <commit>',
+      'what changed is counted from here (default: the merge base with upstream, else the parent)',
+    )
     .option('--no-git', 'do not look for the change in Git')
     .option('--author <email>', 'author of the change (default: from Git)')
     .option('--message <text>', 'message of the change (default: from Git)');
@@ -66,64 +73,149 @@ function withRelease(target: Command): Command {
 
 function withWait(target: Command): Command {
   return target
-    .option('--wait [until]', 'stay until the rollout is over; --wait=held: return (exit code 4) as soon as a person is needed')
+    .option(
+      '--wait [until]',
+      'stay until the rollout is over; --wait=held: return (exit code 4) as soon as a person is needed',
+    )
     .option('--wait-timeout <duration>', 'with --wait: stop waiting after so long (exit code 4); the rollout goes on');
 }
 
-withWait(withActor(withRelease(command('deploy [service]', 'ask for a rollout', 'slipway deploy hello --env local --tag v2 --wait'))))
-  .option('--key <text>', 'idempotency key: the same key and release is the same rollout, for 30 days (default: a new one)')
+withWait(
+  withActor(
+    withRelease(command('deploy [service]', 'ask for a rollout', 'slipway deploy hello --env local --tag v2 --wait')),
+  ),
+)
+  .option(
+    '--key <text>',
+    'idempotency key: the same key and release is the same rollout, for 30 days (default: a new one)',
+  )
   .option('--hotfix', 'go ahead of the queue and of a rollout that is still before its canary')
-  .addHelpText('after', '\nExit codes of --wait: 0 completed, 1 rolled back, 2 invalid input, 3 rejected, aborted or superseded,\n4 held or timed out, 5 lane busy, 6 rollback failed, 69 a needed service can’t be reached, 70 internal error.\n')
-  .action((service, options) => perform(options, async (context) => (await import('../client/cli/deploy.js')).deploy(context, service, options)));
+  .addHelpText(
+    'after',
+    '\nExit codes of --wait: 0 completed, 1 rolled back, 2 invalid input, 3 rejected, aborted or superseded,\n4 held or timed out, 5 lane busy, 6 rollback failed, 69 a needed service can’t be reached, 70 internal error.\n',
+  )
+  .action((service, options) =>
+    perform(options, async (context) => (await import('../client/cli/deploy.js')).deploy(context, service, options)),
+  );
 
-withRelease(command('plan [service]', 'say what a deploy would do; nothing is touched', 'slipway plan hello --env local --tag v2'))
-  .action((service, options) => perform(options, async (context) => (await import('../worker/cli/plan.js')).plan(context, service, options)));
+withRelease(
+  command(
+    'plan [service]',
+    'say what a deploy would do; nothing is touched',
+    'slipway plan hello --env local --tag v2',
+  ),
+).action((service, options) =>
+  perform(options, async (context) => (await import('../worker/cli/plan.js')).plan(context, service, options)),
+);
 
-command('status <rollout>', 'show one rollout: phase, stages, verdicts, what it waits for, its story', 'slipway status 3f2a9c1e5b7d8f00')
-  .action((rollout, options) => perform(options, async (context) => (await import('../client/cli/verbs.js')).status(context, rollout)));
+command(
+  'status <rollout>',
+  'show one rollout: phase, stages, verdicts, what it waits for, its story',
+  'slipway status 3f2a9c1e5b7d8f00',
+).action((rollout, options) =>
+  perform(options, async (context) => (await import('../client/cli/verbs.js')).status(context, rollout)),
+);
 
-command('watch <rollout>', 'follow a rollout to its end; exit codes as of deploy --wait', 'slipway watch 3f2a9c1e5b7d8f00')
+command(
+  'watch <rollout>',
+  'follow a rollout to its end; exit codes as of deploy --wait',
+  'slipway watch 3f2a9c1e5b7d8f00',
+)
   .option('--timeout <duration>', 'stop watching after so long (exit code 4)')
   .option('--until-held', 'stop (exit code 4) as soon as a person is needed')
-  .action((rollout, options) => perform(options, async (context) => (await import('../client/cli/verbs.js')).watch(context, rollout, options)));
+  .action((rollout, options) =>
+    perform(options, async (context) => (await import('../client/cli/verbs.js')).watch(context, rollout, options)),
+  );
 
 command('list', 'list rollouts, newest first', 'slipway list --service hello --open')
   .option('--service <name>', 'only of this service')
   .option('--env <name>', 'only in this environment')
-  .addOption(new Option('--outcome <outcome>', 'only with this outcome').choices(['completed', 'rolled-back', 'rejected', 'aborted', 'superseded', 'rollback-failed']))
+  .addOption(
+    new Option('--outcome <outcome>', 'only with this outcome').choices([
+      'completed',
+      'rolled-back',
+      'rejected',
+      'aborted',
+      'superseded',
+      'rollback-failed',
+    ]),
+  )
   .option('--open', 'only those in flight')
   .option('--waiting', 'only those that wait for something')
   .option('--limit <n>', 'at most so many (default: 20)')
-  .action((options) => perform(options, async (context) => (await import('../client/cli/overview.js')).list(context, options)));
+  .action((options) =>
+    perform(options, async (context) => (await import('../client/cli/overview.js')).list(context, options)),
+  );
 
 const VERB_TEXTS = [
-  ['approve', 'approve the open gate, bound to the plan as it is now', 'slipway approve 3f2a9c1e5b7d8f00 --reason "read the diff"'],
-  ['reject', 'reject the open gate: the rollout ends, or goes back', 'slipway reject 3f2a9c1e5b7d8f00 --reason "not on a Friday"'],
-  ['pause', 'no advance until resumed; the canary is still guarded', 'slipway pause 3f2a9c1e5b7d8f00 --reason "looking at a graph"'],
+  [
+    'approve',
+    'approve the open gate, bound to the plan as it is now',
+    'slipway approve 3f2a9c1e5b7d8f00 --reason "read the diff"',
+  ],
+  [
+    'reject',
+    'reject the open gate: the rollout ends, or goes back',
+    'slipway reject 3f2a9c1e5b7d8f00 --reason "not on a Friday"',
+  ],
+  [
+    'pause',
+    'no advance until resumed; the canary is still guarded',
+    'slipway pause 3f2a9c1e5b7d8f00 --reason "looking at a graph"',
+  ],
   ['resume', 'end a pause; over a drift: write over what was found', 'slipway resume 3f2a9c1e5b7d8f00'],
-  ['promote', 'skip the rest of this stage; over a HOLD it needs a reason', 'slipway promote 3f2a9c1e5b7d8f00 --reason "too little traffic at night"'],
+  [
+    'promote',
+    'skip the rest of this stage; over a HOLD it needs a reason',
+    'slipway promote 3f2a9c1e5b7d8f00 --reason "too little traffic at night"',
+  ],
   ['abort', 'roll back and end', 'slipway abort 3f2a9c1e5b7d8f00 --reason "wrong image"'],
 ] as const;
 for (const [verb, description, example] of VERB_TEXTS) {
   const target = withActor(command(`${verb} <rollout>`, description, example))
     .option('--reason <text>', 'why; kept in the decision record')
     .option('--id <text>', 'id of this decision: said twice, it counts once (default: a new one)');
-  if (verb === 'approve' || verb === 'reject') target.option('--gate <name>', 'the gate (default: the open one)').option('--plan <digest>', 'digest of the plan that you looked at (default: the current one)');
+  if (verb === 'approve' || verb === 'reject')
+    target
+      .option('--gate <name>', 'the gate (default: the open one)')
+      .option('--plan <digest>', 'digest of the plan that you looked at (default: the current one)');
   if (verb === 'promote') target.option('--full', 'skip all stages that are left');
-  target.action((rollout, options) => perform(options, async (context) => (await import('../client/cli/verbs.js')).decide(context, verb, rollout, options)));
+  target.action((rollout, options) =>
+    perform(options, async (context) =>
+      (await import('../client/cli/verbs.js')).decide(context, verb, rollout, options),
+    ),
+  );
 }
 
-withWait(withActor(command('retry <rollout>', 'a new rollout of the same release under the same policy', 'slipway retry 3f2a9c1e5b7d8f00 --wait')))
+withWait(
+  withActor(
+    command(
+      'retry <rollout>',
+      'a new rollout of the same release under the same policy',
+      'slipway retry 3f2a9c1e5b7d8f00 --wait',
+    ),
+  ),
+)
   .option('--key <text>', 'idempotency key (default: a new one)')
-  .action((rollout, options) => perform(options, async (context) => (await import('../client/cli/verbs.js')).retry(context, rollout, options)));
+  .action((rollout, options) =>
+    perform(options, async (context) => (await import('../client/cli/verbs.js')).retry(context, rollout, options)),
+  );
 
-withFile(command('lint', 'check slipway.yaml; asks and touches nothing', 'slipway lint --file services/hello/slipway.yaml'))
-  .action((options) => perform(options, async (context) => (await import('../client/cli/overview.js')).lint(context, options)));
+withFile(
+  command('lint', 'check slipway.yaml; asks and touches nothing', 'slipway lint --file services/hello/slipway.yaml'),
+).action((options) =>
+  perform(options, async (context) => (await import('../client/cli/overview.js')).lint(context, options)),
+);
 
-command('stuck', 'list runs that need a person, or whose activities keep failing, and why', 'slipway stuck')
-  .action((options) => perform(options, async (context) => (await import('../client/cli/overview.js')).stuck(context)));
+command('stuck', 'list runs that need a person, or whose activities keep failing, and why', 'slipway stuck').action(
+  (options) => perform(options, async (context) => (await import('../client/cli/overview.js')).stuck(context)),
+);
 
-const lane = command('lane <service>', 'show a lane: what runs, what waits, what blocks it', 'slipway lane hello --env local\nslipway lane unblock hello --env local --reason "restored by hand"');
+const lane = command(
+  'lane <service>',
+  'show a lane: what runs, what waits, what blocks it',
+  'slipway lane hello --env local\nslipway lane unblock hello --env local --reason "restored by hand"',
+);
 lane
   .requiredOption('--env <name>', 'environment')
   .option('--reason <text>', 'with unblock: why')
@@ -139,24 +231,36 @@ lane
     }),
   );
 
-command('setup', 'make the Temporal namespace ready: search attributes and the reconcile schedule', 'slipway setup')
-  .action((options) => perform(options, async (context) => (await import('../client/cli/overview.js')).setup(context)));
+command(
+  'setup',
+  'make the Temporal namespace ready: search attributes and the reconcile schedule',
+  'slipway setup',
+).action((options) => perform(options, async (context) => (await import('../client/cli/overview.js')).setup(context)));
 
-command('worker', 'run a worker until SIGINT or SIGTERM; settings: .env.example', 'TEMPORAL_ADDRESS=localhost:7233 slipway worker')
-  .action((options) => perform(options, async (context) => (await import('../worker/cli/worker.js')).worker(context)));
+command(
+  'worker',
+  'run a worker until SIGINT or SIGTERM; settings: .env.example',
+  'TEMPORAL_ADDRESS=localhost:7233 slipway worker',
+).action((options) => perform(options, async (context) => (await import('../worker/cli/worker.js')).worker(context)));
 
-command('local-gateway', 'run the embedded platform: a service’s versions as processes behind a weighted gateway', 'slipway local-gateway --state-dir .slipway/gateway')
+command(
+  'local-gateway',
+  'run the embedded platform: a service’s versions as processes behind a weighted gateway',
+  'slipway local-gateway --state-dir .slipway/gateway',
+)
   .option('--admin-port <port>', 'port of the admin API and /metrics', '7700')
   .option('--data-port <port>', 'port that serves the traffic', '7780')
   .option('--state-dir <dir>', 'folder of its state', '.slipway/gateway')
   .option('--max-replicas <n>', 'processes at one time', '32')
   .option('--progress-deadline <seconds>', 'a version that is not ready by then has failed', '30')
-  .action((options) => perform(options, async () => {
+  .action((options) =>
+    perform(options, async () => {
       const { CliError, EXIT } = await import('../client/exit-codes.js');
       const { runLocalGateway } = await import('../gateway/cli.js');
       const number = (flag: string, text: string): number => {
         const value = Number(text);
-        if (!Number.isInteger(value) || value < 0 || value > 65_535) throw new CliError(EXIT.usage, `--${flag} ${text}: a whole number from 0 to 65535 is wanted`);
+        if (!Number.isInteger(value) || value < 0 || value > 65_535)
+          throw new CliError(EXIT.usage, `--${flag} ${text}: a whole number from 0 to 65535 is wanted`);
         return value;
       };
       const exitCode = await runLocalGateway({
@@ -168,7 +272,8 @@ command('local-gateway', 'run the embedded platform: a service’s versions as p
         ...(process.env['PATH'] === undefined ? {} : { path: process.env['PATH'] }),
       });
       return { exitCode, document: { stopped: true } };
-    }));
+    }),
+  );
 
 try {
   await program.parseAsync();

@@ -1,7 +1,12 @@
 import { ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
 import { SearchAttributeType } from '@temporalio/common';
-import { RECONCILE_SCHEDULE_ID, RECONCILE_WORKFLOW, searchAttributes, WORKFLOW_TASK_TIMEOUT } from '../workflows/messages.js';
+import {
+  RECONCILE_SCHEDULE_ID,
+  RECONCILE_WORKFLOW,
+  searchAttributes,
+  WORKFLOW_TASK_TIMEOUT,
+} from '../workflows/messages.js';
 
 export interface SetupReport {
   /** Search attributes that were added now. */
@@ -20,7 +25,10 @@ const INDEXED_VALUE_TYPE: Readonly<Record<string, number>> = {
  * Makes a namespace ready for Slipway: search attributes and the reconcile schedule. Idempotent; workers do it at their
  * start and every minute, so that an emptied Temporal database is made ready again by itself.
  */
-export async function ensureSetup(client: Client, options: { readonly taskQueue: string; readonly timeoutMs?: number }): Promise<SetupReport> {
+export async function ensureSetup(
+  client: Client,
+  options: { readonly taskQueue: string; readonly timeoutMs?: number },
+): Promise<SetupReport> {
   const added = await ensureSearchAttributes(client, options.timeoutMs ?? 20_000);
   return { added, schedule: await ensureSchedule(client, options.taskQueue) };
 }
@@ -40,8 +48,11 @@ async function ensureSearchAttributes(client: Client, timeoutMs: number): Promis
     searchAttributes: Object.fromEntries(absent.map((key) => [key.name, INDEXED_VALUE_TYPE[key.type] ?? 2])),
   });
   // Registration is eventually consistent: a workflow that is started too early is refused.
-  for (const until = Date.now() + timeoutMs; (await missing()).length > 0; ) {
-    if (Date.now() > until) throw new Error(`search attributes ${absent.map((key) => key.name).join(', ')} were added but are not listed after ${timeoutMs} ms`);
+  for (const until = Date.now() + timeoutMs; (await missing()).length > 0;) {
+    if (Date.now() > until)
+      throw new Error(
+        `search attributes ${absent.map((key) => key.name).join(', ')} were added but are not listed after ${timeoutMs} ms`,
+      );
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
   return absent.map((key) => key.name);
@@ -53,7 +64,13 @@ async function ensureSchedule(client: Client, taskQueue: string): Promise<SetupR
       scheduleId: RECONCILE_SCHEDULE_ID,
       spec: { intervals: [{ every: '1m' }] },
       policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1m' },
-      action: { type: 'startWorkflow', workflowType: RECONCILE_WORKFLOW, taskQueue, workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT, args: [] },
+      action: {
+        type: 'startWorkflow',
+        workflowType: RECONCILE_WORKFLOW,
+        taskQueue,
+        workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,
+        args: [],
+      },
       memo: { purpose: 'finds rollouts whose run is gone, and has their lane recover them' },
     });
     return 'created';

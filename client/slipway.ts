@@ -69,7 +69,14 @@ export interface RolloutSummary {
   readonly workflowStatus: string;
 }
 
-const UPDATES = { approve: decideUpdate, reject: decideUpdate, pause: pauseUpdate, resume: resumeUpdate, promote: promoteUpdate, abort: abortUpdate } as const;
+const UPDATES = {
+  approve: decideUpdate,
+  reject: decideUpdate,
+  pause: pauseUpdate,
+  resume: resumeUpdate,
+  promote: promoteUpdate,
+  abort: abortUpdate,
+} as const;
 
 /** Everything that talks to Temporal as a client. Each call has a deadline; an unreachable server is `EXIT.unavailable`. */
 export class Slipway {
@@ -128,12 +135,24 @@ export class Slipway {
     }
     const view = await this.lane(ref.lane);
     const place = view?.queue.findIndex((item) => item.rolloutId === ref.rolloutId) ?? -1;
-    if (view !== null && place >= 0) return { kind: 'queued', ref, ahead: place + (view.running === null ? 0 : 1), blocked: view.blocked?.reason ?? null };
+    if (view !== null && place >= 0)
+      return {
+        kind: 'queued',
+        ref,
+        ahead: place + (view.running === null ? 0 : 1),
+        blocked: view.blocked?.reason ?? null,
+      };
     const entry = view?.remembered.find((item) => item.rolloutId === ref.rolloutId);
     if (entry !== undefined) {
-      return entry.outcome === null ? { kind: 'queued', ref, ahead: 0, blocked: view?.blocked?.reason ?? null } : { kind: 'never-ran', ref, entry };
+      return entry.outcome === null
+        ? { kind: 'queued', ref, ahead: 0, blocked: view?.blocked?.reason ?? null }
+        : { kind: 'never-ran', ref, entry };
     }
-    throw new CliError(EXIT.usage, `there is no rollout ${ref.rolloutId} of ${ref.lane.service} in ${ref.lane.environment}`, 'see `slipway list`');
+    throw new CliError(
+      EXIT.usage,
+      `there is no rollout ${ref.rolloutId} of ${ref.lane.service} in ${ref.lane.environment}`,
+      'see `slipway list`',
+    );
   }
 
   /** The lane's view, or null where the service was never deployed there. */
@@ -152,7 +171,12 @@ export class Slipway {
     try {
       return (await this.untilAnswered(() => handle.executeUpdate(unblockUpdate, { args: [who], updateId }))).text;
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) throw new CliError(EXIT.usage, `there is no lane of ${ref.service} in ${ref.environment}`, 'see `slipway list`');
+      if (error instanceof WorkflowNotFoundError)
+        throw new CliError(
+          EXIT.usage,
+          `there is no lane of ${ref.service} in ${ref.environment}`,
+          'see `slipway list`',
+        );
       throw error;
     }
   }
@@ -161,10 +185,17 @@ export class Slipway {
   async decide(ref: RolloutRef, decision: Decision): Promise<DecisionReceipt> {
     const handle = this.client.workflow.getHandle(rolloutWorkflowId(ref.lane, ref.rolloutId));
     try {
-      return await this.untilAnswered(() => handle.executeUpdate(UPDATES[decision.verb], { args: [decision], updateId: decision.id }));
+      return await this.untilAnswered(() =>
+        handle.executeUpdate(UPDATES[decision.verb], { args: [decision], updateId: decision.id }),
+      );
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return { kind: 'refused', code: 'finished', text: 'this rollout is over (or never began)' };
-      if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure && error.cause.type === 'DecisionRefused') {
+      if (error instanceof WorkflowNotFoundError)
+        return { kind: 'refused', code: 'finished', text: 'this rollout is over (or never began)' };
+      if (
+        error instanceof WorkflowUpdateFailedError &&
+        error.cause instanceof ApplicationFailure &&
+        error.cause.type === 'DecisionRefused'
+      ) {
         const code = error.cause.details?.[0] as Extract<DecisionReceipt, { kind: 'refused' }>['code'];
         return { kind: 'refused', code, text: error.cause.message };
       }
@@ -176,7 +207,10 @@ export class Slipway {
   async list(query: string, limit: number): Promise<readonly RolloutSummary[]> {
     return this.call(async () => {
       const found: RolloutSummary[] = [];
-      for await (const run of this.client.workflow.list({ query: `WorkflowType = '${ROLLOUT_WORKFLOW}'${query === '' ? '' : ` AND (${query})`}`, pageSize: Math.min(limit, 200) })) {
+      for await (const run of this.client.workflow.list({
+        query: `WorkflowType = '${ROLLOUT_WORKFLOW}'${query === '' ? '' : ` AND (${query})`}`,
+        pageSize: Math.min(limit, 200),
+      })) {
         const text = (name: string): string | null => {
           const value: unknown = run.searchAttributes[name]?.[0];
           return typeof value === 'string' ? value : null;
@@ -204,11 +238,16 @@ export class Slipway {
   /** Finds a rollout by its id alone, or by `environment/service/id`. */
   async resolve(text: string): Promise<RolloutRef> {
     const parts = text.split('/');
-    if (parts.length === 3) return { lane: { environment: parts[0] ?? '', service: parts[1] ?? '' }, rolloutId: parts[2] ?? '' };
+    if (parts.length === 3)
+      return { lane: { environment: parts[0] ?? '', service: parts[1] ?? '' }, rolloutId: parts[2] ?? '' };
     if (!/^[0-9a-f]{16}$/.test(text)) {
-      throw new CliError(EXIT.usage, `"${text}" is no rollout id: 16 hex digits, or environment/service/id`, 'see `slipway list`');
+      throw new CliError(
+        EXIT.usage,
+        `"${text}" is no rollout id: 16 hex digits, or environment/service/id`,
+        'see `slipway list`',
+      );
     }
-    for (const until = Date.now() + FIND_MS; ; ) {
+    for (const until = Date.now() + FIND_MS; ;) {
       const [run] = await this.list(`SlipwayRolloutId = '${text}'`, 1);
       if (run !== undefined) return { lane: { environment: run.environment, service: run.service }, rolloutId: text };
       const queued = await this.resolveInLanes(text);
@@ -221,7 +260,9 @@ export class Slipway {
   /** A rollout that is queued, or that never ran, is known to its lane only. */
   private async resolveInLanes(rolloutId: string): Promise<RolloutRef | null> {
     return this.call(async () => {
-      for await (const run of this.client.workflow.list({ query: `WorkflowType = '${LANE_WORKFLOW}' AND ExecutionStatus = 'Running'` })) {
+      for await (const run of this.client.workflow.list({
+        query: `WorkflowType = '${LANE_WORKFLOW}' AND ExecutionStatus = 'Running'`,
+      })) {
         const view = await this.client.workflow.getHandle(run.workflowId).query(laneQuery);
         if (view.remembered.some((entry) => entry.rolloutId === rolloutId)) return { lane: view.lane, rolloutId };
       }
@@ -239,11 +280,14 @@ export class Slipway {
   }
 
   private async untilAnswered<T>(work: () => Promise<T>): Promise<T> {
-    for (const until = Date.now() + UPDATE_MS; ; ) {
+    for (const until = Date.now() + UPDATE_MS; ;) {
       try {
         return await this.client.connection.withDeadline(Date.now() + UPDATE_TRY_MS, work);
       } catch (error) {
-        const again = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || code(error) === GRPC.unavailable || code(error) === GRPC.deadlineExceeded;
+        const again =
+          error instanceof WorkflowUpdateRPCTimeoutOrCancelledError ||
+          code(error) === GRPC.unavailable ||
+          code(error) === GRPC.deadlineExceeded;
         if (!again || Date.now() > until) throw this.translate(error);
         await new Promise((resolve) => setTimeout(resolve, 500));
       }
@@ -251,20 +295,45 @@ export class Slipway {
   }
 
   private translate(error: unknown): unknown {
-    if (error instanceof CliError || error instanceof WorkflowNotFoundError || error instanceof WorkflowUpdateFailedError || error instanceof WorkflowFailedError) return error;
+    if (
+      error instanceof CliError ||
+      error instanceof WorkflowNotFoundError ||
+      error instanceof WorkflowUpdateFailedError ||
+      error instanceof WorkflowFailedError
+    )
+      return error;
     if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) return noWorker(this.taskQueue);
     const status = code(error);
     if (status === GRPC.unavailable) return unavailable(this.address, error);
     if (status === GRPC.deadlineExceeded) return noWorker(this.taskQueue);
-    if (status === GRPC.notFound && /namespace/i.test(String(error))) return new CliError(EXIT.unavailable, `the Temporal namespace does not exist: ${this.client.options.namespace}`, 'create it, then run `slipway setup`');
+    if (status === GRPC.notFound && /namespace/i.test(String(error)))
+      return new CliError(
+        EXIT.unavailable,
+        `the Temporal namespace does not exist: ${this.client.options.namespace}`,
+        'create it, then run `slipway setup`',
+      );
     if (/no poller|no worker/i.test(String(error))) return noWorker(this.taskQueue);
     return error;
   }
 }
 
 /** A decision as the CLI says it. */
-export function newDecision(verb: Verb, actor: Actor, rest: Partial<Pick<Decision, 'gate' | 'planDigest' | 'reason' | 'full' | 'id'>>): Decision {
-  return { id: randomUUID(), gate: null, planDigest: null, reason: null, full: false, ...rest, verb, actor, at: new Date().toISOString() };
+export function newDecision(
+  verb: Verb,
+  actor: Actor,
+  rest: Partial<Pick<Decision, 'gate' | 'planDigest' | 'reason' | 'full' | 'id'>>,
+): Decision {
+  return {
+    id: randomUUID(),
+    gate: null,
+    planDigest: null,
+    reason: null,
+    full: false,
+    ...rest,
+    verb,
+    actor,
+    at: new Date().toISOString(),
+  };
 }
 
 const GRPC = { deadlineExceeded: 4, notFound: 5, unavailable: 14 } as const;
@@ -278,9 +347,17 @@ function unavailable(address: string, error: unknown): CliError {
   let deepest: unknown = error;
   while (deepest instanceof Error && deepest.cause instanceof Error) deepest = deepest.cause;
   const why = deepest instanceof Error ? deepest.message : String(deepest);
-  return new CliError(EXIT.unavailable, `Temporal can't be reached at ${address} (${why})`, 'start it, or set TEMPORAL_ADDRESS; `npm run doctor` tells what is there');
+  return new CliError(
+    EXIT.unavailable,
+    `Temporal can't be reached at ${address} (${why})`,
+    'start it, or set TEMPORAL_ADDRESS; `npm run doctor` tells what is there',
+  );
 }
 
 function noWorker(taskQueue: string): CliError {
-  return new CliError(EXIT.unavailable, `no worker answered on task queue "${taskQueue}"`, 'start one with `slipway worker`, then say it again: nothing is done twice');
+  return new CliError(
+    EXIT.unavailable,
+    `no worker answered on task queue "${taskQueue}"`,
+    'start one with `slipway worker`, then say it again: nothing is done twice',
+  );
 }

@@ -47,7 +47,9 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     const result = await demo.run();
     if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-    return result.good.outcome === 'completed' && result.bad.outcome === 'rolled-back' && result.appliedTwice === 0 ? 0 : 1;
+    return result.good.outcome === 'completed' && result.bad.outcome === 'rolled-back' && result.appliedTwice === 0
+      ? 0
+      : 1;
   } finally {
     await demo.stop();
   }
@@ -71,7 +73,12 @@ class Demo {
       const worker = await stack.startWorker();
       const file = path.join(stack.folder, 'slipway.yaml');
       const policy = await readFile(path.join(ROOT, 'demo', 'slipway.yaml'), 'utf8');
-      await writeFile(file, policy.replace('http://127.0.0.1:7700', stack.adminUrl).replace('cwd: .', `cwd: ${JSON.stringify(path.join(ROOT, 'demo'))}`));
+      await writeFile(
+        file,
+        policy
+          .replace('http://127.0.0.1:7700', stack.adminUrl)
+          .replace('cwd: .', `cwd: ${JSON.stringify(path.join(ROOT, 'demo'))}`),
+      );
       say(`  Temporal Web: ${stack.temporal.uiUrl ?? ''}/namespaces/default/workflows`);
       say(`  the service:  ${stack.dataUrl}/local/hello/\n`);
       return new Demo(say, interrupt, stack, worker, file, await Slipway.connect(stack.env));
@@ -114,8 +121,14 @@ class Demo {
     const appliedTwice = [...effects.values()].filter((count) => count > 1).length;
     const view = await this.view(bad.rolloutId);
     const firstError = traffic.answers.find((answer) => answer.version?.endsWith(':v3') === true && !answer.ok);
-    const zero = journal.find((entry) => entry.kind === 'route' && entry.key?.startsWith(`${bad.rolloutId}/rollback/`) === true && entry.key.includes('/set-weights/'));
-    const secondsToZeroWeight = firstError === undefined || zero === undefined ? null : (Date.parse(zero.at) - firstError.atMs) / 1000;
+    const zero = journal.find(
+      (entry) =>
+        entry.kind === 'route' &&
+        entry.key?.startsWith(`${bad.rolloutId}/rollback/`) === true &&
+        entry.key.includes('/set-weights/'),
+    );
+    const secondsToZeroWeight =
+      firstError === undefined || zero === undefined ? null : (Date.parse(zero.at) - firstError.atMs) / 1000;
     const failed = traffic.answers.filter((answer) => !answer.ok);
     const verdict = view?.verdicts.findLast((entry) => entry.verdict.kind === 'ROLLBACK')?.verdict ?? null;
     const byBad = failed.filter((answer) => answer.version?.endsWith(':v3') === true).length;
@@ -123,9 +136,14 @@ class Demo {
     this.say('\nWhat happened');
     this.say(`  v2: ${good.outcome} after ${good.seconds.toFixed(0)} s`);
     this.say(`  v3: ${bad.outcome} after ${bad.seconds.toFixed(0)} s: ${verdict?.summary ?? view?.reason?.text ?? ''}`);
-    if (secondsToZeroWeight !== null) this.say(`      from its first error to no traffic at all: ${secondsToZeroWeight.toFixed(1)} s`);
-    this.say(`  users saw ${failed.length} errors in ${traffic.answers.length} requests; ${byBad} of them from v3, ${failed.length - byBad} from anything else`);
-    this.say(`  ${effects.size} changes on the platform, ${appliedTwice} of them made twice${this.interrupt ? ', with the worker killed (kill -9) in the middle of each rollout' : ''}`);
+    if (secondsToZeroWeight !== null)
+      this.say(`      from its first error to no traffic at all: ${secondsToZeroWeight.toFixed(1)} s`);
+    this.say(
+      `  users saw ${failed.length} errors in ${traffic.answers.length} requests; ${byBad} of them from v3, ${failed.length - byBad} from anything else`,
+    );
+    this.say(
+      `  ${effects.size} changes on the platform, ${appliedTwice} of them made twice${this.interrupt ? ', with the worker killed (kill -9) in the middle of each rollout' : ''}`,
+    );
     return {
       good,
       bad: { ...bad, secondsToZeroWeight, verdict: verdict?.kind ?? null, why: verdict?.summary ?? null },
@@ -154,7 +172,12 @@ class Demo {
       for (const entry of view.timeline.slice(shown)) this.say(`    ${entry.at.slice(11, 19)}  ${entry.text}`);
       shown = view.timeline.length;
       if (view.outcome !== null) return { outcome: view.outcome, rolloutId, seconds: (Date.now() - begunMs) / 1000 };
-      if (view.approvals !== null && view.wait?.gate !== null && view.wait?.gate !== undefined && approved !== view.approvals.planDigest) {
+      if (
+        view.approvals !== null &&
+        view.wait?.gate !== null &&
+        view.wait?.gate !== undefined &&
+        approved !== view.approvals.planDigest
+      ) {
         approved = view.approvals.planDigest;
         this.say(`  $ slipway approve ${rolloutId} --as colleague@example.com --reason "read the plan"`);
         await this.slipway(['approve', rolloutId, '--as', 'colleague@example.com', '--reason', 'read the plan']);
@@ -186,7 +209,11 @@ class Demo {
   }
 
   private async slipway(args: readonly string[]): Promise<string> {
-    const child = spawn(process.execPath, [SLIPWAY, ...args], { cwd: ROOT, env: { ...process.env, ...this.stack.env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [SLIPWAY, ...args], {
+      cwd: ROOT,
+      env: { ...process.env, ...this.stack.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let out = '';
     let err = '';
     child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));

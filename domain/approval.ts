@@ -28,7 +28,8 @@ export type DecisionReceipt =
   | { readonly kind: 'duplicate'; readonly text: string }
   | { readonly kind: 'refused'; readonly code: RefusalCode; readonly text: string };
 
-export type RefusalCode = 'finished' | 'no-such-gate' | 'other-plan' | 'excluded' | 'not-in-group' | 'unverified' | 'too-late' | 'not-now';
+export type RefusalCode =
+  'finished' | 'no-such-gate' | 'other-plan' | 'excluded' | 'not-in-group' | 'unverified' | 'too-late' | 'not-now';
 
 /** The state of one gate. */
 export interface Approvals {
@@ -42,31 +43,49 @@ export interface Approvals {
   readonly rejectedBy: string | null;
 }
 
-export function openGate(input: { gate: string; planDigest: string; policy: ApprovalPolicy; involved: readonly (string | null)[] }): Approvals {
+export function openGate(input: {
+  gate: string;
+  planDigest: string;
+  policy: ApprovalPolicy;
+  involved: readonly (string | null)[];
+}): Approvals {
   const { gate, planDigest, policy, involved } = input;
   const excluded = policy.excludeAuthor ? [...new Set(involved.filter((subject) => subject !== null))] : [];
   return { gate, planDigest, quorum: policy.quorum, groups: policy.groups, excluded, approvedBy: [], rejectedBy: null };
 }
 
 /** Whether a decision counts at a gate: null, or why it does not and what to do. */
-export function refusalAtGate(gate: Approvals | null, decision: Decision, policy: ApprovalPolicy): { code: RefusalCode; text: string } | null {
+export function refusalAtGate(
+  gate: Approvals | null,
+  decision: Decision,
+  policy: ApprovalPolicy,
+): { code: RefusalCode; text: string } | null {
   const { actor } = decision;
   if (gate === null || decision.gate !== gate.gate) {
     const open = gate === null ? 'no gate is open' : `the open gate is "${gate.gate}"`;
     return { code: 'no-such-gate', text: `gate "${decision.gate ?? ''}" is not open: ${open}; see \`slipway status\`` };
   }
   if (!actor.verified && !policy.allowUnverified) {
-    return { code: 'unverified', text: 'the policy wants signed decisions: decide through the Slipway server, or set approval.allowUnverified' };
+    return {
+      code: 'unverified',
+      text: 'the policy wants signed decisions: decide through the Slipway server, or set approval.allowUnverified',
+    };
   }
   if (decision.planDigest !== gate.planDigest) {
-    return { code: 'other-plan', text: `you decided on plan ${decision.planDigest ?? 'none'}, the plan now is ${gate.planDigest}: look again with \`slipway status\`` };
+    return {
+      code: 'other-plan',
+      text: `you decided on plan ${decision.planDigest ?? 'none'}, the plan now is ${gate.planDigest}: look again with \`slipway status\``,
+    };
   }
   if (decision.verb === 'reject') return null;
   if (gate.excluded.includes(actor.subject)) {
     return { code: 'excluded', text: `${actor.subject} wrote or started this release: somebody else must approve it` };
   }
   if (gate.groups.length > 0 && !actor.groups.some((group) => gate.groups.includes(group))) {
-    return { code: 'not-in-group', text: `${actor.subject} is in none of the groups that may approve: ${gate.groups.join(', ')}` };
+    return {
+      code: 'not-in-group',
+      text: `${actor.subject} is in none of the groups that may approve: ${gate.groups.join(', ')}`,
+    };
   }
   return null;
 }
@@ -74,7 +93,8 @@ export function refusalAtGate(gate: Approvals | null, decision: Decision, policy
 /** The gate after a decision that counts. A rejection wins, whatever was approved before. */
 export function applyToGate(gate: Approvals, decision: Decision): Approvals {
   const { subject } = decision.actor;
-  if (decision.verb === 'reject') return { ...gate, rejectedBy: subject, approvedBy: gate.approvedBy.filter((name) => name !== subject) };
+  if (decision.verb === 'reject')
+    return { ...gate, rejectedBy: subject, approvedBy: gate.approvedBy.filter((name) => name !== subject) };
   if (gate.approvedBy.includes(subject)) return gate;
   return { ...gate, approvedBy: [...gate.approvedBy, subject] };
 }

@@ -15,15 +15,22 @@ export function currentDetails(view: RolloutView): string {
   }
   if (view.weights !== null) {
     const { stable, canary, baseline } = view.weights;
-    lines.push('', `Traffic: stable ${percentText(stable)}, canary ${percentText(canary)}, baseline ${percentText(baseline)}`);
+    lines.push(
+      '',
+      `Traffic: stable ${percentText(stable)}, canary ${percentText(canary)}, baseline ${percentText(baseline)}`,
+    );
   }
   if (assessment !== null) {
     const { risk } = assessment;
-    lines.push('', `Risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`);
+    lines.push(
+      '',
+      `Risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`,
+    );
   }
   if (plan !== null) lines.push('', `Plan ${plan.digest}: ${planLine(view)}`);
   const last = view.verdicts.at(-1);
-  if (last !== undefined) lines.push('', `Last verdict (${last.stage}): **${last.verdict.kind}** ${last.verdict.summary}`);
+  if (last !== undefined)
+    lines.push('', `Last verdict (${last.stage}): **${last.verdict.kind}** ${last.verdict.summary}`);
   for (const warning of view.warnings.slice(-5)) lines.push('', `Warning: ${warning}`);
   return lines.join('\n').slice(0, 18_000);
 }
@@ -42,7 +49,8 @@ export function planLine(view: Pick<RolloutView, 'plan'>): string {
   if (plan === null) return 'no plan yet';
   if (plan.kind === 'first') return 'first release: nothing to compare with, it is started and verified';
   const stages = plan.stages.map(
-    (stage) => `${percentText(stage.weightPercent)} for ${durationText(stage.durationMs)}${stage.approval ? ' (after approval)' : ''}`,
+    (stage) =>
+      `${percentText(stage.weightPercent)} for ${durationText(stage.durationMs)}${stage.approval ? ' (after approval)' : ''}`,
   );
   return `${plan.strategy}: ${[...stages, 'then all'].join(', ')}`;
 }

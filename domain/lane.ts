@@ -54,7 +54,12 @@ export interface EnqueueResult {
 
 /** What is compared when a key comes again: what would be shipped and how, never who asks or when. */
 export function payloadDigest(request: RolloutRequest): string {
-  return digestOf({ images: request.release.images, env: request.release.env, commit: request.release.change.commit, policy: request.policy });
+  return digestOf({
+    images: request.release.images,
+    env: request.release.env,
+    commit: request.release.change.commit,
+    policy: request.policy,
+  });
 }
 
 export function enqueue(state: LaneState, request: RolloutRequest, nowMs: number): EnqueueResult {
@@ -75,7 +80,11 @@ export function enqueue(state: LaneState, request: RolloutRequest, nowMs: number
   const { whenBusy } = request.policy;
   if (busy && whenBusy === 'reject' && request.priority === 'normal') {
     const running = state.running ?? state.queue[0]?.request.rolloutId ?? '';
-    return { state, receipt: { kind: 'busy', running, text: `rollout ${running} has the lane, and the policy says whenBusy: reject` }, tellRunning: null };
+    return {
+      state,
+      receipt: { kind: 'busy', running, text: `rollout ${running} has the lane, and the policy says whenBusy: reject` },
+      tellRunning: null,
+    };
   }
   const entry: QueuedRollout = { request, queuedAtMs: nowMs, expiresAtMs: nowMs + request.policy.waits.queueMs };
   const supersedes = busy && whenBusy === 'supersede';
@@ -85,13 +94,22 @@ export function enqueue(state: LaneState, request: RolloutRequest, nowMs: number
   const place = request.priority === 'hotfix' ? hotfixes : kept.length;
   const queue = [...kept.slice(0, place), entry, ...kept.slice(place)];
   const remembered = [
-    ...dropped.reduce((list, id) => remember(list, id, 'superseded', `superseded by ${request.rolloutId}`), prune(state.remembered, nowMs)),
+    ...dropped.reduce(
+      (list, id) => remember(list, id, 'superseded', `superseded by ${request.rolloutId}`),
+      prune(state.remembered, nowMs),
+    ),
     { rolloutId: request.rolloutId, payloadDigest: payload, atMs: nowMs, outcome: null, reason: null },
   ];
   return {
     state: { ...state, queue, remembered },
-    receipt: { kind: 'accepted', rolloutId: request.rolloutId, ahead: place + (state.running === null ? 0 : 1), blocked: state.blocked?.reason ?? null },
-    tellRunning: state.running === null ? null : supersedes ? 'superseded' : request.priority === 'hotfix' ? 'pre-empted' : null,
+    receipt: {
+      kind: 'accepted',
+      rolloutId: request.rolloutId,
+      ahead: place + (state.running === null ? 0 : 1),
+      blocked: state.blocked?.reason ?? null,
+    },
+    tellRunning:
+      state.running === null ? null : supersedes ? 'superseded' : request.priority === 'hotfix' ? 'pre-empted' : null,
   };
 }
 
@@ -100,7 +118,8 @@ export function expireQueued(state: LaneState, nowMs: number): LaneState {
   const late = state.queue.filter((item) => item.expiresAtMs <= nowMs);
   if (late.length === 0) return state;
   const remembered = late.reduce(
-    (list, item) => remember(list, item.request.rolloutId, 'rejected', 'waited in the queue for too long (waits.queue)'),
+    (list, item) =>
+      remember(list, item.request.rolloutId, 'rejected', 'waited in the queue for too long (waits.queue)'),
     state.remembered,
   );
   return { ...state, queue: state.queue.filter((item) => item.expiresAtMs > nowMs), remembered };
@@ -114,19 +133,33 @@ export function takeNext(state: LaneState): { state: LaneState; request: Rollout
 }
 
 /** Records how a rollout ended, and frees the lane. `rollback-failed` blocks it until an admin has looked. */
-export function finish(state: LaneState, ended: { rolloutId: string; outcome: Outcome; reason: string }, nowMs: number): LaneState {
+export function finish(
+  state: LaneState,
+  ended: { rolloutId: string; outcome: Outcome; reason: string },
+  nowMs: number,
+): LaneState {
   const { rolloutId, outcome, reason } = ended;
   const known = state.remembered.some((entry) => entry.rolloutId === rolloutId);
-  const list = known ? state.remembered : [...state.remembered, { rolloutId, payloadDigest: '', atMs: nowMs, outcome: null, reason: null }];
+  const list = known
+    ? state.remembered
+    : [...state.remembered, { rolloutId, payloadDigest: '', atMs: nowMs, outcome: null, reason: null }];
   return {
     ...state,
     running: state.running === rolloutId ? null : state.running,
     remembered: remember(list, rolloutId, outcome, reason),
-    blocked: outcome === 'rollback-failed' ? { rolloutId, reason: `rollback of ${rolloutId} failed: ${reason}`, sinceMs: nowMs } : state.blocked,
+    blocked:
+      outcome === 'rollback-failed'
+        ? { rolloutId, reason: `rollback of ${rolloutId} failed: ${reason}`, sinceMs: nowMs }
+        : state.blocked,
   };
 }
 
-function remember(list: readonly RememberedRollout[], rolloutId: string, outcome: Outcome, reason: string): readonly RememberedRollout[] {
+function remember(
+  list: readonly RememberedRollout[],
+  rolloutId: string,
+  outcome: Outcome,
+  reason: string,
+): readonly RememberedRollout[] {
   return list.map((entry) => (entry.rolloutId === rolloutId ? { ...entry, outcome, reason } : entry));
 }
 
@@ -138,7 +171,12 @@ function prune(list: readonly RememberedRollout[], nowMs: number): readonly Reme
 export interface LaneView {
   readonly lane: LaneRef;
   readonly running: string | null;
-  readonly queue: readonly { readonly rolloutId: string; readonly release: Readonly<Record<string, string>>; readonly queuedAt: string; readonly expiresAt: string }[];
+  readonly queue: readonly {
+    readonly rolloutId: string;
+    readonly release: Readonly<Record<string, string>>;
+    readonly queuedAt: string;
+    readonly expiresAt: string;
+  }[];
   readonly blocked: LaneState['blocked'];
   readonly remembered: readonly RememberedRollout[];
 }

@@ -54,7 +54,13 @@ export type MetricsPolicy =
       readonly authorization: string | null;
     };
 
-export const PROMETHEUS_TEMPLATES = ['slipway-gateway', 'traefik', 'istio', 'ingress-nginx', 'opentelemetry-http'] as const;
+export const PROMETHEUS_TEMPLATES = [
+  'slipway-gateway',
+  'traefik',
+  'istio',
+  'ingress-nginx',
+  'opentelemetry-http',
+] as const;
 export type PrometheusTemplate = (typeof PROMETHEUS_TEMPLATES)[number];
 
 /**

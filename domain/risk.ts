@@ -23,7 +23,15 @@ export interface Risk {
 
 /** What became of asking a model. */
 export type ModelOpinion =
-  | { readonly kind: 'answered'; readonly model: string; readonly score: number; readonly strategy: Strategy; readonly approval: boolean; readonly factors: readonly { readonly name: string; readonly reason: string }[]; readonly summary: string }
+  | {
+      readonly kind: 'answered';
+      readonly model: string;
+      readonly score: number;
+      readonly strategy: Strategy;
+      readonly approval: boolean;
+      readonly factors: readonly { readonly name: string; readonly reason: string }[];
+      readonly summary: string;
+    }
   /** Off by policy or by a kill switch: the floor alone decides. */
   | { readonly kind: 'off' }
   /** No key, timeout, refusal, nonsense, over budget: the floor stands and a person must approve. */

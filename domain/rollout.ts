@@ -93,7 +93,8 @@ export function isBeforeCanary(phase: Phase): boolean {
 
 /** What a rollout waits for, if it does not just work. */
 export interface Wait {
-  readonly kind: 'approval' | 'evidence' | 'blind' | 'inconclusive' | 'paused' | 'gate' | 'drift' | 'platform' | 'not-ready';
+  readonly kind:
+    'approval' | 'evidence' | 'blind' | 'inconclusive' | 'paused' | 'gate' | 'drift' | 'platform' | 'not-ready';
   /** ISO 8601. */
   readonly since: string;
   /** ISO 8601; what happens then is in `atDeadline`. Null: it goes on for as long as it takes. */
@@ -111,7 +112,13 @@ export interface Wait {
 
 /** Waits that only a person ends: DESIGN.md's `held`, and approvals. */
 export function needsPerson(wait: Wait | null): boolean {
-  return wait !== null && wait.kind !== 'blind' && wait.kind !== 'platform' && wait.kind !== 'not-ready' && wait.kind !== 'evidence';
+  return (
+    wait !== null &&
+    wait.kind !== 'blind' &&
+    wait.kind !== 'platform' &&
+    wait.kind !== 'not-ready' &&
+    wait.kind !== 'evidence'
+  );
 }
 
 /** Why a rollout ended or went back. `code` decides, `text` is for people. */

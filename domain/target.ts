@@ -110,7 +110,12 @@ export type Effect =
   /** Writes the new fence on every object of the rollout, so that earlier writers are refused from then on. */
   | { readonly op: 'raise-fence' }
   /** Creates an arm, or brings it to this template and size. */
-  | { readonly op: 'start-arm'; readonly arm: 'canary' | 'baseline'; readonly template: TemplateSource; readonly replicas: number }
+  | {
+      readonly op: 'start-arm';
+      readonly arm: 'canary' | 'baseline';
+      readonly template: TemplateSource;
+      readonly replicas: number;
+    }
   | { readonly op: 'set-weights'; readonly weights: Weights }
   /** Promotion step 4, and its way back. */
   | { readonly op: 'set-stable-template'; readonly template: TemplateSource; readonly replicas: number }

@@ -7,7 +7,9 @@ import { z } from 'zod';
  */
 
 /** Path segment of an environment, a service or an object's name. */
-export const Name = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'lower-case letters, digits, - and . (63 at most)');
+export const Name = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'lower-case letters, digits, - and . (63 at most)');
 
 export const ObjectKind = z.enum(['anchor', 'arm', 'route']);
 export type ObjectKind = z.infer<typeof ObjectKind>;
@@ -38,7 +40,9 @@ export const ArmStatus = z.object({
   failed: z.boolean(),
   /** Why it is not ready: exit code and last lines of output, no room, health answers. */
   message: z.string().nullable(),
-  replicas: z.array(z.object({ pid: z.int().nullable(), port: z.int(), state: z.enum(['starting', 'ready', 'draining', 'exited']) })),
+  replicas: z.array(
+    z.object({ pid: z.int().nullable(), port: z.int(), state: z.enum(['starting', 'ready', 'draining', 'exited']) }),
+  ),
 });
 export type ArmStatus = z.infer<typeof ArmStatus>;
 
@@ -105,7 +109,16 @@ export type JournalEntry = z.infer<typeof JournalEntry>;
 
 /** Every error of the admin API. `reason` decides; `message` is for people. */
 export const GatewayError = z.object({
-  reason: z.enum(['NotFound', 'AlreadyExists', 'Conflict', 'Invalid', 'NoRoom', 'Forbidden', 'TooManyRequests', 'Internal']),
+  reason: z.enum([
+    'NotFound',
+    'AlreadyExists',
+    'Conflict',
+    'Invalid',
+    'NoRoom',
+    'Forbidden',
+    'TooManyRequests',
+    'Internal',
+  ]),
   message: z.string(),
 });
 export type GatewayError = z.infer<typeof GatewayError>;

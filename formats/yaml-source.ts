@@ -53,18 +53,10 @@ const REMEDIES: Readonly<Record<string, string>> = {
  * Reads one YAML 1.2 document with aliases and merge keys. It never throws: everything wrong is a fault with its place.
  */
 export function readYaml(text: string): YamlReading {
-  const deep = tooDeepAt(text);
+  const deep = tooDeep(text);
+  if (deep !== null) return { ok: false, faults: [deep] };
   const lines = new LineCounter();
-  const fault = (offset: number, message: string, remedy: string): YamlFault => {
-    const { line, col } = lines.linePos(offset);
-    return { line: Math.max(1, line), column: Math.max(1, col), message, remedy };
-  };
-  if (deep !== null) {
-    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) lines.addNewLine(at + 1);
-    lines.lineStarts.unshift(0);
-    const message = `this is nested more than ${MAX_DEPTH / 2} levels deep`;
-    return { ok: false, faults: [fault(deep, message, 'slipway.yaml needs six levels at most')] };
-  }
+  const fault: FaultAt = (offset, message, remedy) => ({ ...placeAt(lines, offset), message, remedy });
   const doc = parseDocument(text, {
     lineCounter: lines,
     merge: true,
@@ -95,21 +87,30 @@ export function readYaml(text: string): YamlReading {
   }
 }
 
-/** Offset at which the text is nested too deeply, told by the parts of the parser that do not recurse. */
-function tooDeepAt(text: string): number | null {
-  const parser = new Parser();
+type FaultAt = (offset: number, message: string, remedy: string) => YamlFault;
+
+function placeAt(lines: LineCounter, offset: number): Place {
+  const { line, col } = lines.linePos(offset);
+  return { line: Math.max(1, line), column: Math.max(1, col) };
+}
+
+/** Where the text is nested too deeply, told by the parts of the parser that do not recurse. */
+function tooDeep(text: string): YamlFault | null {
+  const lines = new LineCounter();
+  lines.addNewLine(0);
+  const parser = new Parser(lines.addNewLine);
   for (const lexeme of new Lexer().lex(text)) {
     for (const token of parser.next(lexeme)) void token;
-    if (parser.stack.length > MAX_DEPTH) return parser.offset;
+    if (parser.stack.length > MAX_DEPTH) {
+      const message = 'this is nested too deeply';
+      return { ...placeAt(lines, parser.offset), message, remedy: 'write it with fewer levels: six are enough' };
+    }
   }
   return null;
 }
 
 /** Keys that are given twice, aliases without an anchor, merge keys with something to merge that is no mapping. */
-function structuralFaults(
-  doc: Document.Parsed<ParsedNode>,
-  fault: (offset: number, message: string, remedy: string) => YamlFault,
-): readonly YamlFault[] {
+function structuralFaults(doc: Document.Parsed<ParsedNode>, fault: FaultAt): readonly YamlFault[] {
   const faults: YamlFault[] = [];
   visit(doc, {
     Alias: (_, alias) => {
@@ -165,8 +166,7 @@ function sourceOf(
         const found = find(path.slice(0, length));
         if (found === null) continue;
         const node = part === 'value' && length === path.length ? (found.value ?? found.key) : found.key;
-        const { line, col } = lines.linePos(offsetOf(node));
-        return { line: Math.max(1, line), column: Math.max(1, col) };
+        return placeAt(lines, offsetOf(node));
       }
       return { line: 1, column: 1 };
     },

@@ -17,10 +17,10 @@ export async function withProgress<T>(label: string, folder: string, work: () =>
   const ticker = setInterval(
     () => {
       void sizeOf(folder).then((bytes) => {
-        say(`${elapsed()}, ${(bytes / 1e6).toFixed(0)} MB`);
+        say(bytes === 0 ? elapsed() : `${elapsed()}, ${(bytes / 1e6).toFixed(0)} MB`);
       });
     },
-    live ? 500 : 5000,
+    live ? 500 : 15_000,
   );
   try {
     const result = await work();

@@ -31,7 +31,11 @@ export interface PrometheusServer {
   logTail(lines?: number): Promise<string>;
 }
 
-/** Starts a real Prometheus on 127.0.0.1 that scrapes the targets and ends with this process. */
+/**
+ * Starts a real Prometheus on 127.0.0.1 that scrapes the targets and ends with this process.
+ * Its first scrape may come 5 s after it is ready, which is how often it looks for targets.
+ * Prometheus 3 takes only samples whose response names their `Content-Type`.
+ */
 export async function startPrometheus(options: PrometheusOptions): Promise<PrometheusServer> {
   const { path } = await findPrometheus();
   const port = options.port ?? (await freePort());
@@ -48,8 +52,6 @@ export async function startPrometheus(options: PrometheusOptions): Promise<Prome
       `--storage.tsdb.path=${join(options.dataDir, 'data')}`,
       `--web.listen-address=127.0.0.1:${port}`,
       '--log.level=warn',
-      // Otherwise the first scrape comes 5 s after the start.
-      '--scrape.discovery-reload-interval=100ms',
     ],
     cwd: options.dataDir,
     ready: `${url}/-/ready`,

@@ -2,8 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from './supervise.js';
-import { startServer } from './supervise.js';
+import { freePort, startServer } from './supervise.js';
 import type { Server } from './supervise.js';
 import { startTemporal } from './temporal-server.js';
 import type { TemporalServer } from './temporal-server.js';
@@ -63,8 +62,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       args: [
         SLIPWAY,
         'local-gateway',
-        ...['--admin-port', String(adminPort), '--data-port', String(dataPort), '--state-dir', path.join(folder, 'gateway')],
-        ...['--max-replicas', String(options.maxReplicas ?? 32), '--progress-deadline', String(options.progressDeadlineSeconds ?? 20)],
+        `--admin-port=${adminPort}`,
+        `--data-port=${dataPort}`,
+        `--state-dir=${path.join(folder, 'gateway')}`,
+        `--max-replicas=${options.maxReplicas ?? 32}`,
+        `--progress-deadline=${options.progressDeadlineSeconds ?? 20}`,
       ],
       ready: `${adminUrl}/healthz`,
       logFile: path.join(folder, 'gateway.log'),

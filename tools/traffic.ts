@@ -33,7 +33,13 @@ export function startTraffic(options: { readonly url: string; readonly perSecond
         const value = response.headers[name];
         return typeof value === 'string' ? value : null;
       };
-      response.once('end', () => done({ arm: header('x-slipway-arm'), version: header('x-slipway-version'), ok: (response.statusCode ?? 500) < 500 }));
+      response.once('end', () =>
+        done({
+          arm: header('x-slipway-arm'),
+          version: header('x-slipway-version'),
+          ok: (response.statusCode ?? 500) < 500,
+        }),
+      );
       response.once('error', () => done({ arm: header('x-slipway-arm'), version: null, ok: false }));
     });
     call.once('timeout', () => call.destroy(new Error('no answer within 5 s')));
@@ -48,7 +54,8 @@ export function startTraffic(options: { readonly url: string; readonly perSecond
     answers,
     async stop() {
       clearInterval(timer);
-      for (const until = Date.now() + 6000; open > 0 && Date.now() < until; ) await new Promise((resolve) => setTimeout(resolve, 20));
+      for (const until = Date.now() + 6000; open > 0 && Date.now() < until;)
+        await new Promise((resolve) => setTimeout(resolve, 20));
       agent.destroy();
     },
   };

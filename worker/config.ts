@@ -17,7 +17,12 @@ const WorkerEnv = z.object({
   SLIPWAY_GATEWAYS: z
     .string()
     .default('http://127.0.0.1:7700')
-    .transform((text) => text.split(',').map((item) => item.trim()).filter((item) => item !== ''))
+    .transform((text) =>
+      text
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== ''),
+    )
     .pipe(z.array(Url)),
   /** Host and port of /metrics, /healthz and /readyz. Port 0 takes a free one. */
   SLIPWAY_HTTP_HOST: z.string().default('127.0.0.1'),
@@ -43,7 +48,13 @@ export interface WorkerConfig {
   readonly logLevel: z.infer<typeof WorkerEnv>['SLIPWAY_LOG_LEVEL'];
   readonly maxWatches: number;
   readonly maxCachedWorkflows: number;
-  readonly riskModel: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string; readonly timeoutMs: number; readonly maxCallsPerHour: number };
+  readonly riskModel: {
+    readonly apiKey: string | null;
+    readonly baseUrl: string | null;
+    readonly model: string;
+    readonly timeoutMs: number;
+    readonly maxCallsPerHour: number;
+  };
   /** Webhook addresses by name, from `SLIPWAY_WEBHOOK_<NAME>`. */
   readonly webhooks: Readonly<Record<string, string>>;
   /** Secrets that a policy may name, from `SLIPWAY_SECRET_<NAME>`. */
@@ -67,12 +78,15 @@ export function loadWorkerConfig(env: Readonly<Record<string, string | undefined
       const name = issue.path.map(String).join('.').split('.')[0] ?? '';
       return `  ${name}=${secret(name) ? '…' : (env[name] ?? '(not set)')}: ${issue.message}`;
     });
-    throw new ConfigError(`the worker's settings are wrong:\n${lines.join('\n')}\nSee .env.example for what each means.`);
+    throw new ConfigError(
+      `the worker's settings are wrong:\n${lines.join('\n')}\nSee .env.example for what each means.`,
+    );
   }
   const values = parsed.data;
   const webhooks = named(given, 'SLIPWAY_WEBHOOK_');
   for (const [name, url] of Object.entries(webhooks)) {
-    if (!Url.safeParse(url).success) throw new ConfigError(`SLIPWAY_WEBHOOK_${name.toUpperCase()} is not an http:// or https:// address`);
+    if (!Url.safeParse(url).success)
+      throw new ConfigError(`SLIPWAY_WEBHOOK_${name.toUpperCase()} is not an http:// or https:// address`);
   }
   const secrets = named(given, 'SLIPWAY_SECRET_');
   const config = {
@@ -91,13 +105,20 @@ export function loadWorkerConfig(env: Readonly<Record<string, string | undefined
     timeoutMs: values.SLIPWAY_RISK_MODEL_TIMEOUT_MS,
     maxCallsPerHour: values.SLIPWAY_RISK_MODEL_CALLS_PER_HOUR,
   };
-  const public_ = { ...config, riskModel: { ...riskModel, apiKey: riskModel.apiKey !== null }, webhooks: Object.keys(webhooks), secrets: Object.keys(secrets) };
+  const public_ = {
+    ...config,
+    riskModel: { ...riskModel, apiKey: riskModel.apiKey !== null },
+    webhooks: Object.keys(webhooks),
+    secrets: Object.keys(secrets),
+  };
   return { ...config, riskModel, webhooks, secrets, version: shortDigest(digestOf(public_)) };
 }
 
 function named(env: Readonly<Record<string, string | undefined>>, prefix: string): Readonly<Record<string, string>> {
   return Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && value !== undefined ? [[name.slice(prefix.length).toLowerCase(), value]] : [])),
+    Object.entries(env).flatMap(([name, value]) =>
+      name.startsWith(prefix) && value !== undefined ? [[name.slice(prefix.length).toLowerCase(), value]] : [],
+    ),
   );
 }
 

@@ -16,7 +16,13 @@ import { combineNotifiers } from '../activities/notify/notifier.js';
 import { createRiskModel } from '../activities/risk-model/risk-model.js';
 import { connectConfig } from '../client/connection.js';
 import { ensureSetup } from '../client/setup.js';
-import { checkSignal, LANE_WORKFLOW, laneWorkflowId, waitsQueue, WORKFLOW_TASK_TIMEOUT } from '../workflows/messages.js';
+import {
+  checkSignal,
+  LANE_WORKFLOW,
+  laneWorkflowId,
+  waitsQueue,
+  WORKFLOW_TASK_TIMEOUT,
+} from '../workflows/messages.js';
 import type { WorkerConfig } from './config.js';
 import { startWorkerHttp } from './http.js';
 import { createMetrics } from './metrics.js';
@@ -37,7 +43,10 @@ export interface RunWorkerOptions {
 
 /** Runs a worker until it is told to stop (SIGINT, SIGTERM). Several may run at once, on any number of machines. */
 export async function runWorker({ config, env, bundlePath, interceptors, onReady }: RunWorkerOptions): Promise<void> {
-  const logger = pino({ level: config.logLevel, base: { config: config.version } }, pino.destination({ dest: 2, sync: true }));
+  const logger = pino(
+    { level: config.logLevel, base: { config: config.version } },
+    pino.destination({ dest: 2, sync: true }),
+  );
   const evidence = createFolderStore(path.resolve(config.dataDir, 'evidence'));
   await evidence.check();
 
@@ -46,7 +55,14 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
     logger: temporalLogger(logger),
     telemetryOptions: {
       logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
-      metrics: { prometheus: { bindAddress: sdkMetricsAddress, countersTotalSuffix: true, unitSuffix: true, useSecondsForDurations: true } },
+      metrics: {
+        prometheus: {
+          bindAddress: sdkMetricsAddress,
+          countersTotalSuffix: true,
+          unitSuffix: true,
+          useSecondsForDurations: true,
+        },
+      },
     },
     shutdownSignals: ['SIGINT', 'SIGTERM'],
   });
@@ -61,7 +77,9 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
   metrics.info.set({ version: '0.0.1', config: config.version }, 1);
   const notifier = combineNotifiers({
     log: createLogNotifier(logger),
-    channels: Object.fromEntries(Object.entries(config.webhooks).map(([name, url]) => [name, createWebhookNotifier({ name, url })])),
+    channels: Object.fromEntries(
+      Object.entries(config.webhooks).map(([name, url]) => [name, createWebhookNotifier({ name, url })]),
+    ),
   });
   const metricsDeps = { scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets };
   const activities = createActivities({
@@ -126,18 +144,28 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
     const states = [effects.getState(), waits.getState()];
     return states.every((state) => state === 'RUNNING') ? null : `not taking work: ${states.join(', ')}`;
   };
-  const http = await startWorkerHttp({ ...config.http, registry: metrics.registry, sdkMetricsUrl: `http://${sdkMetricsAddress}/metrics`, notReady });
+  const http = await startWorkerHttp({
+    ...config.http,
+    registry: metrics.registry,
+    sdkMetricsUrl: `http://${sdkMetricsAddress}/metrics`,
+    notReady,
+  });
   const upkeep = setInterval(() => {
     ensureSetup(client, config).then(
       ({ added, schedule }) => {
-        if (added.length > 0 || schedule === 'created') logger.warn({ added, schedule }, 'the Temporal namespace had lost its set-up: made ready again');
+        if (added.length > 0 || schedule === 'created')
+          logger.warn({ added, schedule }, 'the Temporal namespace had lost its set-up: made ready again');
       },
-      (error: unknown) => logger.warn({ error: String(error) }, 'the set-up of the Temporal namespace could not be checked'),
+      (error: unknown) =>
+        logger.warn({ error: String(error) }, 'the set-up of the Temporal namespace could not be checked'),
     );
   }, SETUP_EVERY_MS);
 
   const running = Promise.all([effects.run(), waits.run()]);
-  logger.info({ taskQueue: config.taskQueue, namespace, http: http.url, dataDir: path.resolve(config.dataDir) }, 'worker started');
+  logger.info(
+    { taskQueue: config.taskQueue, namespace, http: http.url, dataDir: path.resolve(config.dataDir) },
+    'worker started',
+  );
   onReady?.({ httpUrl: http.url });
   try {
     await running;
@@ -153,7 +181,16 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
 /** The SDK's own log, as pino lines. */
 function temporalLogger(logger: Logger): TemporalLogger {
   const write = (level: LogLevel, message: string, meta?: LogMetadata): void => {
-    const name = level === 'TRACE' ? 'trace' : level === 'DEBUG' ? 'debug' : level === 'INFO' ? 'info' : level === 'WARN' ? 'warn' : 'error';
+    const name =
+      level === 'TRACE'
+        ? 'trace'
+        : level === 'DEBUG'
+          ? 'debug'
+          : level === 'INFO'
+            ? 'info'
+            : level === 'WARN'
+              ? 'warn'
+              : 'error';
     logger[name](meta ?? {}, message);
   };
   return {

@@ -13,7 +13,11 @@ const EFFECT = {
   cancellationType: 'TRY_CANCEL',
 } as const;
 
-const WAIT = { heartbeatTimeout: '5s', cancellationType: 'TRY_CANCEL', retry: { initialInterval: '500ms', backoffCoefficient: 1 } } as const;
+const WAIT = {
+  heartbeatTimeout: '5s',
+  cancellationType: 'TRY_CANCEL',
+  retry: { initialInterval: '500ms', backoffCoefficient: 1 },
+} as const;
 
 /** Effects on the way forward: given up after a while, because going back is possible. */
 export function forwardEffects(): Activities {

@@ -4,7 +4,16 @@ import { setHandler } from '@temporalio/workflow';
 import { applyToGate, gateState, refusalAtGate } from '../domain/approval.js';
 import type { Decision, DecisionReceipt, RefusalCode } from '../domain/approval.js';
 import { isBeforeCanary, isFinal } from '../domain/rollout.js';
-import { abortUpdate, decideUpdate, decisionSignal, giveWaySignal, pauseUpdate, promoteUpdate, resumeUpdate, viewQuery } from './messages.js';
+import {
+  abortUpdate,
+  decideUpdate,
+  decisionSignal,
+  giveWaySignal,
+  pauseUpdate,
+  promoteUpdate,
+  resumeUpdate,
+  viewQuery,
+} from './messages.js';
 import type { RunState } from './run-state.js';
 
 /** What was asked for and is not done yet. The main flow reads it and clears what it has acted upon. */
@@ -30,7 +39,12 @@ export function handleCommands(state: RunState, controls: Controls): void {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(state, controls, decision);
     if (refusal !== null) {
-      throw ApplicationFailure.create({ type: 'DecisionRefused', message: refusal.text, nonRetryable: true, details: [refusal.code] });
+      throw ApplicationFailure.create({
+        type: 'DecisionRefused',
+        message: refusal.text,
+        nonRetryable: true,
+        details: [refusal.code],
+      });
     }
   };
   setHandler(decideUpdate, update, { validator, description: 'Approve or reject the open gate' });
@@ -45,7 +59,8 @@ export function handleCommands(state: RunState, controls: Controls): void {
     else state.warn(`refused ${decision.verb} by ${decision.actor.subject}: ${refusal.text}`);
   });
   setHandler(giveWaySignal, ({ cause, by }) => {
-    const honoured = cause === 'superseded' ? state.phase !== 'settling' && !controls.closing : isBeforeCanary(state.phase);
+    const honoured =
+      cause === 'superseded' ? state.phase !== 'settling' && !controls.closing : isBeforeCanary(state.phase);
     if (!honoured || controls.stop !== null || state.phase === 'rolling-back' || isFinal(state.phase)) {
       state.say(`asked to give way to ${by} (${cause}): too late, it goes on`);
       return;
@@ -62,7 +77,8 @@ function alreadyTaken(state: RunState, decision: Decision): boolean {
 /** Why a decision can't count now, or null. */
 function refuse(state: RunState, controls: Controls, decision: Decision): Refusal | null {
   const { approval } = state.request.policy;
-  if (isFinal(state.phase) || controls.closing) return { code: 'finished', text: `this rollout is over: ${state.phase}` };
+  if (isFinal(state.phase) || controls.closing)
+    return { code: 'finished', text: `this rollout is over: ${state.phase}` };
   if (controls.stop !== null || state.phase === 'rolling-back') {
     return { code: 'too-late', text: 'this rollout is already going back' };
   }
@@ -73,7 +89,9 @@ function refuse(state: RunState, controls: Controls, decision: Decision): Refusa
     case 'pause':
       return controls.paused === null ? null : { code: 'not-now', text: `already paused by ${controls.paused.by}` };
     case 'resume':
-      return controls.paused !== null || state.wait?.kind === 'drift' ? null : { code: 'not-now', text: 'nothing is paused' };
+      return controls.paused !== null || state.wait?.kind === 'drift'
+        ? null
+        : { code: 'not-now', text: 'nothing is paused' };
     case 'promote':
       return refusePromote(state, decision);
     case 'abort':
@@ -112,7 +130,10 @@ function accept(state: RunState, controls: Controls, said: Decision): DecisionRe
       if (state.approvals !== null) state.approvals = applyToGate(state.approvals, decision);
       const gate = state.approvals;
       const count = gate === null ? '' : ` (${gate.approvedBy.length} of ${gate.quorum})`;
-      return said_(state, decision.verb === 'approve' ? `${subject} approved${count}${because}` : `${subject} rejected${because}`);
+      return said_(
+        state,
+        decision.verb === 'approve' ? `${subject} approved${count}${because}` : `${subject} rejected${because}`,
+      );
     }
     case 'pause':
       controls.paused = { by: subject, sinceMs: Date.now() };
@@ -125,8 +146,12 @@ function accept(state: RunState, controls: Controls, said: Decision): DecisionRe
       return said_(state, `${subject} resumed the rollout${because}`);
     case 'promote': {
       controls.skip = { by: subject, full: decision.full };
-      const over = state.wait?.kind === 'inconclusive' || state.wait?.kind === 'blind' ? ' over a HOLD (break-glass)' : '';
-      return said_(state, `${subject} promoted ${decision.full ? 'past all stages' : 'past this stage'}${over}${because}`);
+      const over =
+        state.wait?.kind === 'inconclusive' || state.wait?.kind === 'blind' ? ' over a HOLD (break-glass)' : '';
+      return said_(
+        state,
+        `${subject} promoted ${decision.full ? 'past all stages' : 'past this stage'}${over}${because}`,
+      );
     }
     case 'abort':
       stop(controls, { cause: 'aborted', text: `aborted by ${subject}${because}` });

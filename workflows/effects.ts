@@ -47,7 +47,11 @@ export class EffectRunner {
   /** Takes a generation; every write from here on carries it. */
   async claim(direction: 'forward' | 'back'): Promise<EffectOutcome> {
     const activities = direction === 'forward' ? reads() : rollbackEffects();
-    const request = { ...this.scope, claimant: this.claimant, laneGeneration: Math.max(this.laneGeneration, this.generation) };
+    const request = {
+      ...this.scope,
+      claimant: this.claimant,
+      laneGeneration: Math.max(this.laneGeneration, this.generation),
+    };
     try {
       const answer = await activities.claimLane(request);
       if (answer.kind === 'denied') return { kind: 'denied', reason: answer.reason };
@@ -62,7 +66,12 @@ export class EffectRunner {
 
   /** Writes the fence of a new step on all objects, so that whatever was begun earlier is refused from here on. */
   async raiseFence(stage: string, direction: 'forward' | 'back'): Promise<EffectOutcome> {
-    return this.perform({ effect: { op: 'raise-fence' }, stage, direction, summary: `fence off earlier writers (${stage})` });
+    return this.perform({
+      effect: { op: 'raise-fence' },
+      stage,
+      direction,
+      summary: `fence off earlier writers (${stage})`,
+    });
   }
 
   async perform(request: EffectRequest): Promise<EffectOutcome> {
@@ -79,7 +88,10 @@ export class EffectRunner {
     }
   }
 
-  private async attempt(request: EffectRequest, key: IdempotencyKey): Promise<EffectOutcome | { readonly kind: 'stale' }> {
+  private async attempt(
+    request: EffectRequest,
+    key: IdempotencyKey,
+  ): Promise<EffectOutcome | { readonly kind: 'stale' }> {
     const permit: Permit = {
       key,
       fence: this.nextFence(),

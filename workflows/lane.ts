@@ -90,8 +90,10 @@ class Lane {
       this.refresh();
       const { queue } = this.state;
       const soonest = Math.min(...queue.map((item) => item.expiresAtMs));
-      const ready = (): boolean => this.check !== null || (this.state.blocked === null && this.state.queue.length > 0) || this.tooLong();
-      if (Number.isFinite(soonest)) await condition(ready, Math.max(1, soonest - Date.now()), { summary: 'the first in the queue expires' });
+      const ready = (): boolean =>
+        this.check !== null || (this.state.blocked === null && this.state.queue.length > 0) || this.tooLong();
+      if (Number.isFinite(soonest))
+        await condition(ready, Math.max(1, soonest - Date.now()), { summary: 'the first in the queue expires' });
       else await condition(() => ready() || this.state.queue.length > 0);
       this.state = expireQueued(this.state, Date.now());
 
@@ -143,7 +145,9 @@ class Lane {
     const { lane, remembered, generation } = this.state;
     const { rolloutId } = request;
     const workflowId = rolloutWorkflowId(lane, rolloutId);
-    const lastRollback = remembered.findLast((entry) => entry.outcome === 'rolled-back' || entry.outcome === 'rollback-failed');
+    const lastRollback = remembered.findLast(
+      (entry) => entry.outcome === 'rolled-back' || entry.outcome === 'rollback-failed',
+    );
     let result: RolloutResult | null;
     try {
       const child = await startChild(rollout, {
@@ -165,7 +169,8 @@ class Lane {
       result = await child.result();
     } catch (error) {
       // Closed without an outcome (terminated, failed), reset (a new run has the same id), or started by an earlier lane.
-      if (!(error instanceof ChildWorkflowFailure) && !(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      if (!(error instanceof ChildWorkflowFailure) && !(error instanceof WorkflowExecutionAlreadyStartedError))
+        throw error;
       result = await this.follow(workflowId);
     }
     if (result !== null) return this.ended(result);
@@ -204,7 +209,8 @@ class Lane {
       });
       result = await child.result();
     } catch (error) {
-      if (!(error instanceof ChildWorkflowFailure) && !(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      if (!(error instanceof ChildWorkflowFailure) && !(error instanceof WorkflowExecutionAlreadyStartedError))
+        throw error;
       result = await this.follow(workflowId);
     }
     this.ended(
@@ -227,7 +233,10 @@ class Lane {
 
   private async tell(rolloutId: string, cause: 'superseded' | 'pre-empted', by: RolloutRequest): Promise<void> {
     try {
-      await getExternalWorkflowHandle(rolloutWorkflowId(this.state.lane, rolloutId)).signal(giveWaySignal, { cause, by: by.rolloutId });
+      await getExternalWorkflowHandle(rolloutWorkflowId(this.state.lane, rolloutId)).signal(giveWaySignal, {
+        cause,
+        by: by.rolloutId,
+      });
     } catch (error) {
       // It has closed in this very moment: then it gives way anyway.
       if (!(error instanceof Error) || error.name === 'DeterminismViolationError') throw error;
@@ -238,8 +247,14 @@ class Lane {
     const { lane, running, queue, blocked } = this.state;
     const lines = [`## Lane of ${lane.service} in ${lane.environment}`, ''];
     lines.push(running === null ? 'Free.' : `Runs rollout ${running}.`);
-    if (blocked !== null) lines.push('', `**Blocked**: ${blocked.reason}`, `- \`slipway lane unblock ${lane.service} --env ${lane.environment} --reason "…"\``);
-    for (const item of queue) lines.push(`- queued: ${item.request.rolloutId} ${releaseName(item.request.release.images)}`);
+    if (blocked !== null)
+      lines.push(
+        '',
+        `**Blocked**: ${blocked.reason}`,
+        `- \`slipway lane unblock ${lane.service} --env ${lane.environment} --reason "…"\``,
+      );
+    for (const item of queue)
+      lines.push(`- queued: ${item.request.rolloutId} ${releaseName(item.request.release.images)}`);
     setCurrentDetails(lines.join('\n').slice(0, 18_000));
   }
 }

@@ -41,11 +41,15 @@ export const abortUpdate = defineUpdate<DecisionReceipt, [Decision]>('abort');
 /** Durable fallback for all verbs, for when no worker is up. */
 export const decisionSignal = defineSignal<[Decision]>('decision');
 /** From the lane: another rollout wants it. */
-export const giveWaySignal = defineSignal<[{ readonly cause: 'superseded' | 'pre-empted'; readonly by: string }]>('giveWay');
+export const giveWaySignal =
+  defineSignal<[{ readonly cause: 'superseded' | 'pre-empted'; readonly by: string }]>('giveWay');
 export const viewQuery = defineQuery<RolloutView>('view');
 
 export const enqueueUpdate = defineUpdate<EnqueueReceipt, [RolloutRequest]>('enqueue');
-export const unblockUpdate = defineUpdate<{ readonly text: string }, [{ readonly subject: string; readonly reason: string }]>('unblock');
+export const unblockUpdate = defineUpdate<
+  { readonly text: string },
+  [{ readonly subject: string; readonly reason: string }]
+>('unblock');
 /** Settle what the anchor says, if nothing runs. */
 export const checkSignal = defineSignal<[{ readonly target: Target }]>('check');
 export const laneQuery = defineQuery<LaneView>('lane');

@@ -36,7 +36,12 @@ export class Notices {
     const id = `${rolloutId}/notice/${notice.kind}/${n}`;
     const at = new Date().toISOString();
     try {
-      await with_(courtesies(), 'notify', { summary: notice.title }, { ...notice, id, at, lane: policy.lane, rolloutId, channels: policy.notify });
+      await with_(
+        courtesies(),
+        'notify',
+        { summary: notice.title },
+        { ...notice, id, at, lane: policy.lane, rolloutId, channels: policy.notify },
+      );
     } catch (error) {
       if (!(error instanceof ActivityFailure)) throw error;
       this.onFailure(`message "${notice.title}" was not delivered: ${failureText(error)}`);

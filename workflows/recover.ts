@@ -19,13 +19,19 @@ export interface RecoverInput {
 /** Rolls back a rollout whose run is gone (terminated, failed, or its history lost), from what its anchor holds. */
 export async function recover(input: RecoverInput): Promise<RolloutResult> {
   const { lane, target, rolloutId, laneGeneration, cause } = input;
-  const story: string[] = [`## Recovering ${lane.service} in ${lane.environment}`, '', `Rollout ${rolloutId}: ${cause}`];
+  const story: string[] = [
+    `## Recovering ${lane.service} in ${lane.environment}`,
+    '',
+    `Rollout ${rolloutId}: ${cause}`,
+  ];
   const say = (text: string): void => {
     story.push(`- ${now()} ${text}`);
     setCurrentDetails(story.join('\n').slice(0, 18_000));
   };
   const scope: PlatformScope = { lane, target, rolloutId };
-  const runner = new EffectRunner(scope, 'recover', laneGeneration, (generation) => say(`took generation ${generation}`));
+  const runner = new EffectRunner(scope, 'recover', laneGeneration, (generation) =>
+    say(`took generation ${generation}`),
+  );
   const end = (outcome: RolloutResult['outcome'], text: string, rolledBack: boolean): RolloutResult => ({
     rolloutId: rolloutId as RolloutId,
     outcome,
@@ -36,7 +42,15 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
   });
   const claimed = await runner.claim('back');
   if (claimed.kind === 'denied') return end('aborted', `nothing to recover: ${claimed.reason}`, false);
-  const result = await rollBack({ scope, runner, outcome: 'rolled-back', stage: 'recover', say, warn: say, onTrafficBack: () => say('traffic is back on stable') });
+  const result = await rollBack({
+    scope,
+    runner,
+    outcome: 'rolled-back',
+    stage: 'recover',
+    say,
+    warn: say,
+    onTrafficBack: () => say('traffic is back on stable'),
+  });
   switch (result.kind) {
     case 'done':
       return end('rolled-back', `${cause}: rolled back by recovery`, true);

@@ -50,7 +50,12 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
     say(step.text);
     if (step.effect.op === 'set-weights') request.onTrafficBack();
   }
-  const closed = await runner.perform({ effect: { op: 'close-rollout', outcome }, stage, direction: 'back', summary: `record the outcome: ${outcome}` });
+  const closed = await runner.perform({
+    effect: { op: 'close-rollout', outcome },
+    stage,
+    direction: 'back',
+    summary: `record the outcome: ${outcome}`,
+  });
   return closed.kind === 'done' ? { kind: 'done' } : failure(closed);
 }
 
@@ -67,11 +72,19 @@ export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] 
   if (recorded === null) return siblings;
   if (recorded.templateDigest === null) {
     // A first release: there is nothing to go back to.
-    return [...siblings, { kind: 'effect', effect: { op: 'remove-stable' }, text: 'removed the first release: nothing served before it' }];
+    return [
+      ...siblings,
+      { kind: 'effect', effect: { op: 'remove-stable' }, text: 'removed the first release: nothing served before it' },
+    ];
   }
   const stable = arms.stable;
-  const toStable: RollBackStep = { kind: 'effect', effect: { op: 'set-weights', weights: ALL_STABLE }, text: 'all traffic back on stable' };
-  const intact = stable !== undefined && stable.templateDigest === recorded.templateDigest && stable.replicas >= recorded.replicas;
+  const toStable: RollBackStep = {
+    kind: 'effect',
+    effect: { op: 'set-weights', weights: ALL_STABLE },
+    text: 'all traffic back on stable',
+  };
+  const intact =
+    stable !== undefined && stable.templateDigest === recorded.templateDigest && stable.replicas >= recorded.replicas;
   const restore: RollBackStep = {
     kind: 'effect',
     effect: { op: 'set-stable-template', template: { from: 'recorded' }, replicas: recorded.replicas },
@@ -85,8 +98,14 @@ export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] 
 async function awaitStable({ scope, warn }: RollBackRequest, replicas: number): Promise<void> {
   const call = { scope, arm: 'stable' as const, replicas, untilMs: Date.now() + RESTORE_DEADLINE_MS };
   try {
-    const ready = await with_(waits(RESTORE_DEADLINE_MS), 'awaitReady', { summary: 'wait until stable can serve again' }, call);
-    if (ready.kind !== 'ready') warn(`stable is not fully ready (${ready.message ?? 'no reason given'}): traffic goes to it all the same`);
+    const ready = await with_(
+      waits(RESTORE_DEADLINE_MS),
+      'awaitReady',
+      { summary: 'wait until stable can serve again' },
+      call,
+    );
+    if (ready.kind !== 'ready')
+      warn(`stable is not fully ready (${ready.message ?? 'no reason given'}): traffic goes to it all the same`);
   } catch (error) {
     warn(`could not see whether stable is ready (${unreachable(error).reason}): traffic goes to it all the same`);
   }

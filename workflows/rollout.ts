@@ -102,8 +102,13 @@ class Rollout {
     state.assessment = assessment;
     const { risk } = assessment;
     upsertSearchAttributes([{ key: searchAttributes.risk, value: risk.score }]);
-    state.say(`risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`);
-    if (assessment.model.kind === 'failed') state.say(`no opinion from the model (${assessment.model.reason}): the rules' floor stands, a person must approve`);
+    state.say(
+      `risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`,
+    );
+    if (assessment.model.kind === 'failed')
+      state.say(
+        `no opinion from the model (${assessment.model.reason}): the rules' floor stands, a person must approve`,
+      );
 
     state.enter('gating', 'checking the evidence that the policy asks for');
     const evidence = await steps().checkEvidence({ request, assessment });
@@ -114,13 +119,19 @@ class Rollout {
     for (;;) {
       const snapshot = await this.describe();
       if ('outcome' in snapshot) return snapshot;
-      const plan = makePlan({ policy: request.policy, release: hashRelease(request.release), strategy: this.strategy(risk.strategy), snapshot });
+      const plan = makePlan({
+        policy: request.policy,
+        release: hashRelease(request.release),
+        strategy: this.strategy(risk.strategy),
+        snapshot,
+      });
       state.plan = plan;
       if (!this.needsApproval(risk.approval) || approvedFor === plan.digest) {
         state.enter('preflight', `plan ${planLine(state)}`);
         return plan;
       }
-      if (approvedFor !== null) state.say('stable changed since the approval: the plan is another one and must be approved again', 'bad');
+      if (approvedFor !== null)
+        state.say('stable changed since the approval: the plan is another one and must be approved again', 'bad');
       const end = await this.approve(plan);
       if (end !== null) return end;
       approvedFor = plan.digest;
@@ -146,13 +157,27 @@ class Rollout {
     const sinceMs = Date.now();
     const deadline = new Date(sinceMs + policy.waits.approvalMs).toISOString();
     state.setWait(this.gateWait('approval', 'release', new Date(sinceMs).toISOString(), deadline, 'rejected'));
-    const decided = await condition(() => state.approvals !== null && gateState(state.approvals) !== 'open', policy.waits.approvalMs, {
-      summary: 'approval of the release expires',
-    });
+    const decided = await condition(
+      () => state.approvals !== null && gateState(state.approvals) !== 'open',
+      policy.waits.approvalMs,
+      {
+        summary: 'approval of the release expires',
+      },
+    );
     state.setWait(null);
-    if (!decided) return this.ended('rejected', 'approval-expired', `nobody approved within ${durationText(policy.waits.approvalMs)}`);
+    if (!decided)
+      return this.ended(
+        'rejected',
+        'approval-expired',
+        `nobody approved within ${durationText(policy.waits.approvalMs)}`,
+      );
     const approvals = state.approvals;
-    if (approvals?.rejectedBy != null) return this.ended('rejected', 'approval-rejected', `${approvals.rejectedBy} rejected the release${this.lastReason()}`);
+    if (approvals?.rejectedBy != null)
+      return this.ended(
+        'rejected',
+        'approval-rejected',
+        `${approvals.rejectedBy} rejected the release${this.lastReason()}`,
+      );
     state.say(`approved by ${approvals?.approvedBy.join(', ') ?? 'nobody'}`, 'good');
     return null;
   }
@@ -160,7 +185,12 @@ class Rollout {
   private openGate(gate: string, plan: Plan): void {
     const { request } = this.input;
     const { policy } = request;
-    this.state.approvals = openGate({ gate, planDigest: plan.digest, policy: policy.approval, involved: [request.release.change.author, request.actor.subject] });
+    this.state.approvals = openGate({
+      gate,
+      planDigest: plan.digest,
+      policy: policy.approval,
+      involved: [request.release.change.author, request.actor.subject],
+    });
     this.notices.send({
       kind: 'approval-required',
       severity: 'warning',
@@ -170,7 +200,13 @@ class Rollout {
     });
   }
 
-  private gateWait(kind: Wait['kind'], gate: string, since: string, deadline: string, atDeadline: Wait['atDeadline']): Wait {
+  private gateWait(
+    kind: Wait['kind'],
+    gate: string,
+    since: string,
+    deadline: string,
+    atDeadline: Wait['atDeadline'],
+  ): Wait {
     const { request } = this.input;
     const { approval } = request.policy;
     const groups = approval.groups.length > 0 ? `members of ${approval.groups.join(', ')}` : 'anyone';
@@ -182,7 +218,10 @@ class Rollout {
       atDeadline,
       reason: `${approval.quorum} approval${approval.quorum === 1 ? '' : 's'} of gate "${gate}" needed`,
       who: excluded.length > 0 ? `${groups} but ${excluded.join(', ')}` : groups,
-      commands: [`slipway approve ${request.rolloutId} --gate ${gate}`, `slipway reject ${request.rolloutId} --gate ${gate} --reason "…"`],
+      commands: [
+        `slipway approve ${request.rolloutId} --gate ${gate}`,
+        `slipway reject ${request.rolloutId} --gate ${gate} --reason "…"`,
+      ],
       gate,
     };
   }
@@ -192,10 +231,15 @@ class Rollout {
     const { state, runner, scope } = this;
     try {
       const findings = await reads().preflight({ scope, replicas: plan.peakExtraReplicas });
-      for (const finding of findings.filter(({ severity }) => severity === 'warn')) state.warn(`${finding.problem}: ${finding.remedy}`);
+      for (const finding of findings.filter(({ severity }) => severity === 'warn'))
+        state.warn(`${finding.problem}: ${finding.remedy}`);
       const refusals = findings.filter(({ severity }) => severity === 'refuse');
       if (refusals.length > 0) {
-        return this.ended('rejected', 'preflight', refusals.map(({ problem, remedy }) => `${problem}: ${remedy}`).join('; '));
+        return this.ended(
+          'rejected',
+          'preflight',
+          refusals.map(({ problem, remedy }) => `${problem}: ${remedy}`).join('; '),
+        );
       }
     } catch (error) {
       return this.ended('rejected', 'platform-unreachable', unreachable(error).reason);
@@ -206,7 +250,11 @@ class Rollout {
     if (claimed.kind !== 'done') {
       // Refused or unanswered. Where it is not known whether it was granted, going back settles it.
       this.touched = claimed.kind !== 'denied';
-      return this.ended('rejected', claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable', 'reason' in claimed ? claimed.reason : claimed.kind);
+      return this.ended(
+        'rejected',
+        claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable',
+        'reason' in claimed ? claimed.reason : claimed.kind,
+      );
     }
     const opened = await this.do_({ op: 'open-rollout' }, 'preflight', 'record stable as it is');
     if (opened !== null) return opened;
@@ -250,6 +298,7 @@ class Rollout {
       expectedShare: canary / (canary + other),
       durationMs: stage.durationMs,
       budgetShare: stage.budgetShare,
+      trial: false,
       gate: next?.approval === true ? this.stageGate(plan, next) : null,
     });
     return result.kind === 'back' ? this.back(result.reason) : null;
@@ -269,10 +318,14 @@ class Rollout {
     const gate = this.stageGate(plan, stage);
     gate.open();
     state.setWait(gate.wait(now(), new Date(Date.now() + heldMs).toISOString()));
-    const decided = await condition(() => state.approvals !== null && gateState(state.approvals) !== 'open', heldMs, { summary: 'approval of the first stage expires' });
+    const decided = await condition(() => state.approvals !== null && gateState(state.approvals) !== 'open', heldMs, {
+      summary: 'approval of the first stage expires',
+    });
     state.setWait(null);
-    if (!decided) return this.back({ code: 'approval-expired', text: `nobody approved stage 1 within ${durationText(heldMs)}` });
-    if (state.approvals?.rejectedBy != null) return this.back({ code: 'approval-rejected', text: `${state.approvals.rejectedBy} rejected stage 1` });
+    if (!decided)
+      return this.back({ code: 'approval-expired', text: `nobody approved stage 1 within ${durationText(heldMs)}` });
+    if (state.approvals?.rejectedBy != null)
+      return this.back({ code: 'approval-rejected', text: `${state.approvals.rejectedBy} rejected stage 1` });
     return null;
   }
 
@@ -316,8 +369,14 @@ class Rollout {
 
   private async setStable(plan: Plan, label: string): Promise<End | null> {
     const replicas = plan.stableReplicas;
-    const effect: Effect = { op: 'set-stable-template', template: { from: 'release', release: plan.release }, replicas };
-    return (await this.do_(effect, label, `stable runs ${this.state.name}`)) ?? (await this.awaitReady('stable', replicas));
+    const effect: Effect = {
+      op: 'set-stable-template',
+      template: { from: 'release', release: plan.release },
+      replicas,
+    };
+    return (
+      (await this.do_(effect, label, `stable runs ${this.state.name}`)) ?? (await this.awaitReady('stable', replicas))
+    );
   }
 
   /** Watches the new version alone: nothing is left to compare with, so hard limits speak. */
@@ -327,7 +386,17 @@ class Rollout {
     state.stage = null;
     state.enter('verifying', `all traffic on ${state.name}: verifying for ${durationText(verifyMs)}`);
     if (verifyMs === 0) return null;
-    const result = await this.watch(plan, { label: 'verify', title: 'verification at 100 %', canary: arm, comparison: null, expectedShare: null, durationMs: verifyMs, budgetShare: 1, gate: null });
+    const result = await this.watch(plan, {
+      label: 'verify',
+      title: 'verification at 100 %',
+      canary: arm,
+      comparison: null,
+      expectedShare: null,
+      durationMs: verifyMs,
+      budgetShare: 1,
+      trial: plan.kind === 'first',
+      gate: null,
+    });
     return result.kind === 'back' ? this.back(result.reason) : null;
   }
 
@@ -341,15 +410,17 @@ class Rollout {
       expectedShare: number | null;
       durationMs: number;
       budgetShare: number;
+      trial: boolean;
       gate: Gate | null;
     },
   ): Promise<SoakResult> {
     const { request } = this.input;
-    const { label, title, canary, comparison, gate, ...rest } = what;
+    const { label, title, canary, comparison, trial, gate, ...rest } = what;
     const result = await soak({
       state: this.state,
       controls: this.controls,
       title,
+      trial,
       gate,
       notify: (notice) => this.notices.send(notice),
       watch: {
@@ -379,11 +450,17 @@ class Rollout {
     return end;
   }
 
-  private async readyArms(label: string, arms: readonly { readonly arm: 'canary' | 'baseline'; readonly replicas: number }[]): Promise<End | null> {
+  private async readyArms(
+    label: string,
+    arms: readonly { readonly arm: 'canary' | 'baseline'; readonly replicas: number }[],
+  ): Promise<End | null> {
     const { request } = this.input;
     for (const { arm, replicas } of arms) {
       if (replicas === 0) continue;
-      const template = arm === 'canary' ? ({ from: 'release', release: hashRelease(request.release) } as const) : ({ from: 'recorded' } as const);
+      const template =
+        arm === 'canary'
+          ? ({ from: 'release', release: hashRelease(request.release) } as const)
+          : ({ from: 'recorded' } as const);
       const end = await this.do_({ op: 'start-arm', arm, template, replicas }, label, `${arm}: ${replicas} ready`);
       if (end !== null) return end;
     }
@@ -405,7 +482,10 @@ class Rollout {
     try {
       const ready = await with_(waits(progressMs), 'awaitReady', { summary: `${arm}: ${replicas} ready` }, call);
       if (ready.kind === 'ready') return null;
-      const text = ready.kind === 'failed' ? ready.message : `${ready.ready} of ${ready.wanted} ready after ${durationText(progressMs)}${ready.message === null ? '' : `: ${ready.message}`}`;
+      const text =
+        ready.kind === 'failed'
+          ? ready.message
+          : `${ready.ready} of ${ready.wanted} ready after ${durationText(progressMs)}${ready.message === null ? '' : `: ${ready.message}`}`;
       return this.back({ code: 'not-ready', text: `${arm} did not become ready: ${text}` });
     } catch (error) {
       return this.back({ code: 'platform-unreachable', text: unreachable(error).reason });
@@ -429,8 +509,11 @@ class Rollout {
           this.touched = false;
           return this.ended('aborted', 'lost-claim', outcome.reason);
         case 'drift': {
-          const resumed = await this.holdOnDrift(`${outcome.object} was changed by somebody else: it is ${outcome.found}, Slipway had left ${outcome.expected}`);
-          if (!resumed) return this.back({ code: 'wait-expired', text: `nobody settled the drift of ${outcome.object}` });
+          const resumed = await this.holdOnDrift(
+            `${outcome.object} was changed by somebody else: it is ${outcome.found}, Slipway had left ${outcome.expected}`,
+          );
+          if (!resumed)
+            return this.back({ code: 'wait-expired', text: `nobody settled the drift of ${outcome.object}` });
           request = { ...request, overwrite: true };
         }
       }
@@ -453,7 +536,13 @@ class Rollout {
       commands: [`slipway resume ${request.rolloutId}`, `slipway abort ${request.rolloutId}`],
       gate: null,
     });
-    this.notices.send({ kind: 'held', severity: 'warning', title: `${state.name} is held: drift`, text: reason, n: `drift-${Date.now()}` });
+    this.notices.send({
+      kind: 'held',
+      severity: 'warning',
+      title: `${state.name} is held: drift`,
+      text: reason,
+      n: `drift-${Date.now()}`,
+    });
     const resumed = await condition(() => controls.resumed !== null, heldMs, { summary: 'drift hold expires' });
     controls.resumed = null;
     state.setWait(null);
@@ -473,7 +562,11 @@ class Rollout {
   private async close(): Promise<End> {
     // From here on nothing can be stopped any more: stable runs the new version.
     this.controls.closing = true;
-    const closed = await this.do_({ op: 'close-rollout', outcome: 'completed' }, 'settle', 'record the outcome: completed');
+    const closed = await this.do_(
+      { op: 'close-rollout', outcome: 'completed' },
+      'settle',
+      'record the outcome: completed',
+    );
     return closed ?? this.ended('completed', 'verified', `${this.state.name} serves all traffic`);
   }
 
@@ -540,7 +633,13 @@ class Rollout {
     const paging = slow.run(async () => {
       try {
         await sleep('2m', { summary: 'page if the rollback is not done' });
-        this.notices.send({ kind: 'rollback-slow', severity: 'page', title: `${state.name}: the rollback is not done after 2 min`, text: 'it goes on trying; see slipway stuck', n: 'rollback-slow' });
+        this.notices.send({
+          kind: 'rollback-slow',
+          severity: 'page',
+          title: `${state.name}: the rollback is not done after 2 min`,
+          text: 'it goes on trying; see slipway stuck',
+          n: 'rollback-slow',
+        });
       } catch (error) {
         if (!isCancellation(error)) throw error;
       }
@@ -565,7 +664,12 @@ class Rollout {
   private async record(): Promise<string | null> {
     const { state } = this;
     try {
-      const { digest } = await courtesies().recordRollout({ version: 1, view: state.view(), decisions: state.decisions, slipway: { version: '0.0.1' } });
+      const { digest } = await courtesies().recordRollout({
+        version: 1,
+        view: state.view(),
+        decisions: state.decisions,
+        slipway: { version: '0.0.1' },
+      });
       return digest;
     } catch (error) {
       if (!(error instanceof ActivityFailure)) throw error;

@@ -4,7 +4,16 @@ import type { Plan } from '../domain/plan.js';
 import { releaseName } from '../domain/release.js';
 import type { Assessment } from '../domain/risk.js';
 import { isFinal, mayFollow, needsPerson } from '../domain/rollout.js';
-import type { Outcome, Phase, Reason, RolloutRequest, RolloutView, StageVerdict, TimelineEntry, Wait } from '../domain/rollout.js';
+import type {
+  Outcome,
+  Phase,
+  Reason,
+  RolloutRequest,
+  RolloutView,
+  StageVerdict,
+  TimelineEntry,
+  Wait,
+} from '../domain/rollout.js';
 import type { Weights } from '../domain/target.js';
 import { currentDetails } from '../domain/details.js';
 import { searchAttributes } from './messages.js';

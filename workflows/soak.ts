@@ -17,9 +17,19 @@ export interface SoakRequest {
   readonly watch: Omit<WatchCall, 'mode' | 'maxMs'>;
   /** `stage 2 of 3 at 25 %`, for people. */
   readonly title: string;
+  /**
+   * Nothing served before, so there may be no traffic to judge by: advance when the time is up, unless something is wrong.
+   */
+  readonly trial: boolean;
   /** A gate that must be approved before the rollout goes on; the guard goes on while people decide. */
   readonly gate: Gate | null;
-  readonly notify: (notice: { kind: string; severity: 'info' | 'warning' | 'page'; title: string; text: string; n: string }) => void;
+  readonly notify: (notice: {
+    kind: string;
+    severity: 'info' | 'warning' | 'page';
+    title: string;
+    text: string;
+    n: string;
+  }) => void;
 }
 
 /** A gate that is opened once the stage itself has passed. */
@@ -71,18 +81,41 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
       const gate = state.approvals === null ? 'open' : gateState(state.approvals);
       if (gate === 'approved') return { kind: 'advance' };
       if (gate === 'rejected') {
-        return { kind: 'back', reason: { code: 'approval-rejected', text: `${state.approvals?.rejectedBy ?? 'somebody'} rejected ${title}` } };
+        return {
+          kind: 'back',
+          reason: { code: 'approval-rejected', text: `${state.approvals?.rejectedBy ?? 'somebody'} rejected ${title}` },
+        };
       }
     }
 
     const waiting = currentWait(request, { hold, passed, gateSinceMs });
     state.setWait(waiting);
-    const mode: WatchMode = hold?.kind === 'blind' ? 'blind' : passed || controls.paused !== null ? 'guard' : hold !== null ? 'overtime' : 'watch';
-    const turn = await takeTurn(request, mode, waiting?.deadline ?? null);
+    const mode: WatchMode =
+      hold?.kind === 'blind'
+        ? 'blind'
+        : passed || request.trial || controls.paused !== null
+          ? 'guard'
+          : hold !== null
+            ? 'overtime'
+            : 'watch';
+    const trialEnds = request.trial && controls.paused === null;
+    const turn = await takeTurn(
+      request,
+      mode,
+      trialEnds ? iso(request.watch.startMs + request.watch.durationMs) : (waiting?.deadline ?? null),
+    );
+    if (turn.kind === 'deadline' && trialEnds) {
+      passed = true;
+      hold = null;
+      continue;
+    }
     if (turn.kind === 'stopped') return { kind: 'back', reason: stopReason(controls) };
     if (turn.kind === 'control') continue;
     if (turn.kind === 'deadline') {
-      return { kind: 'back', reason: { code: 'wait-expired', text: `${waiting?.kind ?? 'wait'} for too long: ${waiting?.reason ?? ''}` } };
+      return {
+        kind: 'back',
+        reason: { code: 'wait-expired', text: `${waiting?.kind ?? 'wait'} for too long: ${waiting?.reason ?? ''}` },
+      };
     }
 
     const { result } = turn;
@@ -103,19 +136,39 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
         state.verdicts.push({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
         hold = { kind: 'inconclusive', sinceMs: Date.now(), text: result.verdict.summary };
         state.say(`HOLD at ${title}: ${result.verdict.summary}`, 'bad');
-        notify({ kind: 'held', severity: 'warning', title: `${state.name} is held`, text: result.verdict.summary, n: `${request.watch.stage}-held-${hold.sinceMs}` });
+        notify({
+          kind: 'held',
+          severity: 'warning',
+          title: `${state.name} is held`,
+          text: result.verdict.summary,
+          n: `${request.watch.stage}-held-${hold.sinceMs}`,
+        });
         break;
       }
       case 'blind':
         hold = { kind: 'blind', sinceMs: Date.now(), text: result.reason };
+        if (request.trial) break;
         state.say(`HOLD at ${title}: can't see the canary: ${result.reason}`, 'bad');
-        notify({ kind: 'alert', severity: 'page', title: `${state.name}: the canary can't be seen`, text: result.reason, n: `${request.watch.stage}-blind-${hold.sinceMs}` });
+        notify({
+          kind: 'alert',
+          severity: 'page',
+          title: `${state.name}: the canary can't be seen`,
+          text: result.reason,
+          n: `${request.watch.stage}-blind-${hold.sinceMs}`,
+        });
         break;
       case 'sighted': {
         const blindMs = hold === null ? 0 : Date.now() - hold.sinceMs;
         hold = null;
+        if (request.trial) break;
         state.say(`metrics are back after ${durationText(blindMs)}: going on with ${title}`, 'good');
-        notify({ kind: 'resolved', severity: 'info', title: `${state.name}: metrics are back`, text: `after ${durationText(blindMs)}`, n: `${request.watch.stage}-sighted-${Date.now()}` });
+        notify({
+          kind: 'resolved',
+          severity: 'info',
+          title: `${state.name}: metrics are back`,
+          text: `after ${durationText(blindMs)}`,
+          n: `${request.watch.stage}-sighted-${Date.now()}`,
+        });
         break;
       }
       case 'tick':
@@ -132,7 +185,10 @@ async function takeTurn(request: SoakRequest, mode: WatchMode, deadline: string 
   const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS };
   const watching = scope.run(async (): Promise<Turn> => {
     try {
-      return { kind: 'watch', result: await with_(waits(WATCH_MAX_MS), 'watch', { summary: `${request.title} (${mode})` }, call) };
+      return {
+        kind: 'watch',
+        result: await with_(waits(WATCH_MAX_MS), 'watch', { summary: `${request.title} (${mode})` }, call),
+      };
     } catch (error) {
       if (isCancellation(error)) return { kind: 'stopped' };
       if (!(error instanceof ActivityFailure)) throw error;
@@ -168,7 +224,7 @@ function currentWait(
   const { waits: limits, lane, owner } = state.request.policy;
   const id = state.request.rolloutId;
   const who = owner ?? `the owners of ${lane.service}`;
-  if (hold?.kind === 'blind') {
+  if (hold?.kind === 'blind' && !request.trial) {
     return {
       kind: 'blind',
       since: iso(hold.sinceMs),

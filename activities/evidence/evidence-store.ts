@@ -1,12 +1,93 @@
-// STUB-BY-LEAD
-import { mkdir, writeFile, readFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { canonicalJson, digestOf } from '../../domain/canonical.js';
-export interface EvidenceStore { put(value: unknown): Promise<{ digest: string; size: number }>; get(digest: string): Promise<unknown>; check(): Promise<void> }
-export function createFolderStore(dir: string): EvidenceStore {
+import { canonicalJson, digestOfText } from '../../domain/canonical.js';
+import type { Digest } from '../../domain/canonical.js';
+
+/** Facts too large for a workflow's history, kept by the digest of their bytes: the same content is kept once. */
+export interface EvidenceStore {
+  /** Keeps a value as canonical JSON. @throws when the store can't be written */
+  put(value: unknown): Promise<{ readonly digest: Digest; readonly size: number }>;
+  /** The value of a digest. @throws EvidenceMissing, EvidenceDamaged */
+  get(digest: string): Promise<unknown>;
+  /** Proves at the start that the store can be used. @throws EvidenceUnusable, with the remedy */
+  check(): Promise<void>;
+}
+
+export class EvidenceMissing extends Error {
+  override readonly name = 'EvidenceMissing';
+}
+export class EvidenceDamaged extends Error {
+  override readonly name = 'EvidenceDamaged';
+}
+export class EvidenceUnusable extends Error {
+  override readonly name = 'EvidenceUnusable';
+}
+
+/** A folder that all workers share. A file appears whole or not at all, whoever is killed in between. */
+export function createFolderStore(folder: string): EvidenceStore {
+  async function write(file: string, text: string): Promise<void> {
+    await mkdir(path.dirname(file), { recursive: true });
+    const draft = `${file}.${randomUUID()}.tmp`;
+    try {
+      const handle = await open(draft, 'wx');
+      try {
+        await handle.writeFile(text);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(draft, file);
+    } catch (error) {
+      await rm(draft, { force: true });
+      throw error;
+    }
+  }
+
   return {
-    async put(value) { const digest = digestOf(value); const text = canonicalJson(value); await mkdir(dir, { recursive: true }); await writeFile(path.join(dir, digest.slice(7)), text); return { digest, size: text.length }; },
-    async get(digest) { return JSON.parse(await readFile(path.join(dir, digest.slice(7)), 'utf8')); },
-    async check() { await mkdir(dir, { recursive: true }); },
+    async put(value) {
+      const text = canonicalJson(value);
+      const digest = digestOfText(text);
+      await write(fileOf(folder, digest), text);
+      return { digest, size: Buffer.byteLength(text) };
+    },
+
+    async get(digest) {
+      const file = fileOf(folder, digest);
+      let text: string;
+      try {
+        text = await readFile(file, 'utf8');
+      } catch (error) {
+        if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+          throw new EvidenceMissing(
+            `evidence ${digest} is not in ${folder}: do all workers share one SLIPWAY_DATA_DIR?`,
+          );
+        }
+        throw error;
+      }
+      if (digestOfText(text) !== digest)
+        throw new EvidenceDamaged(`evidence ${digest} in ${folder} was changed: its bytes have another digest`);
+      return JSON.parse(text) as unknown;
+    },
+
+    async check() {
+      const probe = path.join(folder, 'probe');
+      try {
+        await write(probe, 'probe\n');
+        await rm(probe, { force: true });
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        throw new EvidenceUnusable(
+          `the evidence folder ${folder} can't be written (${why}): make it writable, or set SLIPWAY_DATA_DIR to a folder that all workers share`,
+        );
+      }
+    },
   };
+}
+
+/** Two levels of folders: a folder with a million files is slow to list everywhere. */
+function fileOf(folder: string, digest: string): string {
+  const match = /^sha256:([0-9a-f]{2})([0-9a-f]{62})$/.exec(digest);
+  if (match === null) throw new EvidenceMissing(`"${digest}" is no digest: sha256: and 64 hex digits are wanted`);
+  return path.join(folder, 'sha256', match[1] ?? '', `${match[1]}${match[2]}.json`);
 }

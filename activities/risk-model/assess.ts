@@ -33,7 +33,15 @@ export function createAssessment({ riskModel }: AssessmentDeps): Activities['ass
 
 /** Hour (0 to 23) and weekday (0 is Sunday) where the service's people are. */
 export function localTime(nowMs: number, timeZone: string): { localHour: number; localWeekday: number } {
-  const parts = new Intl.DateTimeFormat('en-US', { timeZone, hour: 'numeric', hourCycle: 'h23', weekday: 'short' }).formatToParts(nowMs);
+  const parts = new Intl.DateTimeFormat('en-US', {
+    timeZone,
+    hour: 'numeric',
+    hourCycle: 'h23',
+    weekday: 'short',
+  }).formatToParts(nowMs);
   const value = (type: string): string => parts.find((part) => part.type === type)?.value ?? '';
-  return { localHour: Number(value('hour')), localWeekday: ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'].indexOf(value('weekday')) };
+  return {
+    localHour: Number(value('hour')),
+    localWeekday: ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'].indexOf(value('weekday')),
+  };
 }

@@ -25,7 +25,12 @@ export function appendSamples(before: ArmSamples | null, more: ArmSamples): ArmS
   };
 }
 
-function joinBuckets(head: CounterSeries | undefined, tail: CounterSeries | undefined, oldLength: number, fresh: readonly number[]): CounterSeries['buckets'] {
+function joinBuckets(
+  head: CounterSeries | undefined,
+  tail: CounterSeries | undefined,
+  oldLength: number,
+  fresh: readonly number[],
+): CounterSeries['buckets'] {
   const known = (head?.buckets.length ?? 0) > 0 || (tail?.buckets.length ?? 0) > 0;
   if (!known) return [];
   const before = head !== undefined && head.buckets.length > 0 ? head.buckets : nulls(oldLength);

@@ -41,7 +41,8 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
       heartbeat();
       const atMs = Date.now();
       const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, atMs, signal);
-      let trouble: string | null = answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
+      let trouble: string | null =
+        answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
       if (answer.kind === 'value') {
         const seen = answer.arms[call.canary.arm];
         const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
@@ -85,13 +86,22 @@ function graceMs({ analysis }: WatchCall): number {
   return analysis.warmUpMs + 3 * analysis.scrapeIntervalMs;
 }
 
-async function ask(source: MetricsSource, call: WatchCall, lastMs: number | null, atMs: number, signal: AbortSignal): Promise<MetricsAnswer> {
+async function ask(
+  source: MetricsSource,
+  call: WatchCall,
+  lastMs: number | null,
+  atMs: number,
+  signal: AbortSignal,
+): Promise<MetricsAnswer> {
   const arms = call.comparison === null ? [call.canary] : [call.canary, call.comparison];
   const { scope, analysis, startMs } = call;
   const fromMs = lastMs === null ? startMs - analysis.scrapeIntervalMs : lastMs + 1;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
   try {
-    return await source.samples({ lane: scope.lane, target: scope.target, arms, fromMs, toMs: atMs, stepMs: analysis.scrapeIntervalMs }, limit);
+    return await source.samples(
+      { lane: scope.lane, target: scope.target, arms, fromMs, toMs: atMs, stepMs: analysis.scrapeIntervalMs },
+      limit,
+    );
   } catch (error) {
     if (signal.aborted) throw error;
     return { kind: 'unreachable', reason: error instanceof Error ? error.message : String(error) };

@@ -11,7 +11,8 @@ export interface ActorOptions {
 
 /** Who speaks: `--as`, `SLIPWAY_ACTOR`, Git's user.email, the login name. A claim, not a proof: never `verified`. */
 export async function actorFrom(context: CliContext, options: ActorOptions): Promise<Actor> {
-  const subject = options.as ?? nonEmpty(context.env['SLIPWAY_ACTOR']) ?? (await gitEmail(context.cwd)) ?? userInfo().username;
+  const subject =
+    options.as ?? nonEmpty(context.env['SLIPWAY_ACTOR']) ?? (await gitEmail(context.cwd)) ?? userInfo().username;
   return { subject, groups: options.group ?? [], verified: false };
 }
 

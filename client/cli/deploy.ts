@@ -33,7 +33,11 @@ export interface DeployOptions extends FileOptions, ActorOptions {
 }
 
 /** `slipway deploy`: asks for a rollout, and with `--wait` stays until its end. */
-export async function deploy(context: CliContext, service: string | undefined, options: DeployOptions): Promise<CommandResult> {
+export async function deploy(
+  context: CliContext,
+  service: string | undefined,
+  options: DeployOptions,
+): Promise<CommandResult> {
   const waiting = waitOptions(options);
   const { policy, release } = await describeRelease(context, service, options);
   const actor = await actorFrom(context, options);
@@ -53,7 +57,11 @@ export async function deploy(context: CliContext, service: string | undefined, o
 }
 
 /** What would be shipped and under which policy: from the file, the flags and Git. */
-export async function describeRelease(context: CliContext, service: string | undefined, options: DeployOptions): Promise<{ readonly policy: Policy; readonly release: Release }> {
+export async function describeRelease(
+  context: CliContext,
+  service: string | undefined,
+  options: DeployOptions,
+): Promise<{ readonly policy: Policy; readonly release: Release }> {
   const { policy, images } = await readPolicy(context, { ...options, ...(service === undefined ? {} : { service }) });
   const release: Release = {
     images: releaseImages(images, options),
@@ -71,9 +79,14 @@ export interface Waiting {
 
 export function waitOptions(options: Pick<DeployOptions, 'wait' | 'waitTimeout'>): Waiting {
   const { wait } = options;
-  if (typeof wait === 'string' && wait !== 'held') throw usage(`--wait=${wait} is not known`, 'use --wait, or --wait=held to return as soon as a person is needed');
+  if (typeof wait === 'string' && wait !== 'held')
+    throw usage(`--wait=${wait} is not known`, 'use --wait, or --wait=held to return as soon as a person is needed');
   if (options.waitTimeout !== undefined && wait === undefined) throw usage('--wait-timeout needs --wait');
-  return { wait: wait !== undefined && wait !== false, untilHeld: wait === 'held', timeoutMs: options.waitTimeout === undefined ? null : parseDurationOption('--wait-timeout', options.waitTimeout) };
+  return {
+    wait: wait !== undefined && wait !== false,
+    untilHeld: wait === 'held',
+    timeoutMs: options.waitTimeout === undefined ? null : parseDurationOption('--wait-timeout', options.waitTimeout),
+  };
 }
 
 /** Sends a request to its lane, says what came of it, and follows it if asked to. */
@@ -83,19 +96,32 @@ export async function start(context: CliContext, request: RolloutRequest, waitin
     const { lane } = request.policy;
     const receipt = await slipway.enqueue(request);
     const ref: RolloutRef = { lane, rolloutId: request.rolloutId };
-    if (receipt.kind === 'conflict') throw new CliError(EXIT.usage, receipt.text, `see what it was used for: slipway status ${receipt.rolloutId}`);
-    if (receipt.kind === 'busy') throw new CliError(EXIT.laneBusy, receipt.text, `wait for it: slipway watch ${receipt.running}`);
+    if (receipt.kind === 'conflict')
+      throw new CliError(EXIT.usage, receipt.text, `see what it was used for: slipway status ${receipt.rolloutId}`);
+    if (receipt.kind === 'busy')
+      throw new CliError(EXIT.laneBusy, receipt.text, `wait for it: slipway watch ${receipt.running}`);
     const again = receipt.kind === 'duplicate' ? ' (asked for before: the same rollout)' : '';
     const place = receipt.kind === 'accepted' && receipt.ahead > 0 ? `, ${receipt.ahead} ahead of it in the lane` : '';
-    context.note(`rollout ${request.rolloutId}${again}: ${releaseName(request.release.images)} → ${lane.service} in ${lane.environment}${place}`);
-    if (receipt.kind === 'accepted' && receipt.blocked !== null) context.note(`the lane is blocked: ${receipt.blocked}\n  → slipway lane unblock ${lane.service} --env ${lane.environment} --reason "…"`);
+    context.note(
+      `rollout ${request.rolloutId}${again}: ${releaseName(request.release.images)} → ${lane.service} in ${lane.environment}${place}`,
+    );
+    if (receipt.kind === 'accepted' && receipt.blocked !== null)
+      context.note(
+        `the lane is blocked: ${receipt.blocked}\n  → slipway lane unblock ${lane.service} --env ${lane.environment} --reason "…"`,
+      );
     if (!waiting.wait) {
       if (!context.json) {
         context.out(request.rolloutId);
         context.note(`  watch it:   slipway watch ${request.rolloutId}`);
         context.note(`  Temporal:   ${webLink(context, slipway, ref)}`);
       }
-      return done({ rolloutId: request.rolloutId, workflowId: rolloutWorkflowId(lane, request.rolloutId), lane, receipt, temporalWeb: webLink(context, slipway, ref) });
+      return done({
+        rolloutId: request.rolloutId,
+        workflowId: rolloutWorkflowId(lane, request.rolloutId),
+        lane,
+        receipt,
+        temporalWeb: webLink(context, slipway, ref),
+      });
     }
     context.note(`Temporal Web: ${webLink(context, slipway, ref)}`);
     return await follow(context, slipway, ref, waiting);
@@ -112,14 +138,28 @@ export function webLink(context: CliContext, slipway: Slipway, ref: RolloutRef):
 }
 
 /** The images of the release: the file's, with `--tag` or `--image`. */
-export function releaseImages(images: Readonly<Record<string, string>>, options: Pick<DeployOptions, 'tag' | 'image'>): Readonly<Record<string, string>> {
+export function releaseImages(
+  images: Readonly<Record<string, string>>,
+  options: Pick<DeployOptions, 'tag' | 'image'>,
+): Readonly<Record<string, string>> {
   const given = assignments(options.image ?? [], '--image');
   const unknown = Object.keys(given).filter((container) => images[container] === undefined);
-  if (unknown.length > 0) throw usage(`--image names no container of the service: ${unknown.join(', ')}`, `known: ${Object.keys(images).join(', ')}`);
+  if (unknown.length > 0)
+    throw usage(
+      `--image names no container of the service: ${unknown.join(', ')}`,
+      `known: ${Object.keys(images).join(', ')}`,
+    );
   const { tag } = options;
-  if (tag === undefined && Object.keys(given).length === 0) throw usage('nothing to deploy', 'say what: --tag v2, or --image app=registry/hello:v2');
-  if (tag !== undefined && !/^[\w][\w.-]{0,127}$/.test(tag)) throw usage(`--tag ${tag} is no image tag`, 'letters, digits, _ . and -, 128 at most');
-  return Object.fromEntries(Object.entries(images).map(([container, image]) => [container, given[container] ?? (tag === undefined ? image : withTag(image, tag))]));
+  if (tag === undefined && Object.keys(given).length === 0)
+    throw usage('nothing to deploy', 'say what: --tag v2, or --image app=registry/hello:v2');
+  if (tag !== undefined && !/^[\w][\w.-]{0,127}$/.test(tag))
+    throw usage(`--tag ${tag} is no image tag`, 'letters, digits, _ . and -, 128 at most');
+  return Object.fromEntries(
+    Object.entries(images).map(([container, image]) => [
+      container,
+      given[container] ?? (tag === undefined ? image : withTag(image, tag)),
+    ]),
+  );
 }
 
 function assignments(list: readonly string[], flag: string): Readonly<Record<string, string>> {
@@ -137,16 +177,26 @@ async function readChange(context: CliContext, options: DeployOptions): Promise<
   const unknown: Change = { commit: null, author: null, message: null, files: null, truncated: false };
   let change = unknown;
   if (options.git !== false) {
-    const read = await readGitChange({ cwd: context.cwd, timeoutMs: 15_000, ...(options.base === undefined ? {} : { base: options.base }) });
+    const read = await readGitChange({
+      cwd: context.cwd,
+      timeoutMs: 15_000,
+      ...(options.base === undefined ? {} : { base: options.base }),
+    });
     if (read.ok) {
       change = read.change;
       for (const warning of read.warnings) context.note(`slipway: ${warning}`);
     } else if (options.base !== undefined) {
       throw usage(`--base ${options.base}: ${read.reason}`);
     } else {
-      context.note(`slipway: what changed is not known (${read.reason}): the risk floor says "unknown" and a person must approve`);
+      context.note(
+        `slipway: what changed is not known (${read.reason}): the risk floor says "unknown" and a person must approve`,
+      );
     }
   }
   const message = options.message ?? change.message;
-  return { ...change, author: options.author ?? change.author, message: message === null ? null : redactSecrets(message) };
+  return {
+    ...change,
+    author: options.author ?? change.author,
+    message: message === null ? null : redactSecrets(message),
+  };
 }

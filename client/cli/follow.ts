@@ -18,7 +18,12 @@ export interface FollowOptions {
 }
 
 /** Follows a rollout to its end: a live tree on a terminal, a line for each thing that happens elsewhere. */
-export async function follow(context: CliContext, slipway: Slipway, ref: RolloutRef, options: FollowOptions): Promise<CommandResult> {
+export async function follow(
+  context: CliContext,
+  slipway: Slipway,
+  ref: RolloutRef,
+  options: FollowOptions,
+): Promise<CommandResult> {
   const screen = context.terminal && !context.json ? treeScreen(context) : lineScreen(context);
   const begunMs = Date.now();
   let outSinceMs: number | null = null;
@@ -56,7 +61,10 @@ function ending(found: Found, options: FollowOptions): CommandResult | null {
       return null;
     case 'never-ran': {
       const { outcome } = found.entry;
-      return { exitCode: outcome === 'rejected' || outcome === 'superseded' ? EXIT.notShipped : EXIT.rolledBack, document: found.entry };
+      return {
+        exitCode: outcome === 'rejected' || outcome === 'superseded' ? EXIT.notShipped : EXIT.rolledBack,
+        document: found.entry,
+      };
     }
     case 'running': {
       const { view } = found;
@@ -105,7 +113,8 @@ function treeScreen(context: CliContext): Screen {
     context.out(`${up}${lines.join('\n')}`);
     height = lines.length;
   };
-  const recent = (view: RolloutView): readonly string[] => view.timeline.slice(-5).map((entry) => `  ${timelineLine(entry, paint)}`);
+  const recent = (view: RolloutView): readonly string[] =>
+    view.timeline.slice(-5).map((entry) => `  ${timelineLine(entry, paint)}`);
   return {
     show(found) {
       if (found.kind === 'running') draw([...viewTree(found.view, Date.now(), paint), '', ...recent(found.view)]);

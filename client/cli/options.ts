@@ -11,6 +11,7 @@ export function parseDurationOption(flag: string, text: string): number {
 /** A whole number given as a flag. */
 export function parseCountOption(flag: string, text: string, most: number): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > most) throw usage(`${flag} ${text}: a whole number from 1 to ${most} is wanted`);
+  if (!Number.isInteger(value) || value < 1 || value > most)
+    throw usage(`${flag} ${text}: a whole number from 1 to ${most} is wanted`);
   return value;
 }

@@ -3,7 +3,13 @@ import { durationText } from '../../domain/words.js';
 import { CliError, EXIT } from '../exit-codes.js';
 import { ensureSetup } from '../setup.js';
 import type { RolloutSummary, Slipway } from '../slipway.js';
-import { LANE_WORKFLOW, RECONCILE_WORKFLOW, ROLLOUT_WORKFLOW, searchAttributes, viewQuery } from '../../workflows/messages.js';
+import {
+  LANE_WORKFLOW,
+  RECONCILE_WORKFLOW,
+  ROLLOUT_WORKFLOW,
+  searchAttributes,
+  viewQuery,
+} from '../../workflows/messages.js';
 import { actorFrom } from './actor.js';
 import type { ActorOptions } from './actor.js';
 import { done, usage } from './context.js';
@@ -59,7 +65,11 @@ function table(context: CliContext, rollouts: readonly RolloutSummary[]): void {
   ]);
   const head = ['ROLLOUT', 'SERVICE/ENV', 'RELEASE', 'STATE', 'WAITS FOR', 'RISK', 'STARTED (UTC)'];
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (row: readonly string[]): string => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd();
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd();
   context.out(paint('bold', line(head)));
   for (const row of rows) context.out(line(row));
 }
@@ -83,7 +93,9 @@ export async function stuck(context: CliContext): Promise<CommandResult> {
     if (!context.json) {
       if (runs.length === 0) context.out('nothing is stuck');
       for (const run of runs) {
-        context.out(`${run.workflowId}${run.since === null ? '' : ` since ${run.since} (${durationText(Date.now() - Date.parse(run.since))})`}`);
+        context.out(
+          `${run.workflowId}${run.since === null ? '' : ` since ${run.since} (${durationText(Date.now() - Date.parse(run.since))})`}`,
+        );
         context.out(`  ${plain(run.why)}`);
         context.out(`  → ${run.remedy}`);
       }
@@ -116,20 +128,38 @@ async function findStuck(slipway: Slipway): Promise<readonly StuckRun[]> {
     }
     const task = raw.pendingWorkflowTask;
     if ((task?.attempt ?? 1) > FAILING_ATTEMPTS) {
-      found.push({ workflowId, what: 'workflow-task', since: null, why: `its workflow task has failed ${(task?.attempt ?? 1) - 1} times: no worker runs, or its code fails`, remedy: 'see the worker’s log; start a worker, or deploy a corrected one' });
+      found.push({
+        workflowId,
+        what: 'workflow-task',
+        since: null,
+        why: `its workflow task has failed ${(task?.attempt ?? 1) - 1} times: no worker runs, or its code fails`,
+        remedy: 'see the worker’s log; start a worker, or deploy a corrected one',
+      });
       continue;
     }
     if (type === ROLLOUT_WORKFLOW) {
       const view = await slipway.call(() => handle.query(viewQuery));
       if (needsPerson(view.wait) && view.wait !== null) {
-        found.push({ workflowId, what: 'person', since: view.wait.since, why: view.wait.reason, remedy: view.wait.commands.join('  or  ') });
+        found.push({
+          workflowId,
+          what: 'person',
+          since: view.wait.since,
+          why: view.wait.reason,
+          remedy: view.wait.commands.join('  or  '),
+        });
       }
     }
     if (type === LANE_WORKFLOW) {
       const [, environment = '', service = ''] = workflowId.split('/');
       const lane = await slipway.lane({ environment, service });
       if (lane?.blocked != null) {
-        found.push({ workflowId, what: 'lane', since: new Date(lane.blocked.sinceMs).toISOString(), why: lane.blocked.reason, remedy: `slipway lane unblock ${service} --env ${environment} --reason "…"` });
+        found.push({
+          workflowId,
+          what: 'lane',
+          since: new Date(lane.blocked.sinceMs).toISOString(),
+          why: lane.blocked.reason,
+          remedy: `slipway lane unblock ${service} --env ${environment} --reason "…"`,
+        });
       }
     }
   }
@@ -143,21 +173,34 @@ function innermost(failure: { message?: string | null; cause?: unknown }): strin
 }
 
 /** `slipway lane SERVICE`, `slipway lane unblock SERVICE`. */
-export async function showLane(context: CliContext, service: string, options: { readonly env: string }): Promise<CommandResult> {
+export async function showLane(
+  context: CliContext,
+  service: string,
+  options: { readonly env: string },
+): Promise<CommandResult> {
   return withSlipway(context, async (slipway) => {
     const lane = await slipway.lane({ service, environment: options.env });
-    if (lane === null) throw new CliError(EXIT.usage, `${service} was never deployed to ${options.env}`, 'see `slipway list`');
+    if (lane === null)
+      throw new CliError(EXIT.usage, `${service} was never deployed to ${options.env}`, 'see `slipway list`');
     if (!context.json) {
       context.out(`lane of ${service} in ${options.env}: ${lane.running === null ? 'free' : `runs ${lane.running}`}`);
       if (lane.blocked !== null) context.out(`blocked: ${lane.blocked.reason}`);
-      for (const item of lane.queue) context.out(`queued: ${item.rolloutId} since ${item.queuedAt}, until ${item.expiresAt}`);
-      for (const entry of lane.remembered.slice(-5)) context.out(`${entry.rolloutId}: ${entry.outcome ?? 'in flight'}${entry.reason === null ? '' : ` (${plain(entry.reason)})`}`);
+      for (const item of lane.queue)
+        context.out(`queued: ${item.rolloutId} since ${item.queuedAt}, until ${item.expiresAt}`);
+      for (const entry of lane.remembered.slice(-5))
+        context.out(
+          `${entry.rolloutId}: ${entry.outcome ?? 'in flight'}${entry.reason === null ? '' : ` (${plain(entry.reason)})`}`,
+        );
     }
     return done(lane);
   });
 }
 
-export async function unblockLane(context: CliContext, service: string, options: ActorOptions & { readonly env: string; readonly reason: string }): Promise<CommandResult> {
+export async function unblockLane(
+  context: CliContext,
+  service: string,
+  options: ActorOptions & { readonly env: string; readonly reason: string },
+): Promise<CommandResult> {
   return withSlipway(context, async (slipway) => {
     const { subject } = await actorFrom(context, options);
     const text = await slipway.unblock({ service, environment: options.env }, { subject, reason: options.reason });
@@ -171,8 +214,14 @@ export async function setup(context: CliContext): Promise<CommandResult> {
   return withSlipway(context, async (slipway) => {
     const report = await ensureSetup(slipway.client, { taskQueue: slipway.taskQueue });
     if (!context.json) {
-      context.out(report.added.length > 0 ? `added search attributes: ${report.added.join(', ')}` : 'search attributes are there');
-      context.out(report.schedule === 'created' ? 'created the reconcile schedule (every minute)' : 'the reconcile schedule is there');
+      context.out(
+        report.added.length > 0 ? `added search attributes: ${report.added.join(', ')}` : 'search attributes are there',
+      );
+      context.out(
+        report.schedule === 'created'
+          ? 'created the reconcile schedule (every minute)'
+          : 'the reconcile schedule is there',
+      );
     }
     return done(report);
   });
@@ -182,8 +231,11 @@ export async function setup(context: CliContext): Promise<CommandResult> {
 export async function lint(context: CliContext, options: FileOptions): Promise<CommandResult> {
   const { fileName, config, warnings } = await readServiceFile(context, options);
   if (!context.json) {
-    for (const warning of warnings) context.out(`${fileName}:${warning.line}:${warning.column}: warning: ${warning.message}\n  → ${warning.remedy}`);
-    context.out(`${fileName} is valid: service ${config.service}, environments ${Object.keys(config.environments).join(', ')}`);
+    for (const warning of warnings)
+      context.out(`${fileName}:${warning.line}:${warning.column}: warning: ${warning.message}\n  → ${warning.remedy}`);
+    context.out(
+      `${fileName} is valid: service ${config.service}, environments ${Object.keys(config.environments).join(', ')}`,
+    );
   }
   return done({ valid: true, service: config.service, environments: Object.keys(config.environments), warnings });
 }

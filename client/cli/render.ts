@@ -37,33 +37,56 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
   if (view.assessment !== null) {
     const { risk, model } = view.assessment;
     const by = model.kind === 'answered' ? `rules and ${model.model}` : 'rules';
-    lines.push(`├ risk ${risk.score} (${risk.level}, by ${by}): strategy ${risk.strategy}${risk.approval ? ', a person must approve' : ''}`);
+    lines.push(
+      `├ risk ${risk.score} (${risk.level}, by ${by}): strategy ${risk.strategy}${risk.approval ? ', a person must approve' : ''}`,
+    );
     for (const factor of risk.factors) lines.push(`│   +${factor.weight} ${plain(factor.reason)}`);
   }
   if (view.approvals !== null) {
     const { gate, approvedBy, quorum, rejectedBy } = view.approvals;
-    const state = rejectedBy !== null ? `rejected by ${plain(rejectedBy)}` : `${approvedBy.length} of ${quorum}${approvedBy.length > 0 ? `: ${plain(approvedBy.join(', '))}` : ''}`;
+    const state =
+      rejectedBy !== null
+        ? `rejected by ${plain(rejectedBy)}`
+        : `${approvedBy.length} of ${quorum}${approvedBy.length > 0 ? `: ${plain(approvedBy.join(', '))}` : ''}`;
     lines.push(`├ approval of gate "${gate}": ${state}`);
   }
   if (plan !== null) {
-    lines.push(`├ plan ${plan.digest.slice(7, 19)}: ${plan.strategy}${plan.stableVersion === null ? '' : `, from ${plain(plan.stableVersion)}`}`);
+    lines.push(
+      `├ plan ${plan.digest.slice(7, 19)}: ${plan.strategy}${plan.stableVersion === null ? '' : `, from ${plain(plan.stableVersion)}`}`,
+    );
     for (const stage of plan.stages) {
       const verdict = view.verdicts.findLast((entry) => entry.stage === `stage-${stage.number}`)?.verdict;
       const here = view.phase === 'canary' && view.stage === stage.number;
-      const mark = here ? paint('yellow', '▶') : verdict?.kind === 'PROMOTE' ? paint('green', '✓') : verdict?.kind === 'ROLLBACK' ? paint('red', '✗') : '·';
-      lines.push(`│ ${mark} stage ${stage.number}: ${percentText(stage.weightPercent)} for ${durationText(stage.durationMs)}${stage.approval ? ', after approval' : ''}`);
+      const mark = here
+        ? paint('yellow', '▶')
+        : verdict?.kind === 'PROMOTE'
+          ? paint('green', '✓')
+          : verdict?.kind === 'ROLLBACK'
+            ? paint('red', '✗')
+            : '·';
+      lines.push(
+        `│ ${mark} stage ${stage.number}: ${percentText(stage.weightPercent)} for ${durationText(stage.durationMs)}${stage.approval ? ', after approval' : ''}`,
+      );
       if (verdict !== undefined) lines.push(`│     ${verdict.kind}: ${plain(verdict.summary)}`);
     }
     const verify = view.verdicts.findLast((entry) => entry.stage === 'verify')?.verdict;
-    if (verify !== undefined) lines.push(`│ ${verify.kind === 'PROMOTE' ? paint('green', '✓') : paint('red', '✗')} verification at 100 %: ${plain(verify.summary)}`);
+    if (verify !== undefined)
+      lines.push(
+        `│ ${verify.kind === 'PROMOTE' ? paint('green', '✓') : paint('red', '✗')} verification at 100 %: ${plain(verify.summary)}`,
+      );
   }
   if (view.weights !== null) {
     const { stable, canary, baseline } = view.weights;
-    lines.push(`├ traffic: stable ${percentText(stable)}, canary ${percentText(canary)}, baseline ${percentText(baseline)}`);
+    lines.push(
+      `├ traffic: stable ${percentText(stable)}, canary ${percentText(canary)}, baseline ${percentText(baseline)}`,
+    );
   }
   if (wait !== null) {
     lines.push(`├ ${paint('yellow', `waits (${wait.kind})`)}: ${plain(wait.reason)}`);
-    if (wait.deadline !== null) lines.push(`│   until ${wait.deadline}, then ${wait.atDeadline ?? 'on'}${wait.who === '' ? '' : `; who can act: ${plain(wait.who)}`}`);
+    if (wait.deadline !== null)
+      lines.push(
+        `│   until ${wait.deadline}, then ${wait.atDeadline ?? 'on'}${wait.who === '' ? '' : `; who can act: ${plain(wait.who)}`}`,
+      );
     for (const command of wait.commands) lines.push(`│   $ ${command}`);
   }
   for (const warning of view.warnings) lines.push(`├ ${paint('yellow', 'warning')}: ${plain(warning)}`);
@@ -74,11 +97,15 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
 
 function age(view: RolloutView, nowMs: number): string {
   const begun = Date.parse(view.startedAt);
-  return view.endedAt === null ? `for ${durationText(nowMs - begun)}` : `took ${durationText(Date.parse(view.endedAt) - begun)}`;
+  return view.endedAt === null
+    ? `for ${durationText(nowMs - begun)}`
+    : `took ${durationText(Date.parse(view.endedAt) - begun)}`;
 }
 
 /** Text of other people without control characters: a commit message must not move the cursor. */
 export function plain(text: string): string {
   // eslint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u202A-\u202E\u2066-\u2069]/g, '�').replace(/[\n\t]+/g, ' ');
+  return text
+    .replace(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u202A-\u202E\u2066-\u2069]/g, '�')
+    .replace(/[\n\t]+/g, ' ');
 }

@@ -8,8 +8,18 @@ export async function runCommand(context: CliContext, work: () => Promise<Comman
     if (context.json) context.out(JSON.stringify(document, null, 2));
     return exitCode;
   } catch (error) {
-    const known = error instanceof CliError ? error : new CliError(EXIT.internal, `internal error: ${text(error)}`, 'please report it; SLIPWAY_DEBUG=1 shows where');
-    if (context.json) context.out(JSON.stringify({ error: { message: known.message, remedy: known.remedy, exitCode: known.exitCode } }, null, 2));
+    const known =
+      error instanceof CliError
+        ? error
+        : new CliError(
+            EXIT.internal,
+            `internal error: ${text(error)}`,
+            'please report it; SLIPWAY_DEBUG=1 shows where',
+          );
+    if (context.json)
+      context.out(
+        JSON.stringify({ error: { message: known.message, remedy: known.remedy, exitCode: known.exitCode } }, null, 2),
+      );
     context.note(`slipway: ${known.message}`);
     if (known.remedy !== null) context.note(`  → ${known.remedy}`);
     if (context.env['SLIPWAY_DEBUG'] && error instanceof Error) context.note(error.stack ?? '');

@@ -20,7 +20,11 @@ export async function readServiceFile(context: CliContext, options: FileOptions)
   const fileName = options.file ?? DEFAULT_FILE;
   const text = await readText(path.resolve(context.cwd, fileName), fileName);
   const parsed = parseSlipwayYaml(text, fileName);
-  if (!parsed.ok) throw usage(`${fileName} is not valid:\n${formatProblems(parsed.problems, fileName, text)}`, 'docs/slipway-yaml.md tells what may stand there');
+  if (!parsed.ok)
+    throw usage(
+      `${fileName} is not valid:\n${formatProblems(parsed.problems, fileName, text)}`,
+      'docs/slipway-yaml.md tells what may stand there',
+    );
   return { fileName, config: parsed.config, text, warnings: parsed.warnings };
 }
 
@@ -31,11 +35,15 @@ export async function readPolicy(
 ): Promise<{ readonly policy: Policy; readonly images: Readonly<Record<string, string>> }> {
   const { fileName, config, text } = await readServiceFile(context, options);
   if (options.service !== undefined && options.service !== config.service) {
-    throw usage(`${fileName} is about service "${config.service}", not "${options.service}"`, 'name another file with --file');
+    throw usage(
+      `${fileName} is about service "${config.service}", not "${options.service}"`,
+      'name another file with --file',
+    );
   }
   const environments = Object.keys(config.environments);
   const environment = options.env ?? (environments.length === 1 ? environments[0] : undefined);
-  if (environment === undefined) throw usage(`${fileName} has several environments: ${environments.join(', ')}`, 'name one with --env');
+  if (environment === undefined)
+    throw usage(`${fileName} has several environments: ${environments.join(', ')}`, 'name one with --env');
   const baseDir = path.dirname(path.resolve(context.cwd, fileName));
   const found = policyFor(config, environment, baseDir);
   if (!found.ok) throw usage(formatProblems(found.problems, fileName, text));
@@ -48,7 +56,9 @@ async function readText(file: string, shown: string): Promise<string> {
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     throw usage(
-      missing ? `there is no file ${shown}` : `${shown} can't be read: ${error instanceof Error ? error.message : String(error)}`,
+      missing
+        ? `there is no file ${shown}`
+        : `${shown} can't be read: ${error instanceof Error ? error.message : String(error)}`,
       'go to the folder of the service, or name its file with --file',
     );
   }

@@ -37,7 +37,12 @@ export async function withSlipway<T>(context: CliContext, work: (slipway: Slipwa
 }
 
 /** `approve`, `reject`, `pause`, `resume`, `promote`, `abort`: one decision of one person. */
-export async function decide(context: CliContext, verb: Verb, rollout: string, options: VerbOptions): Promise<CommandResult> {
+export async function decide(
+  context: CliContext,
+  verb: Verb,
+  rollout: string,
+  options: VerbOptions,
+): Promise<CommandResult> {
   return withSlipway(context, async (slipway) => {
     const ref = await slipway.resolve(rollout);
     const actor = await actorFrom(context, options);
@@ -46,13 +51,25 @@ export async function decide(context: CliContext, verb: Verb, rollout: string, o
     let planDigest: string | null = null;
     if (atGate) {
       const view = running(await slipway.find(ref));
-      if (isFinal(view.phase)) throw new CliError(EXIT.usage, `rollout ${ref.rolloutId} is over: ${view.phase}`, `slipway status ${ref.rolloutId}`);
+      if (isFinal(view.phase))
+        throw new CliError(
+          EXIT.usage,
+          `rollout ${ref.rolloutId} is over: ${view.phase}`,
+          `slipway status ${ref.rolloutId}`,
+        );
       gate = options.gate ?? view.approvals?.gate ?? null;
       planDigest = options.plan ?? view.approvals?.planDigest ?? null;
     }
-    const decision = newDecision(verb, actor, { gate, planDigest, reason: options.reason ?? null, full: options.full === true, ...(options.id === undefined ? {} : { id: options.id }) });
+    const decision = newDecision(verb, actor, {
+      gate,
+      planDigest,
+      reason: options.reason ?? null,
+      full: options.full === true,
+      ...(options.id === undefined ? {} : { id: options.id }),
+    });
     const receipt = await slipway.decide(ref, decision);
-    if (receipt.kind === 'refused') throw new CliError(EXIT.usage, `refused: ${receipt.text}`, `slipway status ${ref.rolloutId}`);
+    if (receipt.kind === 'refused')
+      throw new CliError(EXIT.usage, `refused: ${receipt.text}`, `slipway status ${ref.rolloutId}`);
     if (!context.json) context.out(receipt.text);
     return done({ rolloutId: ref.rolloutId, decision, receipt });
   });
@@ -79,9 +96,15 @@ export async function status(context: CliContext, rollout: string): Promise<Comm
 }
 
 /** `slipway watch`. */
-export async function watch(context: CliContext, rollout: string, options: { readonly timeout?: string; readonly untilHeld?: boolean }): Promise<CommandResult> {
+export async function watch(
+  context: CliContext,
+  rollout: string,
+  options: { readonly timeout?: string; readonly untilHeld?: boolean },
+): Promise<CommandResult> {
   const timeoutMs = options.timeout === undefined ? null : parseDurationOption('--timeout', options.timeout);
-  return withSlipway(context, async (slipway) => follow(context, slipway, await slipway.resolve(rollout), { timeoutMs, untilHeld: options.untilHeld === true }));
+  return withSlipway(context, async (slipway) =>
+    follow(context, slipway, await slipway.resolve(rollout), { timeoutMs, untilHeld: options.untilHeld === true }),
+  );
 }
 
 /** `slipway retry`: a new rollout of the same release under the same policy; the old run is never revived. */
@@ -93,7 +116,11 @@ export async function retry(
   const waiting = waitOptions(options);
   const request = await withSlipway(context, async (slipway): Promise<RolloutRequest> => {
     const view = running(await slipway.find(await slipway.resolve(rollout)));
-    if (!isFinal(view.phase)) throw usage(`rollout ${view.rolloutId} is not over: ${view.phase}`, `slipway abort ${view.rolloutId} first, or wait for it`);
+    if (!isFinal(view.phase))
+      throw usage(
+        `rollout ${view.rolloutId} is not over: ${view.phase}`,
+        `slipway abort ${view.rolloutId} first, or wait for it`,
+      );
     const tenant = context.env['SLIPWAY_TENANT'] ?? 'default';
     return {
       rolloutId: rolloutIdFor({ ...view.lane, tenant, key: options.key ?? randomUUID() }),
@@ -111,7 +138,10 @@ export async function retry(
 
 function running(found: Found): Extract<Found, { kind: 'running' }>['view'] {
   if (found.kind === 'running') return found.view;
-  const text = found.kind === 'queued' ? 'still waits in its lane' : `never ran (${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''})`;
+  const text =
+    found.kind === 'queued'
+      ? 'still waits in its lane'
+      : `never ran (${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''})`;
   const id = found.ref.rolloutId;
   throw new CliError(EXIT.usage, `rollout ${id} ${text}`, `slipway status ${id}`);
 }

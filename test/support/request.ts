@@ -38,7 +38,13 @@ export function testPolicy(options: PolicyOptions): Policy {
   const target: LocalTarget = {
     platform: 'local',
     gateway: options.gateway,
-    run: { command: options.command ?? ['node', 'service.mjs'], cwd: `${process.cwd()}/demo`, env: {}, healthPath: '/healthz', replicas: options.replicas ?? 2 },
+    run: {
+      command: options.command ?? ['node', 'service.mjs'],
+      cwd: `${process.cwd()}/demo`,
+      env: {},
+      healthPath: '/healthz',
+      replicas: options.replicas ?? 2,
+    },
   };
   return {
     lane: { environment: 'test', service: options.service ?? 'hello' },
@@ -54,7 +60,14 @@ export function testPolicy(options: PolicyOptions): Policy {
     approval: { required: 'never', quorum: 1, groups: [], excludeAuthor: true, allowUnverified: true },
     analysis: { ...analysis, minRequests: 20 },
     metrics: { source: 'gateway' },
-    waits: { approvalMs: 60_000, evidenceMs: 60_000, queueMs: 600_000, blindMs: 600_000, heldMs: 600_000, progressMs: 15_000 },
+    waits: {
+      approvalMs: 60_000,
+      evidenceMs: 60_000,
+      queueMs: 600_000,
+      blindMs: 600_000,
+      heldMs: 600_000,
+      progressMs: 15_000,
+    },
     risk: { ...DEFAULT_RISK_POLICY, model: 'off' },
     notify: [],
     ...options.change,
@@ -71,7 +84,14 @@ export interface RequestOptions {
 }
 
 /** A request to roll out `<service>:<tag>`, as `slipway deploy` makes it. */
-export function testRequest({ policy, tag, env = {}, key = randomUUID(), change = SMALL_CHANGE, priority = 'normal' }: RequestOptions): RolloutRequest {
+export function testRequest({
+  policy,
+  tag,
+  env = {},
+  key = randomUUID(),
+  change = SMALL_CHANGE,
+  priority = 'normal',
+}: RequestOptions): RolloutRequest {
   return {
     rolloutId: rolloutIdFor({ ...policy.lane, tenant: 'default', key }),
     tenant: 'default',

@@ -58,6 +58,7 @@ describe('real servers', async () => {
 
   test('Prometheus scrapes and keeps its samples', { skip: await reasonToSkip(findPrometheus) }, async (t) => {
     const service = createServer((request, response) => {
+      response.setHeader('content-type', 'text/plain; version=0.0.4');
       response.end(request.url === '/numbers' ? 'slipway_answer 42\n' : '');
     });
     service.listen(0, '127.0.0.1');

@@ -14,7 +14,11 @@ import { hashRelease, releaseName } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
 
 /** `slipway plan`: what a deploy would do, with nothing touched and no model asked. */
-export async function plan(context: CliContext, service: string | undefined, options: DeployOptions): Promise<CommandResult> {
+export async function plan(
+  context: CliContext,
+  service: string | undefined,
+  options: DeployOptions,
+): Promise<CommandResult> {
   const { policy, release } = await describeRelease(context, service, options);
   const platform = createLocalPlatform({ gateways: [] });
   const scope = { lane: policy.lane, target: policy.target, rolloutId: 'plan' };
@@ -34,24 +38,45 @@ export async function plan(context: CliContext, service: string | undefined, opt
     const findings = await platform.preflight(scope, { replicas: planned.peakExtraReplicas });
     const approval = policy.approval.required === 'always' || (policy.approval.required === 'risk' && floor.approval);
     if (!context.json) {
-      context.out(`${policy.lane.service} in ${policy.lane.environment}: ${planned.stableVersion ?? '(nothing yet)'} → ${releaseName(release.images)}`);
+      context.out(
+        `${policy.lane.service} in ${policy.lane.environment}: ${planned.stableVersion ?? '(nothing yet)'} → ${releaseName(release.images)}`,
+      );
       context.out(`risk at least ${floor.score} (${floor.level}): the rules' floor; a model may raise it`);
       for (const factor of floor.factors) context.out(`  +${factor.weight} ${plain(factor.reason)}`);
-      context.out(approval ? `approval: ${policy.approval.quorum} needed before anything is touched` : 'approval: none asked for by the rules');
+      context.out(
+        approval
+          ? `approval: ${policy.approval.quorum} needed before anything is touched`
+          : 'approval: none asked for by the rules',
+      );
       context.out(`plan ${planned.digest}`);
       context.out(`  ${planLine({ plan: planned })}`);
       for (const stage of planned.stages) {
         const { stable, canary, baseline } = stage.weights;
-        context.out(`  stage ${stage.number}: traffic stable ${stable} %, canary ${canary} %, baseline ${baseline} %; canary ${stage.canaryReplicas}, baseline ${stage.baselineReplicas} replicas`);
+        context.out(
+          `  stage ${stage.number}: traffic stable ${stable} %, canary ${canary} %, baseline ${baseline} %; canary ${stage.canaryReplicas}, baseline ${stage.baselineReplicas} replicas`,
+        );
       }
-      context.out(`  at most ${planned.peakExtraReplicas} more replicas at one time; ${snapshot.freeReplicas === null ? 'room not known' : `room for ${snapshot.freeReplicas}`}`);
-      for (const finding of findings) context.out(`${finding.severity === 'refuse' ? 'REFUSED' : 'warning'}: ${finding.problem}\n  → ${finding.remedy}`);
+      context.out(
+        `  at most ${planned.peakExtraReplicas} more replicas at one time; ${snapshot.freeReplicas === null ? 'room not known' : `room for ${snapshot.freeReplicas}`}`,
+      );
+      for (const finding of findings)
+        context.out(
+          `${finding.severity === 'refuse' ? 'REFUSED' : 'warning'}: ${finding.problem}\n  → ${finding.remedy}`,
+        );
       context.out('nothing was touched');
     }
     const refused = findings.some(({ severity }) => severity === 'refuse');
-    return done({ plan: planned, risk: floor, approval, findings, touched: false }, refused ? EXIT.notShipped : EXIT.completed);
+    return done(
+      { plan: planned, risk: floor, approval, findings, touched: false },
+      refused ? EXIT.notShipped : EXIT.completed,
+    );
   } catch (error) {
-    if (error instanceof Unavailable) throw new CliError(EXIT.unavailable, error.message, 'start it with `slipway local-gateway`, or correct `gateway` in slipway.yaml');
+    if (error instanceof Unavailable)
+      throw new CliError(
+        EXIT.unavailable,
+        error.message,
+        'start it with `slipway local-gateway`, or correct `gateway` in slipway.yaml',
+      );
     throw error;
   }
 }

@@ -16,8 +16,17 @@ export async function worker(context: CliContext): Promise<CommandResult> {
     return done({ stopped: true });
   } catch (error) {
     if (error instanceof ConfigError) throw new CliError(EXIT.usage, error.message);
-    if (error instanceof Error && /ECONNREFUSED|UNAVAILABLE|tcp connect|connection (refused|error)|transport error/i.test(`${error.message} ${String(error.cause)}`)) {
-      throw new CliError(EXIT.unavailable, `Temporal can't be reached: ${error.message}`, 'start it, or set TEMPORAL_ADDRESS; `npm run doctor` tells what is there');
+    if (
+      error instanceof Error &&
+      /ECONNREFUSED|UNAVAILABLE|tcp connect|connection (refused|error)|transport error/i.test(
+        `${error.message} ${String(error.cause)}`,
+      )
+    ) {
+      throw new CliError(
+        EXIT.unavailable,
+        `Temporal can't be reached: ${error.message}`,
+        'start it, or set TEMPORAL_ADDRESS; `npm run doctor` tells what is there',
+      );
     }
     throw error;
   }

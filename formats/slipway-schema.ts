@@ -1,0 +1,629 @@
+import { z } from 'zod';
+import { defaultAnalysis } from '../domain/canary/defaults.js';
+import { PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
+import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
+import type { AnalysisPolicy } from '../domain/canary/types.js';
+import type { ApprovalPolicy, WaitPolicy } from '../domain/policy.js';
+import { DURATION_PATTERN, formatDuration, parseDuration } from './duration.js';
+import { Name } from './gateway.js';
+
+/**
+ * The keys of `slipway.yaml`: what each means, its unit, shape and default. The JSON Schema that editors use and the
+ * tables of docs/slipway-yaml.md are generated from here; `slipway-yaml.ts` reads a file and makes a policy of it.
+ */
+
+/** The gateway that `slipway local-gateway` starts. */
+export const DEFAULT_GATEWAY = 'http://127.0.0.1:7700';
+/** Length of a stage that does not say. */
+export const DEFAULT_STAGE_MS = 15 * 60_000;
+/** Weights of the canary strategies' stages, percent. `direct` has no stages. */
+export const DEFAULT_WEIGHTS = { canary_5: [5, 25, 50], canary_10: [10, 25, 50], canary_25: [25, 50] } as const;
+export const DEFAULT_HEALTH_PATH = '/healthz';
+export const DEFAULT_REPLICAS = 1;
+export const DEFAULT_VERIFY_MS = 5 * 60_000;
+export const DEFAULT_TIER = 2;
+/** Everything but `allowUnverified`, whose default depends on where the rollout acts. */
+export const DEFAULT_APPROVAL = {
+  required: 'risk',
+  quorum: 1,
+  groups: [],
+  excludeAuthor: true,
+} as const satisfies Omit<ApprovalPolicy, 'allowUnverified'>;
+export const DEFAULT_WAITS: WaitPolicy = {
+  approvalMs: 72 * 3_600_000,
+  evidenceMs: 24 * 3_600_000,
+  queueMs: 24 * 3_600_000,
+  blindMs: 60 * 60_000,
+  heldMs: 24 * 3_600_000,
+  progressMs: 10 * 60_000,
+};
+const ANALYSIS = defaultAnalysis();
+const LONGEST_MS = 366 * 86_400_000;
+
+/** What is wrong with a value, and what helps. zod has room for one text only: two lines, see `objectionOf`. */
+function objection(what: string, remedy: string): string {
+  return `${what}\n${remedy}`;
+}
+
+/** The two halves of an objection; null for a text of zod's own. */
+export function objectionOf(message: string): { readonly what: string; readonly remedy: string } | null {
+  const end = message.indexOf('\n');
+  return end < 0 ? null : { what: message.slice(0, end), remedy: message.slice(end + 1) };
+}
+
+/** A value of the file for a message: short, and of one line. */
+export function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object' && value !== null) return 'a mapping';
+  if (value === null || value === undefined) return 'empty';
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}
+
+function wrongDuration(input: unknown): string {
+  const remedy = 'write a number and a unit (ms, s, m, h or d), the largest unit first: 90s, 15m, 1h30m';
+  if (typeof input !== 'number') return objection(`${shown(input)} is no duration`, remedy);
+  return objection(`${input} has no unit`, `write ${input}s for seconds or ${input}m for minutes`);
+}
+
+/** A length of time as text with units; ms once read. */
+function duration(minMs = 1) {
+  return z
+    .string({ error: ({ input }) => wrongDuration(input) })
+    .regex(DURATION_PATTERN, { error: ({ input }) => wrongDuration(input) })
+    .meta({ title: 'duration' })
+    .transform((text, context) => {
+      const ms = parseDuration(text);
+      if (ms !== null && ms >= minMs && ms <= LONGEST_MS) return ms;
+      const range = `write a duration from ${formatDuration(minMs)} to ${formatDuration(LONGEST_MS)}`;
+      context.addIssue({
+        code: 'custom',
+        message:
+          ms === null ? wrongDuration(text) : objection(`${text} is too ${ms < minMs ? 'short' : 'long'}`, range),
+      });
+      return z.NEVER;
+    });
+}
+
+const PERCENT_PATTERN = /^\d+(\.\d+)?%$/;
+
+function percentOf(text: string): number {
+  return Number(text.slice(0, -1));
+}
+
+function wrongShare(input: unknown): string {
+  const known = typeof input === 'number' && input > 1 && input <= 100;
+  const remedy = known ? `write ${input}% for ${input} percent` : 'write a percentage from 0% to 100%, such as 0.2%';
+  return objection(`${shown(input)} is no share`, remedy);
+}
+
+/** A share of a whole: a percentage, or a number from 0 to 1; a number from 0 to 1 once read. */
+function share() {
+  return z
+    .union(
+      [
+        z.string().regex(PERCENT_PATTERN, { error: ({ input }) => wrongShare(input) }),
+        z
+          .number()
+          .min(0, { error: ({ input }) => wrongShare(input) })
+          .max(1, { error: ({ input }) => wrongShare(input) }),
+      ],
+      { error: ({ input }) => wrongShare(input) },
+    )
+    .meta({ title: 'share' })
+    .transform((value, context) => {
+      // Not divided by 100: 0.2 / 100 is not 0.002, and the digest of a plan must not depend on how it was written.
+      const read = typeof value === 'number' ? value : Number(`${value.slice(0, -1)}e-2`);
+      if (read <= 1) return read;
+      context.addIssue({ code: 'custom', message: wrongShare(value) });
+      return z.NEVER;
+    });
+}
+
+/** A share as it is written in the file. */
+function percentText(value: number): string {
+  return `${Number((value * 100).toPrecision(12))}%`;
+}
+
+function wrongWeight(input: unknown): string {
+  const ambiguous = typeof input === 'number' && input > 0 && input < 1;
+  const remedy = ambiguous
+    ? `write ${input}% for ${input} percent, or ${percentText(input)} for a share of ${input}`
+    : 'write a percentage above 0% and up to 99%: full traffic comes with the promotion';
+  return objection(ambiguous ? `${input} can be read in two ways` : `${shown(input)} is no weight`, remedy);
+}
+
+/** The canary's share of the traffic: a percentage, or a number of percent from 1 to 99; percent once read. */
+function weight() {
+  return z
+    .union(
+      [
+        z.string().regex(PERCENT_PATTERN, { error: ({ input }) => wrongWeight(input) }),
+        z
+          .number()
+          .min(1, { error: ({ input }) => wrongWeight(input) })
+          .max(99, { error: ({ input }) => wrongWeight(input) }),
+      ],
+      { error: ({ input }) => wrongWeight(input) },
+    )
+    .meta({ title: 'percentage' })
+    .transform((value, context) => {
+      const read = typeof value === 'number' ? value : percentOf(value);
+      if (read > 0 && read <= 99) return read;
+      context.addIssue({ code: 'custom', message: wrongWeight(value) });
+      return z.NEVER;
+    });
+}
+
+/** How many times as large: a number above 1. */
+function ratio() {
+  const error = ({ input }: { readonly input?: unknown }): string =>
+    objection(`${shown(input)} is no ratio`, 'write a number above 1, such as 1.3 for 30 % more');
+  return z.number({ error }).gt(1, { error }).max(1000, { error }).meta({ title: 'ratio' });
+}
+
+/** A number from 0 to 1 that is no share of anything. */
+function score() {
+  const error = ({ input }: { readonly input?: unknown }): string =>
+    objection(`${shown(input)} is no score`, 'write a number from 0 to 1, such as 0.6');
+  return z.number({ error }).min(0, { error }).max(1, { error }).meta({ title: 'score' });
+}
+
+function whole(min: number, max: number) {
+  const error = ({ input }: { readonly input?: unknown }): string =>
+    objection(`${shown(input)} is not accepted`, `write a whole number from ${min} to ${max}`);
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+/** An http address without credentials; without a slash at its end once read. */
+function httpUrl() {
+  return z
+    .string()
+    .regex(/^https?:\/\/[^\s]+$/, {
+      error: ({ input }) =>
+        objection(`${shown(input)} is no http address`, `write it in full, as in ${DEFAULT_GATEWAY}`),
+    })
+    .meta({ title: 'address' })
+    .transform((text, context) => {
+      const url = URL.canParse(text) ? new URL(text) : null;
+      if (url !== null && url.username === '' && url.password === '') return text.replace(/\/+$/, '');
+      context.addIssue({
+        code: 'custom',
+        message:
+          url === null
+            ? objection(`${shown(text)} is no http address`, `write it in full, as in ${DEFAULT_GATEWAY}`)
+            : objection('the address carries a user or a password', 'remove them: secrets belong to the worker'),
+      });
+      return z.NEVER;
+    });
+}
+
+/** The name of something that the worker knows: a secret, a webhook. Values are not accepted, and not repeated either. */
+function workerName(example: string) {
+  const remedy = `write the name that the worker's configuration gives it, such as ${example}: never an address or a secret itself`;
+  return z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/, { error: objection('the value is not a name', remedy) });
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name });
+    return true;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
+}
+
+const PATH = /^\/\S*$/;
+const ENV_NAME = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'letters, digits and _, not beginning with a digit');
+
+/** The image of a container. Its tag comes with each release. */
+const Image = z
+  .string()
+  .min(1, {
+    error: objection('the image has no name', 'write it without a tag, as in registry.example.com/team/hello'),
+  })
+  .max(255)
+  .regex(/^[^\s]*$/, { error: ({ input }) => objection(`${shown(input)} contains white space`, 'write one image') })
+  .refine((image) => !/@|:[^/]*$/.test(image), {
+    error: ({ input }) =>
+      objection(
+        `${shown(input)} carries a tag or digest`,
+        `write ${String(input).replace(/(@.*|:[^/]*)$/, '')}: the tag comes with each release`,
+      ),
+  });
+
+type Default = { readonly default: unknown } | { readonly defaultText: string };
+
+/** An optional key. Its default is applied when the policy is made, after `defaults` and environment are merged. */
+function optional<Schema extends z.ZodType>(schema: Schema, meaning: string, fallback?: Default) {
+  if (fallback === undefined) return schema.optional().meta({ description: meaning });
+  if ('defaultText' in fallback) {
+    return schema.optional().meta({ description: `${meaning} Default: ${fallback.defaultText}.` });
+  }
+  const text = typeof fallback.default === 'string' ? fallback.default : JSON.stringify(fallback.default);
+  return schema.optional().meta({ description: `${meaning} Default: ${text}.`, default: fallback.default });
+}
+
+/** A time of the analysis: most of them scale with the scrape interval. */
+function analysisTime(pick: (analysis: AnalysisPolicy) => number): Default {
+  const usual = pick(ANALYSIS);
+  if (usual === pick(defaultAnalysis(2 * ANALYSIS.scrapeIntervalMs))) return { default: formatDuration(usual) };
+  const scrapes = usual / ANALYSIS.scrapeIntervalMs;
+  return {
+    defaultText: `${scrapes} scrape intervals, so ${formatDuration(usual)} for scrapes every ${formatDuration(ANALYSIS.scrapeIntervalMs)}`,
+  };
+}
+
+const Stage = z.strictObject({
+  weight: weight().meta({
+    description:
+      'Share of the traffic that the canary gets: 10%, or the number of percent from 1 to 99. It rises from stage to stage.',
+  }),
+  for: optional(duration(), 'How long the stage lasts at least.', { default: formatDuration(DEFAULT_STAGE_MS) }),
+  approval: optional(z.boolean(), 'A person must approve before the stage begins.', { default: false }),
+});
+export type Stage = z.infer<typeof Stage>;
+
+const Stages = z
+  .array(Stage)
+  .min(1, { error: objection('the list is empty', 'write at least one stage, or strategy: direct for none') })
+  .max(50, { error: objection('the list has more than 50 stages', 'write fewer stages') })
+  .superRefine((stages, context) => {
+    for (const [index, stage] of stages.entries()) {
+      const before = stages[index - 1];
+      if (before === undefined || stage.weight > before.weight) continue;
+      context.addIssue({
+        code: 'custom',
+        path: [index, 'weight'],
+        message: objection(
+          `${stage.weight}% is not above the ${before.weight}% of the stage before`,
+          'let weights rise from stage to stage',
+        ),
+      });
+    }
+  });
+
+const CustomQueries = z.strictObject({
+  requests: z.string().min(1).meta({ description: 'PromQL: counter of all requests, one series per pod.' }),
+  errors: z.string().min(1).meta({ description: 'PromQL: counter of failed requests, one series per pod.' }),
+  latencyBuckets: optional(
+    z.string().min(1),
+    'PromQL: cumulative latency buckets with the label `le`, in seconds, one set per pod.',
+    { defaultText: 'none; latency is then not judged' },
+  ),
+});
+
+const Prometheus = z.strictObject({
+  prometheus: httpUrl().meta({ description: 'Base address of the Prometheus server.' }),
+  queries: optional(
+    z.union([z.enum(PROMETHEUS_TEMPLATES), CustomQueries]),
+    'A ready-made set of queries, by what carries the traffic, or PromQL of your own, in which {{arm}}, {{service}}, {{environment}} and {{version}} are filled in.',
+    { default: 'slipway-gateway' },
+  ),
+  authorization: optional(
+    workerName('PROMETHEUS_TOKEN'),
+    "Name of the worker's secret that holds the Authorization header; never the header itself.",
+    { defaultText: 'none' },
+  ),
+});
+
+const Run = z.strictObject({
+  command: optional(
+    z
+      .array(z.string())
+      .min(1, { error: objection('the list is empty', 'write program and arguments: [node, server.mjs]') }),
+    'Program and arguments of one replica, no shell. {image}, {tag} and {port} are filled in; the port is in the variable PORT too. Every environment needs it, here or under `defaults`.',
+  ),
+  cwd: optional(z.string().min(1), 'Working directory; a relative path begins at the folder of this file.', {
+    default: '.',
+  }),
+  env: optional(
+    z.record(ENV_NAME, z.string()),
+    'Environment variables, text by name. No secrets: the file is in Git.',
+    {
+      default: {},
+    },
+  ),
+  health: optional(
+    z
+      .string()
+      .regex(PATH, { error: ({ input }) => objection(`${shown(input)} is no path`, 'write a path such as /healthz') }),
+    'Path that answers 2xx once a replica can serve.',
+    { default: DEFAULT_HEALTH_PATH },
+  ),
+  replicas: optional(whole(1, 1000), 'Processes of stable at full size.', { default: DEFAULT_REPLICAS }),
+});
+
+const Approval = z.strictObject({
+  required: optional(
+    z.enum(['risk', 'always', 'never']),
+    'When a person must approve: if the risk assessment asks for it, always, or never.',
+    { default: DEFAULT_APPROVAL.required },
+  ),
+  quorum: optional(whole(1, 20), 'Number of approvals that are needed.', { default: DEFAULT_APPROVAL.quorum }),
+  groups: optional(
+    z.array(z.string().min(1)),
+    'Groups whose members may approve; with none, everyone who is not excluded.',
+    { default: DEFAULT_APPROVAL.groups },
+  ),
+  excludeAuthor: optional(
+    z.boolean(),
+    'The author of the change, and whoever started the rollout, may not approve it.',
+    {
+      default: DEFAULT_APPROVAL.excludeAuthor,
+    },
+  ),
+  allowUnverified: optional(
+    z.boolean(),
+    "Decisions without the server's signature count. Meant for demos and for one machine.",
+    { defaultText: 'true where the gateway is on this machine (127.0.0.1, ::1, localhost), else false' },
+  ),
+});
+
+const Off = z.literal('off').transform(() => null);
+
+const Limits = z.strictObject({
+  maxErrorRate: optional(
+    z.union([share(), Off]),
+    'Share of failed requests above which the canary is stopped, unless the comparison is above it too; `off` for no limit.',
+    ANALYSIS.limits.maxErrorRate === null ? { default: 'off' } : { default: percentText(ANALYSIS.limits.maxErrorRate) },
+  ),
+  maxP99: optional(
+    z.union([duration(), Off]),
+    '99th percentile of latency above which the canary is stopped, unless the comparison is above it too; `off` for no limit.',
+    ANALYSIS.limits.maxP99Seconds === null
+      ? { default: 'off' }
+      : { default: formatDuration(1000 * ANALYSIS.limits.maxP99Seconds) },
+  ),
+  catastrophicErrorRate: optional(
+    share(),
+    'Share of failed requests at which the canary is stopped, whatever the comparison does.',
+    { default: percentText(ANALYSIS.limits.catastrophicErrorRate) },
+  ),
+  minRequests: optional(whole(1, 1_000_000), 'Requests of the canary that a limit needs before it may speak.', {
+    default: ANALYSIS.limits.minRequests,
+  }),
+  window: optional(duration(), 'Time that the limits look back.', {
+    defaultText: `2 scrape intervals, ${formatDuration(defaultAnalysis(1).limits.windowMs)} at least`,
+  }),
+});
+
+const MannWhitney = z.strictObject({
+  window: optional(
+    duration(),
+    'Length of a window.',
+    analysisTime((analysis) => analysis.mannWhitney.windowMs),
+  ),
+  checkEvery: optional(
+    duration(),
+    'Time from one check to the next.',
+    analysisTime((analysis) => analysis.mannWhitney.checkEveryMs),
+  ),
+  checks: optional(whole(1, 100), 'Number of checks; undecided after the last is a HOLD.', {
+    default: ANALYSIS.mannWhitney.checks,
+  }),
+  rollbackP: optional(score(), 'ROLLBACK below this p on either metric.', { default: ANALYSIS.mannWhitney.rollbackP }),
+  promoteP: optional(score(), 'PROMOTE above this p on both metrics.', { default: ANALYSIS.mannWhitney.promoteP }),
+  maxErrorIncrease: optional(share(), 'Rise of the error rate, in percentage points, that is too much by itself.', {
+    default: percentText(ANALYSIS.mannWhitney.maxErrorIncrease),
+  }),
+  maxLatencyRatio: optional(ratio(), 'Ratio of 99th percentiles of latency that is too much by itself.', {
+    default: ANALYSIS.mannWhitney.maxLatencyRatio,
+  }),
+  minSuccessRate: optional(share(), 'Share of successful requests that the canary must reach.', {
+    default: percentText(ANALYSIS.mannWhitney.minSuccessRate),
+  }),
+});
+
+const Analysis = z.strictObject({
+  judge: optional(
+    z.enum(['sequential', 'mann-whitney']),
+    '`sequential` looks often with one error budget for the whole rollout; `mann-whitney` is the rule of three checks that many people know.',
+    { default: ANALYSIS.judge },
+  ),
+  scrapeInterval: optional(
+    duration(100),
+    'Time from one sample of the metrics to the next; other times scale with it.',
+    {
+      default: formatDuration(ANALYSIS.scrapeIntervalMs),
+    },
+  ),
+  warmUp: optional(
+    duration(0),
+    'Samples of the first moments after an arm became ready are left out (caches, JIT).',
+    analysisTime((analysis) => analysis.warmUpMs),
+  ),
+  lookEvery: optional(
+    duration(),
+    'Time from one statistical look at the data to the next.',
+    analysisTime((analysis) => analysis.lookEveryMs),
+  ),
+  errorBudget: optional(
+    share(),
+    'Probability, over the whole rollout, of rolling back a release that is as good as stable.',
+    { default: percentText(ANALYSIS.errorBudget) },
+  ),
+  minErrorIncrease: optional(share(), 'Smallest rise of the error rate that matters, in percentage points.', {
+    default: percentText(ANALYSIS.minErrorIncrease),
+  }),
+  minErrorRatio: optional(ratio(), 'Smallest ratio of error rates that matters.', { default: ANALYSIS.minErrorRatio }),
+  minLatencyRatio: optional(ratio(), 'Smallest ratio of 99th percentiles of latency that matters.', {
+    default: ANALYSIS.minLatencyRatio,
+  }),
+  errorMargin: optional(
+    share(),
+    'Rise of the error rate, in percentage points, that may remain undetected in a PROMOTE.',
+    { default: percentText(ANALYSIS.errorMargin) },
+  ),
+  latencyMargin: optional(ratio(), 'Ratio of 99th percentiles of latency that may remain undetected in a PROMOTE.', {
+    default: ANALYSIS.latencyMargin,
+  }),
+  minRequests: optional(
+    whole(1, 100_000_000),
+    'Requests that each arm must have served in the stage before a PROMOTE.',
+    {
+      default: ANALYSIS.minRequests,
+    },
+  ),
+  limits: optional(Limits, 'Limits that the canary must keep, checked at every sample.'),
+  mannWhitney: optional(MannWhitney, 'Constants of the judge `mann-whitney`.'),
+});
+export type Analysis = z.infer<typeof Analysis>;
+
+const Waits = z.strictObject({
+  queue: optional(duration(), 'For a place in the lane. At its end: rejected.', {
+    default: formatDuration(DEFAULT_WAITS.queueMs),
+  }),
+  evidence: optional(duration(), 'For evidence that a gate needs. At its end: rejected.', {
+    default: formatDuration(DEFAULT_WAITS.evidenceMs),
+  }),
+  approval: optional(duration(), 'For approval before the canary. At its end: rejected.', {
+    default: formatDuration(DEFAULT_WAITS.approvalMs),
+  }),
+  blind: optional(duration(), 'For metrics that are missing or out of reach. At its end: rolled back.', {
+    default: formatDuration(DEFAULT_WAITS.blindMs),
+  }),
+  held: optional(
+    duration(),
+    'While paused, undecided, or before a stage that needs approval. At its end: rolled back.',
+    {
+      default: formatDuration(DEFAULT_WAITS.heldMs),
+    },
+  ),
+  progress: optional(duration(), 'For an arm to become ready. At its end: rolled back.', {
+    default: formatDuration(DEFAULT_WAITS.progressMs),
+  }),
+});
+
+const RiskSettings = z.strictObject({
+  model: optional(
+    z.enum(['on', 'off']),
+    'Whether a language model may raise the risk above what the rules find; it can never lower it.',
+    { default: DEFAULT_RISK_POLICY.model },
+  ),
+  approvalFrom: optional(score(), 'Risk from which a person must approve.', {
+    default: DEFAULT_RISK_POLICY.approvalFrom,
+  }),
+  canary25From: optional(score(), 'Risk from which the strategy is canary_25 at least.', {
+    default: DEFAULT_RISK_POLICY.canary25From,
+  }),
+  canary10From: optional(score(), 'Risk from which the strategy is canary_10 at least.', {
+    default: DEFAULT_RISK_POLICY.canary10From,
+  }),
+  canary5From: optional(score(), 'Risk from which the strategy is canary_5.', {
+    default: DEFAULT_RISK_POLICY.canary5From,
+  }),
+  timeZone: optional(
+    z.string().refine(isTimeZone, {
+      error: ({ input }) => objection(`${shown(input)} is no time zone`, 'write an IANA name such as Europe/Berlin'),
+    }),
+    'Zone of the people who look after the service, for "Friday evening". An IANA name.',
+    { default: DEFAULT_RISK_POLICY.timeZone },
+  ),
+});
+
+const stagesText = (weights: readonly number[]): string => weights.map((percent) => `${percent}%`).join(', ');
+
+/** What may be said of an environment, or of all of them under `defaults`. Every key is optional until they are merged. */
+export const Environment = z
+  .strictObject({
+    platform: optional(
+      z.enum(['local']),
+      'Where the service runs. `local`: processes behind the weighted gateway. Every environment needs it, here or under `defaults`.',
+    ),
+    gateway: optional(httpUrl(), "Address of the local gateway's admin API.", { default: DEFAULT_GATEWAY }),
+    run: optional(Run, 'The process that serves one replica.'),
+    strategy: optional(
+      z.enum(['auto', ...STRATEGIES]),
+      '`auto`: as the risk assessment says. A fixed strategy is used unless the risk asks for more care.',
+      { default: 'auto' },
+    ),
+    stages: optional(
+      z.union([
+        Stages,
+        z.strictObject({
+          canary_5: optional(Stages, 'Stages of canary_5.', {
+            defaultText: `${stagesText(DEFAULT_WEIGHTS.canary_5)}, 15m each`,
+          }),
+          canary_10: optional(Stages, 'Stages of canary_10.', {
+            defaultText: `${stagesText(DEFAULT_WEIGHTS.canary_10)}, 15m each`,
+          }),
+          canary_25: optional(Stages, 'Stages of canary_25.', {
+            defaultText: `${stagesText(DEFAULT_WEIGHTS.canary_25)}, 15m each`,
+          }),
+        }),
+      ]),
+      'The canary’s way to full traffic: a list of stages for every canary strategy, or a list for each by its name. `direct` has no stages.',
+      { defaultText: 'by strategy' },
+    ),
+    compareWith: optional(
+      z.enum(['baseline', 'stable']),
+      'What the canary is compared with. `baseline`: a fresh copy of stable, which is fairer; `stable`: stable itself, which needs no more capacity.',
+      { default: 'baseline' },
+    ),
+    promote: optional(
+      z.enum(['verified', 'in-place']),
+      '`verified`: the canary grows to full size and is watched there while going back is one write. `in-place`: stable is replaced at once, for those without the capacity.',
+      { default: 'verified' },
+    ),
+    verify: optional(
+      duration(0),
+      'How long the new version is watched at 100 % before stable is replaced; 0s for not at all.',
+      { default: formatDuration(DEFAULT_VERIFY_MS) },
+    ),
+    whenBusy: optional(
+      z.enum(['queue', 'supersede', 'reject']),
+      'What a release does while another one is under way: wait, take its place (it is aborted), or give up.',
+      { default: 'queue' },
+    ),
+    approval: optional(Approval, 'Who must approve, and when.'),
+    analysis: optional(Analysis, 'How the canary is judged.'),
+    metrics: optional(
+      z.union([z.literal('gateway'), Prometheus]),
+      "Where metrics come from: `gateway` is the local gateway's own /metrics; else a Prometheus server.",
+      { default: 'gateway' },
+    ),
+    waits: optional(Waits, 'How long a rollout waits, by what it waits for.'),
+    risk: optional(RiskSettings, 'How risk, 0 to 1, is turned into care.'),
+    notify: optional(
+      z.array(workerName('release-channel')),
+      "Names of the worker's webhooks that are told of each step, besides its log.",
+      { default: [] },
+    ),
+  })
+  .meta({ id: 'Environment', description: 'How the service is deployed to an environment.' });
+export type Environment = z.infer<typeof Environment>;
+
+/** A whole `slipway.yaml`, as it is written. */
+export const SlipwayFile = z
+  .strictObject({
+    service: Name.meta({ description: 'Name of the service: lower-case letters, digits, - and . (63 at most).' }),
+    owner: optional(z.string().min(1).max(200), 'Team or person to turn to.', { defaultText: 'none' }),
+    tier: optional(z.literal([0, 1, 2, 3]), 'How critical the service is; 0 is the most critical.', {
+      default: DEFAULT_TIER,
+    }),
+    images: optional(
+      z.record(Name, Image).refine((images) => Object.keys(images).length > 0, {
+        error: objection('no image is named', 'name one: { app: registry.example.com/team/hello }'),
+      }),
+      'Image of each container, without a tag: the tag comes with each release.',
+      { defaultText: 'one container, app, whose image has the name of the service' },
+    ),
+    defaults: Environment.optional().meta({
+      description:
+        'What holds in every environment that does not say otherwise. Mappings are merged key by key; lists and single values are replaced.',
+    }),
+    environments: z
+      .record(Name, Environment)
+      .refine((environments) => Object.keys(environments).length > 0, {
+        error: objection('no environment is described', 'describe one, such as local'),
+      })
+      .meta({ description: 'Each environment by its name.', minProperties: 1 }),
+  })
+  .meta({
+    title: 'slipway.yaml',
+    description: 'How Slipway deploys one service. Top-level keys that begin with x- are ignored: a place for anchors.',
+    patternProperties: { '^x-': {} },
+  });
+export type SlipwayFile = z.infer<typeof SlipwayFile>;
