@@ -41,8 +41,8 @@ type Range = { readonly from: string | null; readonly warnings: readonly string[
 const run = promisify(execFile);
 
 /**
- * The change at HEAD of a Git checkout: commit, author, message (secrets redacted) and changed files. Reads only, and
- * starts none of the programs that a repository's configuration may name.
+ * The change at HEAD of a Git checkout: commit, author, message (secrets redacted) and changed files. Reads only;
+ * external diff programs and file-system monitors that the repository's configuration names stay off.
  */
 export async function readGitChange({ cwd, base, timeoutMs }: GitChangeRequest): Promise<GitChange> {
   try {
@@ -151,7 +151,13 @@ async function describeCommit(git: Git, commit: string): Promise<Pick<Change, 'a
   const format = '--format=%ae%x00%an%x00%B';
   const text = await must(git, 'log', '-1', '--no-show-signature', '--no-color', '--encoding=UTF-8', format, commit);
   const [email = '', name = '', ...rest] = text.split('\0');
-  const message = redactSecrets(rest.join('\0').trim());
+  // Cut before as well: what is cut away below need not be searched.
+  const message = redactSecrets(
+    rest
+      .join('\0')
+      .slice(0, 8 * MAX_MESSAGE_LENGTH)
+      .trim(),
+  );
   const cut = message.length > MAX_MESSAGE_LENGTH ? `${message.slice(0, MAX_MESSAGE_LENGTH)}…` : message;
   return { author: email || name || null, message: cut === '' ? null : cut };
 }

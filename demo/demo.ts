@@ -23,7 +23,7 @@ release, which ends at 100 %, then a bad one, which is rolled back.
   --help        this text`;
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const REQUESTS_PER_SECOND = 60;
+const REQUESTS_PER_SECOND = 100;
 
 interface Told {
   readonly outcome: string;

@@ -242,7 +242,7 @@ function optional<Schema extends z.ZodType>(schema: Schema, meaning: string, fal
     return schema.optional().meta({ description: `${meaning} Default: ${fallback.defaultText}.` });
   }
   const text = typeof fallback.default === 'string' ? fallback.default : JSON.stringify(fallback.default);
-  return schema.optional().meta({ description: `${meaning} Default: ${text}.`, default: fallback.default });
+  return schema.optional().meta({ description: `${meaning} Default: \`${text}\`.`, default: fallback.default });
 }
 
 /** A time of the analysis: most of them scale with the scrape interval. */
@@ -523,7 +523,10 @@ const RiskSettings = z.strictObject({
   ),
 });
 
-const stagesText = (weights: readonly number[]): string => weights.map((percent) => `${percent}%`).join(', ');
+function usualStages(strategy: keyof typeof DEFAULT_WEIGHTS): Default {
+  const weights = DEFAULT_WEIGHTS[strategy].map((percent) => `${percent}%`).join(', ');
+  return { defaultText: `${weights}, ${formatDuration(DEFAULT_STAGE_MS)} each` };
+}
 
 /** What may be said of an environment, or of all of them under `defaults`. Every key is optional until they are merged. */
 export const Environment = z
@@ -543,15 +546,9 @@ export const Environment = z
       z.union([
         Stages,
         z.strictObject({
-          canary_5: optional(Stages, 'Stages of canary_5.', {
-            defaultText: `${stagesText(DEFAULT_WEIGHTS.canary_5)}, 15m each`,
-          }),
-          canary_10: optional(Stages, 'Stages of canary_10.', {
-            defaultText: `${stagesText(DEFAULT_WEIGHTS.canary_10)}, 15m each`,
-          }),
-          canary_25: optional(Stages, 'Stages of canary_25.', {
-            defaultText: `${stagesText(DEFAULT_WEIGHTS.canary_25)}, 15m each`,
-          }),
+          canary_5: optional(Stages, 'Stages of canary_5.', usualStages('canary_5')),
+          canary_10: optional(Stages, 'Stages of canary_10.', usualStages('canary_10')),
+          canary_25: optional(Stages, 'Stages of canary_25.', usualStages('canary_25')),
         }),
       ]),
       'The canary’s way to full traffic: a list of stages for every canary strategy, or a list for each by its name. `direct` has no stages.',

@@ -74,14 +74,15 @@ export function parseSlipwayYaml(text: string, fileName: string): SlipwayYaml {
     return { ok: false, problems: [fileProblem(message, 'is it the right file? A policy needs a few KB')] };
   }
   const yaml = readYaml(text);
-  if (!yaml.ok) return { ok: false, problems: yaml.faults.map((fault) => ({ path: '', ...fault })) };
+  if (!yaml.ok) return { ok: false, problems: inOrder(yaml.faults.map((fault) => ({ path: '', ...fault }))) };
   const { source } = yaml;
   if (source.value === null || source.value === undefined) {
     return { ok: false, problems: [fileProblem(`${fileName} is empty`, 'begin with: service: NAME')] };
   }
   const written = withoutExtensions(source.value);
   const read = SlipwayFile.safeParse(written);
-  const schemaProblems = read.success ? [] : read.error.issues.flatMap((issue) => problemsOf(issue, written, source));
+  const issues = read.success ? [] : read.error.issues.slice(0, ENOUGH_PROBLEMS);
+  const schemaProblems = issues.flatMap((issue) => problemsOf(issue, written, source));
   const problems = [...schemaProblems, ...missingProblems(written, source)];
   if (!read.success || problems.length > 0) return { ok: false, problems: inOrder(problems) };
 
@@ -152,19 +153,25 @@ function formatProblem(
 
 /** A file can't send commands to the terminal that shows its problems. */
 function printable(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
+  return text.replace(/[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g, '\ufffd');
 }
 
 function fileProblem(message: string, remedy: string): Problem {
   return { path: '', line: 1, column: 1, message, remedy };
 }
 
-/** In the order of the file, once each, and no more than anyone reads. */
+/** In the order of the file, once each, no more than anyone reads, and harmless to show. */
 function inOrder(problems: readonly Problem[]): readonly Problem[] {
   const once = new Map(problems.map((problem) => [`${problem.line}:${problem.column}:${problem.message}`, problem]));
   return [...once.values()]
     .sort((one, other) => one.line - other.line || one.column - other.column)
-    .slice(0, ENOUGH_PROBLEMS);
+    .slice(0, ENOUGH_PROBLEMS)
+    .map((problem) => ({
+      ...problem,
+      path: printable(problem.path),
+      message: printable(problem.message),
+      remedy: printable(problem.remedy),
+    }));
 }
 
 function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -188,14 +195,17 @@ function problemsOf(issue: z.core.$ZodIssue, file: unknown, source: YamlSource):
     return { path: name, ...source.locate(at, part), message: `${name === '' ? 'the file' : name}: ${what}`, remedy };
   };
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => problem('is not a known key', unknownKeyRemedy(key, path), 'key', [...path, key]));
+    return issue.keys
+      .slice(0, ENOUGH_PROBLEMS)
+      .map((key) => problem('is not a known key', unknownKeyRemedy(key, path), 'key', [...path, key]));
   }
   if (issue.code === 'invalid_key') {
-    const remedy = `a name may have ${issue.issues[0]?.message ?? 'other characters'}`;
+    const remedy = `use ${issue.issues[0]?.message ?? 'other characters'}`;
     return [problem(`${shown(String(path.at(-1)))} is not accepted as a name`, remedy, 'key')];
   }
   if (value === undefined) return [problem('is missing', missingRemedy(path), 'key')];
-  if (value === null) return [problem('has no value', 'give it one, or remove the line', 'key')];
+  if (value === null)
+    return [problem('has no value', 'give it one ({} for an empty mapping), or remove the line', 'key')];
   const own = objectionOf(issue.message);
   if (own !== null) return [problem(own.what, own.remedy)];
   switch (issue.code) {
@@ -208,11 +218,11 @@ function problemsOf(issue: z.core.$ZodIssue, file: unknown, source: YamlSource):
     case 'invalid_value': {
       const known = issue.values.map(String);
       const near = nearest(String(value), known);
-      const list = `one of: ${known.join(', ')}`;
+      const list = known.length === 1 ? known.join() : `one of: ${known.join(', ')}`;
       return [
         problem(
           `${shown(value)} is not known`,
-          near === null ? `write ${list}` : `did you mean ${near}? Write ${list}`,
+          near === null || known.length === 1 ? `write ${list}` : `did you mean ${near}? Write ${list}`,
         ),
       ];
     }
@@ -223,7 +233,7 @@ function problemsOf(issue: z.core.$ZodIssue, file: unknown, source: YamlSource):
         problem(value === '' ? 'the text is empty' : `${shown(value)} is too short`, 'write what the key is for'),
       ];
     default:
-      return [problem(`${shown(value)} is not accepted`, issue.message)];
+      return [problem(`${shown(value)} is not accepted`, `use ${issue.message}`)];
   }
 }
 
@@ -340,7 +350,7 @@ function nearest(word: string, known: readonly string[]): string | null {
   let best: { readonly word: string; readonly distance: number } | null = null;
   for (const candidate of known) {
     const distance = editDistance(plain(word).slice(0, 40), plain(candidate));
-    const limit = Math.max(1, Math.floor(candidate.length / 3));
+    const limit = Math.floor(candidate.length / 3);
     if (distance <= limit && distance < (best?.distance ?? Infinity)) best = { word: candidate, distance };
   }
   return best?.word ?? null;
@@ -372,7 +382,9 @@ const NEEDED: readonly (readonly [path: readonly string[], remedy: string])[] = 
 function missingProblems(file: unknown, source: YamlSource): readonly Problem[] {
   const environments = valueAt(file, ['environments']);
   if (!isMapping(environments)) return [];
-  const names = Object.keys(environments).filter((name) => isMapping(environments[name]));
+  const names = Object.keys(environments)
+    .filter((name) => isMapping(environments[name]))
+    .slice(0, ENOUGH_PROBLEMS);
   return names.flatMap((name) =>
     NEEDED.filter(([path]) => !source.has(['environments', name, ...path]) && !source.has(['defaults', ...path])).map(
       ([path, remedy]): Problem => {

@@ -37,7 +37,7 @@ const MAX_DEPTH = 100;
 /** What helps against the parser's errors, by their code. */
 const REMEDIES: Readonly<Record<string, string>> = {
   TAB_AS_INDENT: 'indent with spaces',
-  BAD_INDENT: 'indent the lines of a block alike, with spaces',
+  BAD_INDENT: 'indent the lines of a block alike, with spaces, and close every [ and {',
   BLOCK_AS_IMPLICIT_KEY: 'put a value that contains ": " in quotes, and keys of a block on lines of their own',
   MULTILINE_IMPLICIT_KEY: 'indent this line like the keys beside it, or put a value of several lines in quotes',
   BAD_SCALAR_START: 'put the value in quotes',

@@ -13,6 +13,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ObjectRef, StoredObject } from './journal-file.js';
 import type { GatewayLogger } from './logger.js';
+import type { ProcessHost } from './process-host.js';
 
 export interface GatewayOptions {
   /** 0 takes any free port. */
@@ -31,6 +32,8 @@ export interface GatewayOptions {
   readonly silenceMs?: number;
   /** Where replicas' programs are looked for. @default the directory of Node, and the usual ones */
   readonly path?: string;
+  /** Starts replicas in another way than as processes: benchmarks run thousands of them inside one process. */
+  readonly processHost?: ProcessHost;
   readonly logger: GatewayLogger;
 }
 
@@ -64,7 +67,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   };
   try {
     const baseEnv = environmentFor(options.path);
-    const processes = createProcessHost(baseEnv, logger);
+    const processes = options.processHost ?? createProcessHost(baseEnv, logger);
     undo.push(() => processes.close());
     const arms = createArmController({ host, processes, baseEnv, maxReplicas, progressDeadlineMs, drainMs, logger });
     undo.push(() => arms.close());

@@ -598,7 +598,8 @@ class Rollout {
     let rolledBack = false;
     if (outcome !== 'completed' && this.touched) {
       state.reason = reason;
-      state.enter('rolling-back', `rolling back: ${reason.text}`, 'bad');
+      // A verdict has been said already, with its numbers.
+      state.enter('rolling-back', reason.code === 'verdict' ? 'rolling back' : `rolling back: ${reason.text}`, 'bad');
       const wanted: Outcome = outcome === 'aborted' || outcome === 'superseded' ? outcome : 'rolled-back';
       const result = await this.goBack(wanted);
       rolledBack = result.kind === 'done';
@@ -614,7 +615,11 @@ class Rollout {
     state.outcome = outcome;
     state.reason = reason;
     state.endedAt = now();
-    state.enter(outcome, reason.text, outcome === 'completed' ? 'good' : 'bad');
+    state.enter(
+      outcome,
+      rolledBack ? `${outcome}: ${this.input.request.policy.lane.service} is as it was before` : reason.text,
+      outcome === 'completed' ? 'good' : 'bad',
+    );
     this.notices.send({
       kind: 'rollout-ended',
       severity: outcome === 'rollback-failed' ? 'page' : outcome === 'completed' ? 'info' : 'warning',

@@ -46,7 +46,15 @@ export function referenceText(page: string): string {
 }
 
 function jsonSchema(): Schema {
-  return z.toJSONSchema(SlipwayFile, { io: 'input', target: DIALECT }) as Schema;
+  return z.toJSONSchema(SlipwayFile, {
+    io: 'input',
+    target: DIALECT,
+    override: ({ zodSchema, jsonSchema }) => {
+      // zod leaves out the defaults of what it transforms; ours are written as they stand in the file.
+      const fallback = z.globalRegistry.get(zodSchema)?.default;
+      if (fallback !== undefined) Object.assign(jsonSchema, { default: fallback });
+    },
+  }) as Schema;
 }
 
 function keyTables(): string {

@@ -1,0 +1,93 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SearchAttributeType } from '@temporalio/common';
+import type { Client } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type { Activities } from '../../activities/contract.js';
+import type { RunDeps } from '../../activities/runs.js';
+import { Slipway } from '../../client/slipway.js';
+import { startTemporal } from '../../tools/temporal-server.js';
+import type { TemporalServer } from '../../tools/temporal-server.js';
+import { checkSignal, LANE_WORKFLOW, laneWorkflowId, searchAttributes, waitsQueue, WORKFLOW_TASK_TIMEOUT } from '../../workflows/messages.js';
+import { Pilot } from './drive.js';
+import { createFakeActivities, Worlds } from './fake-activities.js';
+
+export const WORKFLOW_BUNDLE = fileURLToPath(new URL('../../workflow-bundle.js', import.meta.url));
+export const FAKE_TASK_QUEUE = 'fake';
+
+/** A real Temporal server, the real workflows in this process, and platforms in memory. */
+export interface FakeEnv {
+  readonly temporal: TemporalServer;
+  readonly slipway: Slipway;
+  readonly pilot: Pilot;
+  readonly worlds: Worlds;
+  stop(): Promise<void>;
+}
+
+export async function startFakeEnv(): Promise<FakeEnv> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'slipway-fake-'));
+  const parts: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
+  const stop = async (): Promise<void> => {
+    for (const part of parts.reverse()) await part();
+  };
+  try {
+    const temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log'), searchAttributes: attributes() });
+    parts.push(() => temporal.stop());
+    const slipway = await Slipway.connect({ TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace, SLIPWAY_TASK_QUEUE: FAKE_TASK_QUEUE });
+    parts.push(() => slipway.close());
+    quiet();
+    const connection = await NativeConnection.connect({ address: temporal.address });
+    parts.push(() => connection.close());
+    const worlds = new Worlds();
+    const worker = await startFakeWorker({ connection, namespace: temporal.namespace, activities: createFakeActivities(worlds, wakeLane) });
+    parts.push(worker);
+    return { temporal, slipway, pilot: new Pilot(slipway), worlds, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Runs workflows and activities as a worker does, on both queues; gives what stops it. */
+export async function startFakeWorker(options: {
+  readonly connection: NativeConnection;
+  readonly namespace: string;
+  readonly activities: Activities;
+}): Promise<() => Promise<void>> {
+  const shared = { ...options, shutdownGraceTime: '100ms', shutdownForceTime: '10s' } as const;
+  const effects = await Worker.create({ ...shared, taskQueue: FAKE_TASK_QUEUE, workflowBundle: { codePath: WORKFLOW_BUNDLE }, stickyQueueScheduleToStartTimeout: '1s' });
+  const waits = await Worker.create({ ...shared, taskQueue: waitsQueue(FAKE_TASK_QUEUE), maxConcurrentActivityTaskExecutions: 500 });
+  const running = Promise.all([effects.run(), waits.run()]);
+  return async () => {
+    effects.shutdown();
+    waits.shutdown();
+    await running;
+  };
+}
+
+/** Tests say themselves what went wrong. */
+export function quiet(): void {
+  Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
+}
+
+export const wakeLane: RunDeps['wakeLane'] = async (client: Client, { lane, target }) => {
+  await client.workflow.signalWithStart(LANE_WORKFLOW, {
+    workflowId: laneWorkflowId(lane),
+    taskQueue: FAKE_TASK_QUEUE,
+    workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,
+    args: [{ lane, state: null }],
+    signal: checkSignal,
+    signalArgs: [{ target }],
+  });
+};
+
+function attributes(): Record<string, string> {
+  const types: Readonly<Record<string, string>> = {
+    [SearchAttributeType.KEYWORD]: 'Keyword',
+    [SearchAttributeType.DOUBLE]: 'Double',
+    [SearchAttributeType.DATETIME]: 'Datetime',
+  };
+  return Object.fromEntries(Object.values(searchAttributes).map(({ name, type }) => [name, types[type] ?? 'Keyword']));
+}
