@@ -5,7 +5,7 @@
 const PATTERNS: readonly (readonly [kind: string, pattern: RegExp])[] = [
   // The end marker may be cut off; then all that follows is taken for the key.
   ['private-key', /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|$)/g],
-  ['jwt', /\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*/g],
+  ['jwt', /\beyJ[\w-]{8,1000}\.eyJ[\w-]{8,}\.[\w-]*/g],
   ['aws-key', /\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b/g],
   ['github-token', /\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})/g],
   ['gitlab-token', /\bglpat-[\w-]{20,}/g],

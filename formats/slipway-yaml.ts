@@ -208,33 +208,27 @@ function problemsOf(issue: z.core.$ZodIssue, file: unknown, source: YamlSource):
     return [problem('has no value', 'give it one ({} for an empty mapping), or remove the line', 'key')];
   const own = objectionOf(issue.message);
   if (own !== null) return [problem(own.what, own.remedy)];
-  switch (issue.code) {
-    case 'invalid_union':
-      return chosenBranch(issue.errors).flatMap((inner) =>
-        problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, file, source),
-      );
-    case 'invalid_type':
-      return [problem(`${shown(value)} is not ${wanted(issue.expected)}`, typeRemedy(issue.expected, path, source))];
-    case 'invalid_value': {
-      const known = issue.values.map(String);
-      const near = nearest(String(value), known);
-      const list = known.length === 1 ? known.join() : `one of: ${known.join(', ')}`;
-      return [
-        problem(
-          `${shown(value)} is not known`,
-          near === null || known.length === 1 ? `write ${list}` : `did you mean ${near}? Write ${list}`,
-        ),
-      ];
-    }
-    case 'too_big':
-      return [problem(`${shown(value)} is too long`, `make it ${issue.maximum} at most`)];
-    case 'too_small':
-      return [
-        problem(value === '' ? 'the text is empty' : `${shown(value)} is too short`, 'write what the key is for'),
-      ];
-    default:
-      return [problem(`${shown(value)} is not accepted`, `use ${issue.message}`)];
+  if (issue.code === 'invalid_union') {
+    return chosenBranch(issue.errors).flatMap((inner) =>
+      problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, file, source),
+    );
   }
+  if (issue.code === 'invalid_type') {
+    return [problem(`${shown(value)} is not ${wanted(issue.expected)}`, typeRemedy(issue.expected, path, source))];
+  }
+  if (issue.code === 'invalid_value') {
+    return [problem(`${shown(value)} is not known`, choiceRemedy(String(value), issue.values.map(String)))];
+  }
+  if (issue.code === 'too_big') return [problem(`${shown(value)} is too long`, `make it ${issue.maximum} at most`)];
+  if (issue.code === 'too_small')
+    return [problem('the text is empty', 'write what the key is for, or remove the line')];
+  return [problem(`${shown(value)} is not accepted`, `use ${issue.message}`)];
+}
+
+function choiceRemedy(value: string, known: readonly string[]): string {
+  if (known.length === 1) return `write ${known.join()}`;
+  const near = nearest(value, known);
+  return `${near === null ? 'write' : `did you mean ${near}? Write`} one of: ${known.join(', ')}`;
 }
 
 /** Of the shapes that a value may have, the one that was meant: whose kind is right, or which can explain itself. */
@@ -359,9 +353,9 @@ function nearest(word: string, known: readonly string[]): string | null {
 /** Letters to add, remove or replace to make one text of another. */
 function editDistance(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...one].entries()) {
+  for (const [i, letter] of one.split('').entries()) {
     const next = [i + 1];
-    for (const [j, wantedLetter] of [...other].entries()) {
+    for (const [j, wantedLetter] of other.split('').entries()) {
       const replaced = (row[j] ?? 0) + (letter === wantedLetter ? 0 : 1);
       next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
     }

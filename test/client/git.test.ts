@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -70,7 +70,7 @@ async function reasonOf(
 describe('the change in a Git checkout', () => {
   test('the last commit: author, message, files with odd names, renames and binaries', async (t) => {
     const cwd = await repository(t);
-    await commit(cwd, { 'a.txt': '1\n2\n3\n4\n5\n', 'gone.txt': 'x\n', 'bin.dat': Buffer.from([0, 1]) });
+    await commit(cwd, { 'a.txt': '1\n2\n3\n4\n5\n', 'gone.txt': 'nothing like it\n', 'bin.dat': Buffer.from([0, 1]) });
     await rename(path.join(cwd, 'a.txt'), path.join(cwd, 'b.txt'));
     await rm(path.join(cwd, 'gone.txt'));
     const odd = 'dir/ü "q"\ttab\nline.txt';
@@ -234,9 +234,11 @@ describe('the change in a Git checkout', () => {
 
   test('very many files and a very long message are cut', async (t) => {
     const cwd = await repository(t);
-    const files = Object.fromEntries(Array.from({ length: MAX_FILES + 5 }, (_, index) => [`f${index}`, `${index}\n`]));
-    await commit(cwd, {}, 'empty');
-    await commit(cwd, files, `long\n\n${'word '.repeat(10_000)}`);
+    await commit(cwd, { f: 'x\n' }, 'one');
+    const blob = await git(cwd, 'rev-parse', 'HEAD:f');
+    const input = Array.from({ length: MAX_FILES + 5 }, (_, index) => `100644 ${blob}\tf${index}\n`).join('');
+    execFileSync('git', ['update-index', '--index-info'], { cwd, input });
+    await git(cwd, 'commit', '--quiet', '--message', `long\n\n${'word '.repeat(10_000)}`);
     const { change } = await read(cwd);
     assert.deepEqual([change.files?.length, change.truncated], [MAX_FILES, true]);
     assert.equal(change.message?.length, MAX_MESSAGE_LENGTH + 1);
@@ -266,7 +268,7 @@ describe('the change in a Git checkout', () => {
 
 test('numstat is read field by field', () => {
   assert.deepEqual(parseNumstat(''), []);
-  assert.deepEqual(parseNumstat('1\t2\ta\tb\0-\t-\tbin\0' + '3\t4\t\0old\0new\0'), [
+  assert.deepEqual(parseNumstat('1\t2\ta\tb\0-\t-\tbin\x003\t4\t\0old\0new\0'), [
     { path: 'a\tb', added: 1, deleted: 2 },
     { path: 'bin', added: null, deleted: null },
     { path: 'new', oldPath: 'old', added: 3, deleted: 4 },

@@ -28,7 +28,7 @@ async function examples(): Promise<readonly string[]> {
 }
 
 test('the published JSON Schema is the one of the parser', async () => {
-  assert.equal(await readFile(SCHEMA_FILE, 'utf8'), schemaText(), UPDATE);
+  assert.equal(await readFile(SCHEMA_FILE, 'utf8'), await schemaText(), UPDATE);
 });
 
 test('the reference page has the keys of the parser', async () => {

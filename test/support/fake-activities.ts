@@ -34,7 +34,7 @@ export class World {
 
   policy(change: Partial<Policy> = {}): Policy {
     const { service } = this.lane;
-    return testPolicy({ gateway: this.gateway.url, service, stages: [stage(25, 1), stage(50, 1)], change });
+    return testPolicy({ gateway: this.gateway.url, service, stages: [stage(25, 1), stage(50, 1)], replicas: 2, change: { verifyMs: 50, ...change } });
   }
 
   /** Traffic as it stands. */

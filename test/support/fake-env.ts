@@ -8,11 +8,14 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import type { Activities } from '../../activities/contract.js';
 import type { RunDeps } from '../../activities/runs.js';
 import { Slipway } from '../../client/slipway.js';
+import type { RolloutRequest } from '../../domain/rollout.js';
 import { startTemporal } from '../../tools/temporal-server.js';
 import type { TemporalServer } from '../../tools/temporal-server.js';
 import { checkSignal, LANE_WORKFLOW, laneWorkflowId, searchAttributes, waitsQueue, WORKFLOW_TASK_TIMEOUT } from '../../workflows/messages.js';
 import { Pilot } from './drive.js';
-import { createFakeActivities, Worlds } from './fake-activities.js';
+import { allIsWell, createFakeActivities, Worlds } from './fake-activities.js';
+import type { World } from './fake-activities.js';
+import { testRequest } from './request.js';
 
 export const WORKFLOW_BUNDLE = fileURLToPath(new URL('../../workflow-bundle.js', import.meta.url));
 export const FAKE_TASK_QUEUE = 'fake';
@@ -23,6 +26,10 @@ export interface FakeEnv {
   readonly slipway: Slipway;
   readonly pilot: Pilot;
   readonly worlds: Worlds;
+  /** A service that runs v1, so that there is something to go back to. */
+  worldWithV1(): Promise<World>;
+  /** Begins a rollout that stays in its first stage, with 25 % of the traffic, until `world.watch` says otherwise. */
+  inCanary(world: World, request: RolloutRequest): Promise<RolloutRequest>;
   stop(): Promise<void>;
 }
 
@@ -43,7 +50,26 @@ export async function startFakeEnv(): Promise<FakeEnv> {
     const worlds = new Worlds();
     const worker = await startFakeWorker({ connection, namespace: temporal.namespace, activities: createFakeActivities(worlds, wakeLane) });
     parts.push(worker);
-    return { temporal, slipway, pilot: new Pilot(slipway), worlds, stop };
+    const pilot = new Pilot(slipway);
+    return {
+      temporal,
+      slipway,
+      pilot,
+      worlds,
+      stop,
+      async worldWithV1() {
+        const world = worlds.add();
+        const { outcome } = await pilot.ship(testRequest({ policy: world.policy(), tag: 'v1' }));
+        if (outcome !== 'completed') throw new Error(`v1 could not be shipped: ${outcome}`);
+        return world;
+      },
+      async inCanary(world, request) {
+        world.watch = (call) => (call.scope.rolloutId === request.rolloutId ? 'wait' : allIsWell(call));
+        await pilot.deploy(request);
+        await pilot.until(request, 'the canary gets traffic', ({ phase, weights }) => phase === 'canary' && weights?.canary === 25);
+        return request;
+      },
+    };
   } catch (error) {
     await stop();
     throw error;

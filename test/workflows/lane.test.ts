@@ -2,14 +2,12 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import type { RolloutRequest } from '../../domain/rollout.js';
 import { laneWorkflowId, recoverWorkflowId } from '../../workflows/messages.js';
 import { appliedTwice, until } from '../support/drive.js';
 import type { Pilot } from '../support/drive.js';
 import { startFakeEnv } from '../support/fake-env.js';
 import type { FakeEnv } from '../support/fake-env.js';
 import { allIsWell } from '../support/fake-activities.js';
-import type { World } from '../support/fake-activities.js';
 import { refusal } from '../support/memory-gateway.js';
 import { testRequest } from '../support/request.js';
 
@@ -21,28 +19,12 @@ before(async () => {
 });
 after(() => env.stop());
 
-/** A service that runs v1, so that there is something to go back to. */
-async function worldWithV1(): Promise<World> {
-  const world = env.worlds.add();
-  const first = await pilot.ship(testRequest({ policy: world.policy(), tag: 'v1' }));
-  assert.equal(first.outcome, 'completed');
-  return world;
-}
-
-/** Begins a rollout that stays in its first stage until `world.watch` says otherwise. */
-async function inCanary(world: World, request: RolloutRequest): Promise<RolloutRequest> {
-  world.watch = (call) => (call.scope.rolloutId === request.rolloutId ? 'wait' : allIsWell(call));
-  await pilot.deploy(request);
-  await pilot.until(request, 'the canary gets traffic', ({ phase, weights }) => phase === 'canary' && weights?.canary === 25);
-  return request;
-}
-
-describe('the lane', { concurrency: 6 }, () => {
+describe('the lane', { concurrency: 12 }, () => {
   test('the same key gives the same rollout for the same payload, and a conflict for another', async () => {
-    const world = await worldWithV1();
+    const world = await env.worldWithV1();
     const key = randomUUID();
     const request = testRequest({ policy: world.policy(), tag: 'v2', key });
-    await inCanary(world, request);
+    await env.inCanary(world, request);
     assert.deepEqual(await env.slipway.enqueue({ ...request, actor: { ...request.actor, subject: 'else@example.com' }, requestedAt: new Date().toISOString() }), {
       kind: 'duplicate',
       rolloutId: request.rolloutId,
@@ -56,11 +38,11 @@ describe('the lane', { concurrency: 6 }, () => {
     assert.equal((await pilot.ended(request)).outcome, 'completed');
     await pilot.remembered(request);
     assert.deepEqual(await env.slipway.enqueue(request), { kind: 'duplicate', rolloutId: request.rolloutId, outcome: 'completed' });
-    assert.deepEqual(world.arms, { stable: 'service-1:v2 x2'.replace('service-1', world.lane.service) });
+    assert.deepEqual(world.arms, { stable: `${world.lane.service}:v2 x2` });
   });
 
   test('eight askers with one key at once start one rollout', async () => {
-    const world = await worldWithV1();
+    const world = await env.worldWithV1();
     const request = testRequest({ policy: world.policy(), tag: 'v2' });
     const receipts = await Promise.all(Array.from({ length: 8 }, () => env.slipway.enqueue(request)));
     assert.deepEqual(receipts.map(({ kind }) => kind).toSorted(), ['accepted', ...Array.from({ length: 7 }, () => 'duplicate')]);
@@ -69,8 +51,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a second release waits for the first, and then ships', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     const second = testRequest({ policy: world.policy(), tag: 'v3' });
     assert.deepEqual(await env.slipway.enqueue(second), { kind: 'accepted', rolloutId: second.rolloutId, ahead: 1, blocked: null });
     assert.equal(await pilot.view(second), null, 'it runs although the lane is taken');
@@ -82,8 +64,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('superseding rolls the running one back, drops what waits, and ships', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     const waiting = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v3' }));
     const last = await pilot.deploy(testRequest({ policy: world.policy({ whenBusy: 'supersede' }), tag: 'v4' }));
     const ended = await pilot.ended(first);
@@ -94,7 +76,7 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a rollout that copies its template to stable is not superseded any more', async () => {
-    const world = await worldWithV1();
+    const world = await env.worldWithV1();
     world.hold('setStableTemplate');
     const first = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v2' }));
     await pilot.until(first, 'it settles', ({ phase }) => phase === 'settling');
@@ -106,8 +88,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a busy lane refuses where the policy says so', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     const refused = await env.slipway.enqueue(testRequest({ policy: world.policy({ whenBusy: 'reject' }), tag: 'v3' }));
     assert.equal(refused.kind, 'busy');
     assert.equal(refused.kind === 'busy' && refused.running, first.rolloutId);
@@ -117,7 +99,7 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a hotfix goes ahead of one that waits for approval, and of the queue', async () => {
-    const world = await worldWithV1();
+    const world = await env.worldWithV1();
     const approval = { ...world.policy().approval, required: 'always' as const };
     const first = await pilot.deploy(testRequest({ policy: world.policy({ approval }), tag: 'v2' }));
     await pilot.until(first, 'it waits for approval', ({ wait }) => wait?.kind === 'approval');
@@ -132,8 +114,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a hotfix waits for one whose canary has traffic', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     const queued = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v3' }));
     const hotfix = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v4', priority: 'hotfix' }));
     await pilot.until(first, 'it has heard of the hotfix', ({ timeline }) => timeline.some(({ text }) => text.includes('too late')));
@@ -144,8 +126,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a failed rollback blocks the lane until somebody unblocks it; then it is recovered first', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     world.gateway.fault = ({ method, path }) => (method !== 'GET' && path.includes('/route/') ? refusal(403, 'Forbidden', 'the route is read-only today') : null);
     assert.equal((await pilot.decide(first, 'abort')).kind, 'accepted');
     const ended = await pilot.ended(first);
@@ -176,8 +158,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a lane that was terminated follows the rollout that runs, then goes on', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     await env.slipway.client.workflow.getHandle(laneWorkflowId(world.lane)).terminate('a test');
     const second = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v3' }));
     await until('the new lane follows the first', async () => (await pilot.lane(world.lane))?.running === first.rolloutId);
@@ -190,8 +172,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('lane and run terminated: waking the lane recovers what the anchor names', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     await env.slipway.client.workflow.getHandle(laneWorkflowId(world.lane)).terminate('a test');
     await pilot.handle(first).terminate('a test');
     assert.deepEqual(world.weights, { stable: 50, canary: 25, baseline: 25 });
@@ -203,8 +185,8 @@ describe('the lane', { concurrency: 6 }, () => {
   });
 
   test('a recovery that is terminated blocks the lane; unblocked, it is recovered again', async () => {
-    const world = await worldWithV1();
-    const first = await inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const world = await env.worldWithV1();
+    const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     world.hold('raiseFence');
     await pilot.handle(first).terminate('a test');
     await until('the recovery is at work', () => world.entered('raiseFence') > 0);

@@ -5,6 +5,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
+import { format, resolveConfig } from 'prettier';
 import { z } from 'zod';
 import { SlipwayFile } from '../../formats/slipway-schema.js';
 
@@ -32,9 +33,10 @@ interface Schema {
   readonly required?: readonly string[];
 }
 
-/** The published JSON Schema, as text. */
-export function schemaText(): string {
-  return `${JSON.stringify(jsonSchema(), null, 2)}\n`;
+/** The published JSON Schema, as text in this repository's format. */
+export async function schemaText(): Promise<string> {
+  const style = await resolveConfig(SCHEMA_FILE);
+  return format(JSON.stringify(jsonSchema(), null, 2), { ...style, parser: 'json' });
 }
 
 /** The reference page with its tables of keys brought up to date. */
@@ -99,22 +101,19 @@ function valueText(schema: Schema): string {
   const choices = alternatives(schema);
   if (choices.length > 1) return choices.map(valueText).join(' | ');
   if (schema.$ref !== undefined || schema.allOf !== undefined) return 'keys of an environment';
-  switch (schema.type) {
-    case 'array':
-      return `list of ${schema.items?.properties === undefined ? valueText(schema.items ?? {}) : 'mappings'}`;
-    case 'object': {
-      const values = schema.additionalProperties;
-      return typeof values === 'object' ? `name: ${valueText(values)}` : 'mapping';
-    }
-    case 'integer':
-      return 'whole number';
-    case 'boolean':
-      return '`true` | `false`';
-    case 'string':
-      return 'text';
-    default:
-      return schema.type ?? 'anything';
+  if (schema.type === 'array') {
+    return `list of ${schema.items?.properties === undefined ? valueText(schema.items ?? {}) : 'mappings'}`;
   }
+  if (schema.type === 'object') {
+    const values = schema.additionalProperties;
+    return typeof values === 'object' ? `name: ${valueText(values)}` : 'mapping';
+  }
+  const words: Readonly<Record<string, string>> = {
+    integer: 'whole number',
+    boolean: '`true` | `false`',
+    string: 'text',
+  };
+  return words[schema.type ?? ''] ?? 'anything';
 }
 
 function alternatives(schema: Schema): readonly Schema[] {
@@ -122,7 +121,7 @@ function alternatives(schema: Schema): readonly Schema[] {
 }
 
 async function writeFiles(): Promise<void> {
-  await writeFile(SCHEMA_FILE, schemaText());
+  await writeFile(SCHEMA_FILE, await schemaText());
   await writeFile(REFERENCE_FILE, referenceText(await readFile(REFERENCE_FILE, 'utf8')));
   process.stdout.write(`wrote ${SCHEMA_FILE} and ${REFERENCE_FILE}\n`);
 }
