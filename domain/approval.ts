@@ -78,7 +78,7 @@ export function refusalAtGate(
     };
   }
   if (decision.verb === 'reject') return null;
-  if (gate.excluded.includes(actor.subject)) {
+  if (gate.excluded.some((name) => isSame(name, actor.subject))) {
     return { code: 'excluded', text: `${actor.subject} wrote or started this release: somebody else must approve it` };
   }
   if (gate.groups.length > 0 && !actor.groups.some((group) => gate.groups.includes(group))) {
@@ -94,12 +94,17 @@ export function refusalAtGate(
 export function applyToGate(gate: Approvals, decision: Decision): Approvals {
   const { subject } = decision.actor;
   if (decision.verb === 'reject')
-    return { ...gate, rejectedBy: subject, approvedBy: gate.approvedBy.filter((name) => name !== subject) };
-  if (gate.approvedBy.includes(subject)) return gate;
+    return { ...gate, rejectedBy: subject, approvedBy: gate.approvedBy.filter((name) => !isSame(name, subject)) };
+  if (gate.approvedBy.some((name) => isSame(name, subject))) return gate;
   return { ...gate, approvedBy: [...gate.approvedBy, subject] };
 }
 
 export function gateState(gate: Approvals): 'open' | 'approved' | 'rejected' {
   if (gate.rejectedBy !== null) return 'rejected';
   return gate.approvedBy.length >= gate.quorum ? 'approved' : 'open';
+}
+
+/** Whether two names are one person: mail addresses are compared as mail servers do, so that `Ann@` can't approve for `ann@`. */
+function isSame(one: string, other: string): boolean {
+  return one.trim().toLowerCase() === other.trim().toLowerCase();
 }

@@ -158,7 +158,7 @@ const PATH_RULES: readonly PathRule[] = [
     topic: true,
     patterns: [
       // Neither authors nor oracles are meant; `authorization` is.
-      /auth(?!or(s|ed|ing|ship)?(?![a-z]))|login|session|saml|permission|rbac|crypto|password|credential/,
+      /auth(?!or(?!i))|login|session|saml|permission|rbac|crypto|password|credential/,
       /(?<![a-z])(jwt|acls?|m?tls|sso|mfa)(?![a-z])/,
       /payment|billing|invoice|checkout|ledger|refund/,
     ],
@@ -184,7 +184,7 @@ const TESTS: readonly RegExp[] = [
  * migration counts as destructive where its path or the message says so, and as plain migration otherwise.
  */
 const DESTRUCTIVE_PATH =
-  /(?<![a-z])(drop|truncate|rename|remove|delete|purge|destroy|not_?null|(alter|change)_?(column|type)|retype)(s|d|p?ed|p?ing)?(?![a-z])/;
+  /(?<![a-z])(drop|truncate|rename|remove|delete|purge|destroy|not[_-]?null|(alter|change)[_-]?(column|type)|retype)(s|d|p?ed|p?ing)?(?![a-z])/;
 const DESTRUCTIVE_MESSAGE =
   /\b(drop|truncat|renam)\w*|\bnot[ -]null\b|\b(remov|delet|destroy|purg|chang|alter)\w*\b.{0,40}\b(columns?|tables?|index(es)?|constraints?|schema|types?|fields?)\b/i;
 
@@ -232,7 +232,7 @@ export function riskFloor(input: RiskInput): Risk {
   }
   if (factors.some(({ id }) => id === 'migration')) {
     const migrations = looked.filter(({ rules }) => rules.some(({ id }) => id === 'migration'));
-    const named = migrations.filter(({ paths }) => paths.some((path) => DESTRUCTIVE_PATH.test(snake(path))));
+    const named = migrations.filter(({ paths }) => paths.some((path) => DESTRUCTIVE_PATH.test(fold(splitWords(path)))));
     if (named.length > 0) {
       add('migration.destructive', 0.45, `${names(named.map(({ file }) => file.path))} by name drops or rewrites data`);
     } else if (message !== null && DESTRUCTIVE_MESSAGE.test(message)) {
@@ -352,9 +352,10 @@ function look(file: ChangedFile): Looked {
   const judged = paths.map((path) => {
     const plain = path.toLowerCase();
     const isTest = TESTS.some((pattern) => pattern.test(plain));
-    const folded = fold(path);
+    const folded = [fold(path), fold(splitWords(path))];
     const rules = PATH_RULES.filter(
-      ({ topic, patterns }) => !(topic && isTest) && patterns.some((pattern) => pattern.test(folded)),
+      ({ topic, patterns }) =>
+        !(topic && isTest) && patterns.some((pattern) => folded.some((text) => pattern.test(text))),
     );
     // Allow-lists are matched against the path as it is: no folding may make a file look harmless.
     const isDocs = DOCS.some((pattern) => pattern.test(plain));
@@ -411,9 +412,9 @@ function fold(path: string): string {
   return bare.toLowerCase().replace(/[^\0-\x7f]/g, (letter) => LOOK_ALIKES[letter] ?? letter);
 }
 
-/** `DropUsers` and `drop-users` as `drop_users`. */
-function snake(path: string): string {
-  return fold(path.replace(/([a-z0-9])([A-Z])/g, '$1_$2')).replace(/[^a-z0-9/]+/g, '_');
+/** `DropUsers` as `Drop_Users`. */
+function splitWords(path: string): string {
+  return path.replace(/([a-z0-9])([A-Z])/g, '$1_$2');
 }
 
 function topDirectory(path: string): readonly string[] {

@@ -31,6 +31,13 @@ export type ModelOpinion =
       readonly approval: boolean;
       readonly factors: readonly { readonly name: string; readonly reason: string }[];
       readonly summary: string;
+      /** Version of the instructions and of the answer's form. */
+      readonly promptVersion?: string;
+      /** From the question to the answer, retries included. */
+      readonly latencyMs?: number;
+      /** As the server counted them; absent where it did not say. Attempts that failed may have cost more. */
+      readonly inputTokens?: number;
+      readonly outputTokens?: number;
     }
   /** Off by policy or by a kill switch: the floor alone decides. */
   | { readonly kind: 'off' }

@@ -1,6 +1,6 @@
 /** How numbers, times and shares are said to people, everywhere the same. */
 
-/** `90 s`, `15 min`, `3 h`, `2 days`: the largest unit that says it in at most three digits. */
+/** `90 s`, `15 min`, `24 h`, `2 days`: the largest unit of which there are two, or exactly one (but never `1 days`). */
 export function durationText(ms: number): string {
   const units: readonly [number, string][] = [
     [86_400_000, 'days'],
@@ -9,7 +9,7 @@ export function durationText(ms: number): string {
     [1000, 's'],
   ];
   for (const [size, unit] of units) {
-    if (ms >= 2 * size || (ms >= size && ms % size === 0)) return `${trim(ms / size)} ${unit}`;
+    if (ms >= 2 * size || (ms === size && unit !== 'days')) return `${trim(ms / size)} ${unit}`;
   }
   return ms >= 1000 ? `${trim(ms / 1000)} s` : `${Math.round(ms)} ms`;
 }

@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import { createFolderStore } from '../activities/evidence/evidence-store.js';
 import { createActivities } from '../activities/index.js';
 import { createLocalPlatform } from '../activities/local/local-platform.js';
-import { metricsFor } from '../activities/metrics/metrics-for.js';
+import { createMetricsFactory } from '../activities/metrics/metrics-for.js';
 import { createLogNotifier } from '../activities/notify/log-notifier.js';
 import { createWebhookNotifier } from '../activities/notify/webhook-notifier.js';
 import { combineNotifiers } from '../activities/notify/notifier.js';
@@ -81,10 +81,9 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
       Object.entries(config.webhooks).map(([name, url]) => [name, createWebhookNotifier({ name, url })]),
     ),
   });
-  const metricsDeps = { scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets };
   const activities = createActivities({
     platforms: { local: createLocalPlatform({ gateways: config.gateways }) },
-    metricsFor: (policy) => metricsFor(policy, metricsDeps),
+    metricsFor: createMetricsFactory({ scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets }),
     evidence,
     riskModel: createRiskModel(config.riskModel),
     notifier: {

@@ -203,7 +203,7 @@ async function takeTurn(request: SoakRequest, mode: WatchMode, deadline: string 
         return { kind: 'control' };
       }
       const leftMs = Math.max(1, Date.parse(deadline) - Date.now());
-      const said = await condition(changed, leftMs, { summary: `deadline: ${state.wait?.kind ?? 'wait'}` });
+      const said = await condition(changed, leftMs, { summary: `deadline: ${state.wait?.kind ?? 'end of the trial'}` });
       return { kind: said ? 'control' : 'deadline' };
     } catch (error) {
       if (isCancellation(error)) return { kind: 'stopped' };

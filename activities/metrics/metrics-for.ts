@@ -1,53 +1,27 @@
-// STUB-BY-LEAD
 import type { MetricsPolicy } from '../../domain/policy.js';
-import type { ArmSamples } from '../../domain/canary/types.js';
-import type { Arm } from '../../domain/target.js';
+import { createGatewaySource } from './gateway-scrape.js';
 import type { MetricsSource } from './metrics-source.js';
-export function metricsFor(
-  _p: MetricsPolicy,
-  _d: { scrapeDir: string; secrets: Readonly<Record<string, string>> },
-): MetricsSource {
-  return {
-    async samples({ lane, target, arms, toMs }, signal) {
-      try {
-        const text = await (await fetch(`${target.gateway}/metrics`, { signal })).text();
-        const out: Partial<Record<Arm, ArmSamples>> = {};
-        for (const { arm, version } of arms) {
-          let requests = 0,
-            errors = 0,
-            found = false;
-          const le: (number | null)[] = [];
-          const counts: number[] = [];
-          for (const line of text.split('\n')) {
-            if (
-              !line.includes(`service="${lane.service}"`) ||
-              !line.includes(`arm="${arm}"`) ||
-              !line.includes(`version="${version}"`)
-            )
-              continue;
-            const value = Number(line.slice(line.lastIndexOf(' ') + 1));
-            if (line.startsWith('slipway_gateway_requests_total')) {
-              found = true;
-              requests += value;
-              if (/code="5/.test(line)) errors += value;
-            }
-            const b = /_bucket\{.*le="([^"]+)"/.exec(line);
-            if (b) {
-              le.push(b[1] === '+Inf' ? null : Number(b[1]));
-              counts.push(value);
-            }
-          }
-          if (found)
-            out[arm] = {
-              timesMs: [toMs],
-              leSeconds: le,
-              series: [{ instance: 'gateway', requests: [requests], errors: [errors], buckets: [counts] }],
-            };
-        }
-        return Object.keys(out).length > 0 ? { kind: 'value', arms: out } : { kind: 'no-data', detail: 'nothing yet' };
-      } catch (error) {
-        return { kind: 'unreachable', reason: String(error) };
-      }
-    },
+import { createPrometheusSource } from './prometheus.js';
+
+export interface MetricsDeps {
+  /** Folder for scrapes of local gateways, shared by all workers. */
+  readonly scrapeDir: string;
+  /** `Authorization` headers by name, lower case. */
+  readonly secrets: Readonly<Record<string, string>>;
+}
+
+/** Gives the source that a policy names. One for each policy's source, for the life of the worker. */
+export function createMetricsFactory(deps: MetricsDeps): (policy: MetricsPolicy) => MetricsSource {
+  const gateway = createGatewaySource({ scrapeDir: deps.scrapeDir });
+  return (policy) => {
+    if (policy.source === 'gateway') return gateway;
+    const { url, queries, authorization } = policy;
+    if (authorization === null) return createPrometheusSource({ url, queries, authorization: null });
+    const header = deps.secrets[authorization.toLowerCase()];
+    if (header === undefined) {
+      const reason = `the policy names the secret ${authorization}, which this worker does not have: set SLIPWAY_SECRET_${authorization.toUpperCase()}`;
+      return { samples: () => Promise.resolve({ kind: 'unreachable', reason }) };
+    }
+    return createPrometheusSource({ url, queries, authorization: header });
   };
 }

@@ -1,20 +1,31 @@
-// STUB-BY-LEAD
 import type { ArmSamples } from '../../domain/canary/types.js';
 import type { Arm, LaneRef, Target } from '../../domain/target.js';
+
+/** Which samples are wanted: of these arms, from `fromMs` to `toMs` (ms since the epoch), one every `stepMs`. */
+export interface MetricsQuery {
+  readonly lane: LaneRef;
+  readonly target: Target;
+  readonly arms: readonly { readonly arm: Arm; readonly version: string }[];
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly stepMs: number;
+}
+
+/** "Nothing there" and "can't be asked" are different answers, and neither says that a release is good or bad. */
 export type MetricsAnswer =
-  | { kind: 'value'; arms: Partial<Record<Arm, ArmSamples>> }
-  | { kind: 'no-data'; detail: string }
-  | { kind: 'unreachable'; reason: string };
+  /** An arm without samples is left out; no arm at all means that nothing new has come since `fromMs`. */
+  | { readonly kind: 'value'; readonly arms: Readonly<Partial<Record<Arm, ArmSamples>>> }
+  | { readonly kind: 'no-data'; readonly detail: string }
+  | { readonly kind: 'unreachable'; readonly reason: string };
+
+/** Gives raw counters. Never throws for trouble on the far side: that is an answer. */
 export interface MetricsSource {
-  samples(
-    q: {
-      lane: LaneRef;
-      target: Target;
-      arms: readonly { arm: Arm; version: string }[];
-      fromMs: number;
-      toMs: number;
-      stepMs: number;
-    },
-    signal: AbortSignal,
-  ): Promise<MetricsAnswer>;
+  samples(query: MetricsQuery, signal: AbortSignal): Promise<MetricsAnswer>;
+}
+
+/** Why a call failed, in words that hold no address with credentials in it. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'no answer in time';
+  return error.cause instanceof Error && error.cause.message !== '' ? error.cause.message : error.message;
 }

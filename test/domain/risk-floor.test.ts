@@ -71,7 +71,14 @@ describe('the worked examples', () => {
 
   it('levels', () => {
     assert.deepEqual([0, 0.249, 0.25, 0.499, 0.5, 0.749, 0.75, 1].map(levelOf), [
-      ...['low', 'low', 'medium', 'medium', 'high', 'high', 'critical', 'critical'],
+      'low',
+      'low',
+      'medium',
+      'medium',
+      'high',
+      'high',
+      'critical',
+      'critical',
     ]);
   });
 
@@ -79,7 +86,14 @@ describe('the worked examples', () => {
     const scores = [0, 0.149, 0.15, 0.349, 0.35, 0.549, 0.55, 1];
     const strategies = scores.map((score) => strategyFor(score, policy));
     assert.deepEqual(strategies, [
-      ...['direct', 'direct', 'canary_25', 'canary_25', 'canary_10', 'canary_10', 'canary_5', 'canary_5'],
+      'direct',
+      'direct',
+      'canary_25',
+      'canary_25',
+      'canary_10',
+      'canary_10',
+      'canary_5',
+      'canary_5',
     ]);
     const anxious = { ...policy, approvalFrom: 0.1, canary5From: 0.15 };
     assert.deepEqual(short(floorOf(['src/hello.ts'], { policy: anxious })), [0.15, 'canary_5', true]);
@@ -121,6 +135,8 @@ describe('rules on paths', () => {
       'src/Login.tsx',
       'lib/oauth2.go',
       'jwt.ts',
+      'parseJwt.ts',
+      'JwtParser.java',
       'authorization.ts',
       'acl/x.ts',
       'tls.go',
@@ -198,8 +214,21 @@ describe('rules on paths', () => {
 
   it('what can not be judged is unknown, and a person must approve', () => {
     const odd = [
-      ...['../etc/x.md', 'docs/../x.md', '/etc/x.md', 'C:\\x.md', '', 'a\0.md', 'a\u202Egpj.md', 'a\u200B.md'],
-      ...['a\uFE0F.md', 'dосs/x.md', 'src/раyments.ts', 'docs\\..\\x.md', './../x.md', '\uD800.md', 'a\u{E0041}.md'],
+      '../etc/x.md',
+      'docs/../x.md',
+      '/etc/x.md',
+      'C:\\x.md',
+      '',
+      'a\0.md',
+      'a\u202Egpj.md',
+      'a\u200B.md',
+      'a\uFE0F.md',
+      'dосs/x.md',
+      'src/раyments.ts',
+      'docs\\..\\x.md',
+      './../x.md',
+      '\uD800.md',
+      'a\u{E0041}.md',
     ];
     for (const path of odd) {
       const risk = floorOf([path]);
@@ -300,9 +329,24 @@ describe('reasons', () => {
 
 const path = fc.oneof(
   fc.constantFrom(
-    ...['README.md', 'src/a.ts', 'db/migrations/1.sql', 'db/migrations/drop.sql', 'test/a.test.ts', 'package.json'],
-    ...['package-lock.json', 'infra/a.tf', 'src/auth.ts', 'lib/a.jar', '../x', 'config/a.yaml', 'prompts/a.md'],
-    ...['раyments.ts', 'a/b.ts', 'c/d.ts', 'e/f.ts', 'g/h.ts'],
+    'README.md',
+    'src/a.ts',
+    'db/migrations/1.sql',
+    'db/migrations/drop.sql',
+    'test/a.test.ts',
+    'package.json',
+    'package-lock.json',
+    'infra/a.tf',
+    'src/auth.ts',
+    'lib/a.jar',
+    '../x',
+    'config/a.yaml',
+    'prompts/a.md',
+    'раyments.ts',
+    'a/b.ts',
+    'c/d.ts',
+    'e/f.ts',
+    'g/h.ts',
   ),
   fc.string({ unit: 'binary', maxLength: 12 }),
 );

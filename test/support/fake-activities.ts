@@ -9,10 +9,14 @@ import type { Verdict } from '../../domain/canary/types.js';
 import type { Policy } from '../../domain/policy.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
 import type { Assessment } from '../../domain/risk.js';
-import type { LaneRef, Weights } from '../../domain/target.js';
+import { idempotencyKey } from '../../domain/fence.js';
+import { hashRelease } from '../../domain/release.js';
+import { ALL_STABLE } from '../../domain/target.js';
+import type { Effect, LaneRef, Weights } from '../../domain/target.js';
+import type { PlatformScope } from '../../activities/platform.js';
 import { createMemoryGateway } from './memory-gateway.js';
 import type { MemoryGateway } from './memory-gateway.js';
-import { stage, testPolicy } from './request.js';
+import { stage, testPolicy, testRequest } from './request.js';
 
 /** What a watch of a test says, or `wait`: nothing yet, it is asked again. */
 export type WatchAnswer = WatchResult | 'wait';
@@ -26,7 +30,7 @@ export class World {
   readonly watches: WatchCall[] = [];
   readonly notifications: Notification[] = [];
   readonly records: RolloutRecord[] = [];
-  private readonly held = new Map<string, { release: () => void; readonly released: Promise<void>; entered: number }>();
+  private readonly holds = new Map<string, Hold>();
 
   constructor(service: string) {
     this.lane = { environment: 'test', service };
@@ -58,30 +62,63 @@ export class World {
     return anchor?.kind === 'anchor' ? anchor.spec['current'] : null;
   }
 
-  /** From now on this activity stands still before it does anything, until it is released. */
-  hold(activity: keyof Activities): void {
-    let release = (): void => undefined;
-    const released = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    this.held.set(activity, { release, released, entered: 0 });
+  /** From now on calls of this activity stand still before they do anything, `only` those whose stage is named. */
+  hold(activity: keyof Activities, only: string | null = null): Hold {
+    const hold = new Hold(only);
+    this.holds.set(activity, hold);
+    return hold;
   }
 
-  /** How many calls of the activity stand still. */
-  entered(activity: keyof Activities): number {
-    return this.held.get(activity)?.entered ?? 0;
+  async run<Result>(activity: keyof Activities, stageOfCall: string | null, work: () => Promise<Result>): Promise<Result> {
+    const hold = this.holds.get(activity);
+    if (hold === undefined || (hold.only !== null && hold.only !== stageOfCall)) return work();
+    return hold.run(work);
   }
 
-  release(activity: keyof Activities): void {
-    this.held.get(activity)?.release();
-    this.held.delete(activity);
+  /** The service as it is after its first release, without a rollout: `v1` serves, with two replicas. */
+  async seed(tag: string): Promise<void> {
+    const policy = this.policy();
+    const { rolloutId, release } = testRequest({ policy, tag });
+    const scope: PlatformScope = { lane: this.lane, target: policy.target, rolloutId };
+    const platform = createLocalPlatform({ gateways: [], fetch: this.gateway.fetch });
+    await platform.claim({ ...scope, claimant: 'rollout', laneGeneration: 0 });
+    const effects: readonly Effect[] = [
+      { op: 'open-rollout' },
+      { op: 'set-stable-template', template: { from: 'release', release: hashRelease(release) }, replicas: 2 },
+      { op: 'set-weights', weights: ALL_STABLE },
+      { op: 'close-rollout', outcome: 'completed' },
+    ];
+    for (const [index, effect] of effects.entries()) {
+      const key = idempotencyKey({ rolloutId, stage: 'seed', operation: effect.op, object: 'any', n: 1 });
+      const result = await platform.apply(scope, effect, { key, fence: { generation: 1, step: index + 1 }, onDrift: 'hold' });
+      if (result.kind !== 'applied') throw new Error(`${effect.op}: ${JSON.stringify(result)}`);
+    }
+  }
+}
+
+/** Calls that stand still until they are released. */
+export class Hold {
+  /** How many calls have come. */
+  entered = 0;
+  private readonly calls: Promise<unknown>[] = [];
+  private letGo = (): void => undefined;
+  private readonly released = new Promise<void>((resolve) => {
+    this.letGo = resolve;
+  });
+
+  constructor(readonly only: string | null) {}
+
+  run<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.entered += 1;
+    const call = this.released.then(work);
+    this.calls.push(call);
+    return call;
   }
 
-  async pass(activity: string): Promise<void> {
-    const hold = this.held.get(activity);
-    if (hold === undefined) return;
-    hold.entered += 1;
-    await hold.released;
+  /** Lets all calls go on, also later ones, and waits until those that stood still have done what they do. */
+  async release(): Promise<void> {
+    this.letGo();
+    await Promise.allSettled(this.calls);
   }
 }
 
@@ -144,10 +181,7 @@ export function createFakeActivities(worlds: Worlds, wakeLane: RunDeps['wakeLane
 
   /** The same, but it stands still before its first step where a test wants that. */
   function held<Call, Result>(name: keyof Activities, find: (call: Call) => World, work: (call: Call) => Promise<Result>): (call: Call) => Promise<Result> {
-    return async (call) => {
-      await find(call).pass(name);
-      return work(call);
-    };
+    return async (call) => find(call).run(name, stageOf(call), () => work(call));
   }
   const byScope = ({ scope }: { readonly scope: { readonly lane: LaneRef } }): World => of(scope);
   const byRequest = ({ request }: { readonly request: RolloutRequest }): World => of(request.policy);
@@ -192,4 +226,10 @@ export function createFakeActivities(worlds: Worlds, wakeLane: RunDeps['wakeLane
       return { digest: 'sha256:test' };
     }),
   };
+}
+
+/** The stage that means a call, where it says so: an effect by its key, a watch by its name. */
+function stageOf(call: unknown): string | null {
+  const { permit, stage } = call as { readonly permit?: { readonly key: string }; readonly stage?: string };
+  return permit?.key.split('/')[1] ?? stage ?? null;
 }

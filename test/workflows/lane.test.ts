@@ -77,12 +77,12 @@ describe('the lane', { concurrency: 12 }, () => {
 
   test('a rollout that copies its template to stable is not superseded any more', async () => {
     const world = await env.worldWithV1();
-    world.hold('setStableTemplate');
+    const settling = world.hold('setStableTemplate');
     const first = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v2' }));
     await pilot.until(first, 'it settles', ({ phase }) => phase === 'settling');
     const second = await pilot.deploy(testRequest({ policy: world.policy({ whenBusy: 'supersede' }), tag: 'v3' }));
     await pilot.until(first, 'it has heard of the other', ({ timeline }) => timeline.some(({ text }) => text.includes('too late')));
-    world.release('setStableTemplate');
+    await settling.release();
     assert.equal((await pilot.ended(first)).outcome, 'completed');
     assert.equal((await pilot.ended(second)).outcome, 'completed');
   });
@@ -187,12 +187,12 @@ describe('the lane', { concurrency: 12 }, () => {
   test('a recovery that is terminated blocks the lane; unblocked, it is recovered again', async () => {
     const world = await env.worldWithV1();
     const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
-    world.hold('raiseFence');
+    const fencing = world.hold('raiseFence');
     await pilot.handle(first).terminate('a test');
-    await until('the recovery is at work', () => world.entered('raiseFence') > 0);
+    await until('the recovery is at work', () => fencing.entered > 0);
     await env.slipway.client.workflow.getHandle(recoverWorkflowId(world.lane, first.rolloutId)).terminate('a test');
     await until('the lane is blocked', async () => (await pilot.lane(world.lane))?.blocked != null);
-    world.release('raiseFence');
+    await fencing.release();
     await env.slipway.unblock(world.lane, { subject: 'admin@example.com', reason: 'again' });
     await pilot.wakeLane(world.lane, world.policy().target);
     await until('it is recovered', async () => world.holder === null && (await pilot.remembered(first)) === 'rolled-back');

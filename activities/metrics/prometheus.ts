@@ -1,0 +1,197 @@
+import { z } from 'zod';
+import type { ArmSamples } from '../../domain/canary/types.js';
+import type { CustomQueries, PrometheusTemplate } from '../../domain/policy.js';
+import type { Arm } from '../../domain/target.js';
+import { reasonOf } from './metrics-source.js';
+import type { MetricsAnswer, MetricsQuery, MetricsSource } from './metrics-source.js';
+import { fillQuery, querySetOf } from './templates.js';
+import type { QuerySet } from './templates.js';
+
+/** Prometheus refuses more points than this in one series; ten days at 15 s are far from any stage. */
+const MAX_POINTS = 10_000;
+
+const Matrix = z.object({
+  status: z.literal('success'),
+  data: z.object({
+    resultType: z.literal('matrix'),
+    result: z.array(
+      z.object({ metric: z.record(z.string(), z.string()), values: z.array(z.tuple([z.number(), z.string()])) }),
+    ),
+  }),
+});
+type Series = z.infer<typeof Matrix>['data']['result'][number];
+
+const Failure = z.object({ status: z.literal('error'), errorType: z.string(), error: z.string() });
+
+export interface PrometheusOptions {
+  /** Base address, e.g. `http://prometheus:9090`. */
+  readonly url: string;
+  readonly queries: PrometheusTemplate | CustomQueries;
+  /** The whole `Authorization` header, or null. Never shown. */
+  readonly authorization: string | null;
+  /** Limit for each call, body included, ms. @default 2500 */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * Raw counters by range query, on a grid of instants that are multiples of the step: queries for one stretch after the
+ * other give the same samples as one query for all. A target that can't be scraped is marked stale by Prometheus itself,
+ * so its series ends there instead of standing still.
+ */
+export function createPrometheusSource(options: PrometheusOptions): MetricsSource {
+  const set = querySetOf(options.queries);
+  return {
+    async samples(query, signal): Promise<MetricsAnswer> {
+      const { stepMs, arms } = query;
+      const startMs = Math.ceil(query.fromMs / stepMs) * stepMs;
+      const endMs = Math.floor(query.toMs / stepMs) * stepMs;
+      if (endMs < startMs) return { kind: 'value', arms: {} };
+      const grid = { startMs: Math.max(startMs, endMs - MAX_POINTS * stepMs), endMs, stepMs };
+      try {
+        const found = await Promise.all(
+          arms.map(async (arm) => [arm.arm, await armSamples(options, set, query, arm, grid, signal)] as const),
+        );
+        const seen = found.filter(([, samples]) => samples !== null);
+        if (seen.length > 0)
+          return { kind: 'value', arms: Object.fromEntries(seen) as Partial<Record<Arm, ArmSamples>> };
+        const [first] = arms;
+        const text = first === undefined ? set.requests : fillQuery(set.requests, query.lane, first);
+        return { kind: 'no-data', detail: `Prometheus has no series for ${text}` };
+      } catch (error) {
+        if (signal.aborted && !(signal.reason instanceof Error && signal.reason.name === 'TimeoutError')) throw error;
+        return { kind: 'unreachable', reason: `Prometheus at ${origin(options.url)}: ${reasonOf(error)}` };
+      }
+    },
+  };
+}
+
+interface Grid {
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly stepMs: number;
+}
+
+async function armSamples(
+  options: PrometheusOptions,
+  set: QuerySet,
+  query: MetricsQuery,
+  arm: { readonly arm: Arm; readonly version: string },
+  grid: Grid,
+  signal: AbortSignal,
+): Promise<ArmSamples | null> {
+  const ask = (text: string): Promise<readonly Series[]> =>
+    rangeQuery(options, fillQuery(text, query.lane, arm), grid, signal);
+  const [requests, errors, buckets] = await Promise.all([
+    ask(set.requests),
+    ask(set.errors),
+    set.latencyBuckets === null ? Promise.resolve([]) : ask(set.latencyBuckets),
+  ]);
+  if (requests.length === 0) return null;
+  const length = Math.floor((grid.endMs - grid.startMs) / grid.stepMs) + 1;
+  const timesMs = Array.from({ length }, (_, index) => grid.startMs + index * grid.stepMs);
+  const bounds = boundsOf(buckets);
+  return {
+    timesMs,
+    leSeconds: bounds.map((bound) => (bound === '+Inf' ? null : Number(bound) * set.bucketUnitSeconds)),
+    series: requests.map((series) => {
+      const instance = instanceOf(series.metric);
+      const counted = onGrid(series, grid, length);
+      const failed = errors
+        .filter((each) => instanceOf(each.metric) === instance)
+        .map((each) => onGrid(each, grid, length));
+      const mine = buckets.filter((each) => instanceOf(each.metric) === instance);
+      return {
+        instance,
+        requests: counted,
+        // A counter of errors that is not there yet has counted none.
+        errors: counted.map((value, index) => (value === null ? null : (failed[0]?.[index] ?? 0))),
+        buckets: mine.length === 0 ? [] : rows(mine, bounds, grid, length),
+      };
+    }),
+  };
+}
+
+function rows(
+  series: readonly Series[],
+  bounds: readonly string[],
+  grid: Grid,
+  length: number,
+): readonly (readonly number[] | null)[] {
+  const columns = bounds.map((bound) => {
+    const column = series.find(({ metric }) => metric['le'] === bound);
+    return column === undefined ? null : onGrid(column, grid, length);
+  });
+  return Array.from({ length }, (_, index) => {
+    const row = columns.map((column) => column?.[index] ?? null);
+    return row.every((value) => value !== null) ? row : null;
+  });
+}
+
+function boundsOf(series: readonly Series[]): readonly string[] {
+  const bounds = [...new Set(series.map(({ metric }) => metric['le'] ?? '+Inf'))];
+  const value = (bound: string): number => (bound === '+Inf' ? Infinity : Number(bound));
+  return bounds.sort((a, b) => value(a) - value(b));
+}
+
+function onGrid(series: Series, { startMs, stepMs }: Grid, length: number): readonly (number | null)[] {
+  const values: (number | null)[] = Array.from({ length }, () => null);
+  for (const [at, text] of series.values) {
+    const value = Number(text);
+    if (Number.isFinite(value)) values[Math.round((at * 1000 - startMs) / stepMs)] = value;
+  }
+  return values.slice(0, length);
+}
+
+/** What resets on its own: the pod where it is named, else the scrape target, else whatever labels there are. */
+function instanceOf(metric: Readonly<Record<string, string>>): string {
+  const { le: _, __name__: __, ...labels } = metric;
+  return labels['pod'] ?? labels['instance'] ?? JSON.stringify(labels);
+}
+
+async function rangeQuery(
+  options: PrometheusOptions,
+  query: string,
+  grid: Grid,
+  signal: AbortSignal,
+): Promise<readonly Series[]> {
+  const { url, authorization, timeoutMs = 2500 } = options;
+  const address = new URL(url);
+  address.pathname = `${address.pathname.replace(/\/$/, '')}/api/v1/query_range`;
+  const response = await fetch(address, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/x-www-form-urlencoded',
+      ...(authorization === null ? {} : { authorization }),
+    },
+    body: new URLSearchParams({
+      query,
+      start: String(grid.startMs / 1000),
+      end: String(grid.endMs / 1000),
+      step: String(grid.stepMs / 1000),
+    }),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    redirect: 'error',
+  });
+  const text = await response.text();
+  const parsed = Matrix.safeParse(jsonOf(text));
+  if (parsed.success) return parsed.data.data.result;
+  const failure = Failure.safeParse(jsonOf(text));
+  throw new Error(
+    failure.success
+      ? `${failure.data.errorType}: ${failure.data.error} (query ${query})`
+      : `answered ${response.status} with something that is no range of samples`,
+  );
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // Not JSON: a proxy's page, say. The caller tells the status instead.
+    return null;
+  }
+}
+
+function origin(url: string): string {
+  return new URL(url).origin;
+}

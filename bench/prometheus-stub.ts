@@ -1,0 +1,69 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { CustomQueries } from '../domain/policy.js';
+
+/** PromQL that the stub understands: it reads metric and arm back from the text. */
+export const STUB_QUERIES: CustomQueries = {
+  requests: 'stub_requests{service="{{service}}",arm="{{arm}}"}',
+  errors: 'stub_errors{service="{{service}}",arm="{{arm}}"}',
+  latencyBuckets: 'stub_buckets{service="{{service}}",arm="{{arm}}"}',
+};
+
+const BOUNDS = ['0.01', '0.05', '0.1', '0.5', '1', '+Inf'] as const;
+/** Share of the requests that take at most each bound. */
+const SHARES = [0.5, 0.9, 0.97, 0.995, 0.999, 1] as const;
+
+export interface PrometheusStub {
+  readonly url: string;
+  /** From now on half of the canaries' requests fail. */
+  turnBad(): number;
+  close(): void;
+}
+
+/** A Prometheus that makes up steady counters for any service: 50 requests a second on each arm. */
+export async function startPrometheusStub(perSecond = 50): Promise<PrometheusStub> {
+  const epochMs = Date.now() - 3_600_000;
+  let badSinceMs: number | null = null;
+  const value = (query: string, bound: string | null, atMs: number): number => {
+    const requests = Math.round(((atMs - epochMs) / 1000) * perSecond);
+    if (query.includes('stub_buckets'))
+      return Math.round(requests * (SHARES[BOUNDS.indexOf(bound as (typeof BOUNDS)[number])] ?? 1));
+    if (!query.includes('stub_errors')) return requests;
+    if (badSinceMs === null || !query.includes('arm="canary"')) return 0;
+    return Math.round(Math.max(0, (atMs - badSinceMs) / 1000) * perSecond * 0.5);
+  };
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      const url = new URL(request.url ?? '/', 'http://stub');
+      const given = request.method === 'POST' ? new URLSearchParams(body) : url.searchParams;
+      const query = given.get('query') ?? '';
+      const start = Number(given.get('start'));
+      const step = Number.parseFloat(given.get('step') ?? '1');
+      const bounds = query.includes('stub_buckets') ? BOUNDS : [null];
+      const result = bounds.map((bound) => {
+        const values: [number, string][] = [];
+        for (let at = start; at <= Number(given.get('end')); at += step) {
+          if (at * 1000 <= Date.now())
+            values.push([at, String(query.includes('timestamp(') ? at : value(query, bound, at * 1000))]);
+        }
+        return { metric: { instance: 'stub:1', ...(bound === null ? {} : { le: bound }) }, values };
+      });
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ status: 'success', data: { resultType: 'matrix', result } }));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    turnBad() {
+      badSinceMs = Date.now();
+      return badSinceMs;
+    },
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
