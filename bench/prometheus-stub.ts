@@ -15,7 +15,7 @@ const SHARES = [0.5, 0.9, 0.97, 0.995, 0.999, 1] as const;
 
 export interface PrometheusStub {
   readonly url: string;
-  /** From now on half of the canaries' requests fail. */
+  /** From now on all of the canaries' requests fail. */
   turnBad(): number;
   close(): void;
 }
@@ -30,7 +30,7 @@ export async function startPrometheusStub(perSecond = 50): Promise<PrometheusStu
       return Math.round(requests * (SHARES[BOUNDS.indexOf(bound as (typeof BOUNDS)[number])] ?? 1));
     if (!query.includes('stub_errors')) return requests;
     if (badSinceMs === null || !query.includes('arm="canary"')) return 0;
-    return Math.round(Math.max(0, (atMs - badSinceMs) / 1000) * perSecond * 0.5);
+    return Math.round(Math.max(0, (atMs - badSinceMs) / 1000) * perSecond);
   };
   const server = createServer((request, response) => {
     let body = '';

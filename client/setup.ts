@@ -33,7 +33,8 @@ export async function ensureSetup(
   return { added, schedule: await ensureSchedule(client, options.taskQueue) };
 }
 
-async function ensureSearchAttributes(client: Client, timeoutMs: number): Promise<readonly string[]> {
+/** Adds what is missing, and waits until the server knows it. */
+export async function ensureSearchAttributes(client: Client, timeoutMs: number): Promise<readonly string[]> {
   const { operatorService } = client.connection;
   const { namespace } = client.options;
   const wanted = Object.values(searchAttributes);

@@ -69,11 +69,7 @@ export function enqueue(state: LaneState, request: RolloutRequest, nowMs: number
     const receipt: EnqueueReceipt =
       known.payloadDigest === payload
         ? { kind: 'duplicate', rolloutId: known.rolloutId, outcome: known.outcome }
-        : {
-            kind: 'conflict',
-            rolloutId: known.rolloutId,
-            text: `this idempotency key was used for another payload (${known.payloadDigest.slice(7, 19)}, now ${payload.slice(7, 19)}): use a new key for a new release`,
-          };
+        : { kind: 'conflict', rolloutId: known.rolloutId, text: conflictText(known, payload) };
     return { state, receipt, tellRunning: null };
   }
   const busy = state.running !== null || state.queue.length > 0;
@@ -111,6 +107,14 @@ export function enqueue(state: LaneState, request: RolloutRequest, nowMs: number
     tellRunning:
       state.running === null ? null : supersedes ? 'superseded' : request.priority === 'hotfix' ? 'pre-empted' : null,
   };
+}
+
+function conflictText({ payloadDigest: before, outcome }: RememberedRollout, now: string): string {
+  const remedy = 'use a new key for a new release';
+  if (before !== '')
+    return `this idempotency key was used for another payload (${before.slice(7, 19)}, now ${now.slice(7, 19)}): ${remedy}`;
+  // The lane that had the request is gone: what was asked for then is not known any more.
+  return `this idempotency key was used for a rollout that had to be recovered (${outcome ?? 'not ended'}): ${remedy}`;
 }
 
 /** Ends what has waited too long. */

@@ -49,8 +49,13 @@ export async function startWorkerHttp(options: {
   };
 }
 
+/** Ours, and Temporal's where they can be had: ours are wanted most when something is wrong. */
 async function allMetrics(registry: Registry, sdkMetricsUrl: string): Promise<string> {
   const ours = await registry.metrics();
-  const response = await fetch(sdkMetricsUrl, { signal: AbortSignal.timeout(2000) });
-  return `${ours}\n${await response.text()}`;
+  try {
+    const response = await fetch(sdkMetricsUrl, { signal: AbortSignal.timeout(2000) });
+    return `${ours}\n${await response.text()}`;
+  } catch (error) {
+    return `${ours}\n# Temporal's own metrics could not be read: ${String(error).replaceAll('\n', ' ')}\n`;
+  }
 }

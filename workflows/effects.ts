@@ -13,7 +13,7 @@ export type EffectOutcome =
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   | { readonly kind: 'refused'; readonly reason: string }
   /** The lane's anchor belongs to somebody else now: this run must not write any more. */
-  | { readonly kind: 'denied'; readonly reason: string }
+  | { readonly kind: 'denied'; readonly reason: string; /** The outcome that the anchor has recorded for this rollout. */ readonly ended: string | null }
   | { readonly kind: 'unreachable'; readonly reason: string };
 
 export interface EffectRequest {
@@ -44,6 +44,11 @@ export class EffectRunner {
     private readonly onGeneration: (generation: number) => void,
   ) {}
 
+  /** Whether a generation was granted to this run. */
+  get claimed(): boolean {
+    return this.generation > 0;
+  }
+
   /** Takes a generation; every write from here on carries it. */
   async claim(direction: 'forward' | 'back'): Promise<EffectOutcome> {
     const activities = direction === 'forward' ? reads() : rollbackEffects();
@@ -54,7 +59,10 @@ export class EffectRunner {
     };
     try {
       const answer = await activities.claimLane(request);
-      if (answer.kind === 'denied') return { kind: 'denied', reason: answer.reason };
+      if (answer.kind === 'denied') {
+        const ended = answer.anchor.ended.findLast(({ rolloutId }) => rolloutId === this.scope.rolloutId);
+        return { kind: 'denied', reason: answer.reason, ended: ended?.outcome ?? null };
+      }
       this.generation = answer.generation;
       this.step = 0;
       this.onGeneration(answer.generation);

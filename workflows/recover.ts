@@ -1,6 +1,6 @@
 import type { PlatformScope } from '../activities/platform.js';
 import type { RolloutId } from '../domain/release.js';
-import type { RolloutResult } from '../domain/rollout.js';
+import type { Outcome, RolloutResult } from '../domain/rollout.js';
 import type { LaneRef, Target } from '../domain/target.js';
 import { EffectRunner } from './effects.js';
 import { rollBack } from './roll-back.js';
@@ -41,7 +41,7 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
     record: null,
   });
   const claimed = await runner.claim('back');
-  if (claimed.kind === 'denied') return end('aborted', `nothing to recover: ${claimed.reason}`, false);
+  if (claimed.kind === 'denied') return end(recorded(claimed.ended), `nothing to recover: ${claimed.reason}`, false);
   const result = await rollBack({
     scope,
     runner,
@@ -55,8 +55,13 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
     case 'done':
       return end('rolled-back', `${cause}: rolled back by recovery`, true);
     case 'denied':
-      return end('aborted', `nothing to recover: ${result.reason}`, false);
+      return end(recorded(result.ended), `nothing to recover: ${result.reason}`, false);
     case 'failed':
       return end('rollback-failed', `${cause}: recovery failed: ${result.reason}`, false);
   }
+}
+
+/** The outcome that the run had recorded before it was lost; `aborted` where it never got so far as to hold the lane. */
+function recorded(ended: string | null): Outcome {
+  return ended === null ? 'aborted' : (ended as Outcome);
 }

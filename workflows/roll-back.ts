@@ -26,7 +26,7 @@ export type RollBackResult =
   | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly reason: string }
   /** Somebody else acts for this rollout now. */
-  | { readonly kind: 'denied'; readonly reason: string };
+  | { readonly kind: 'denied'; readonly reason: string; readonly ended: string | null };
 
 /**
  * Goes back: fence first, then traffic, then workloads, then the anchor. Depends on nothing but the platform, and tries
@@ -34,6 +34,11 @@ export type RollBackResult =
  */
 export async function rollBack(request: RollBackRequest): Promise<RollBackResult> {
   const { scope, runner, stage, outcome, say } = request;
+  if (!runner.claimed) {
+    // It was stopped while its claim was under way: only a grant of its own settles whether the anchor names it.
+    const claimed = await runner.claim('back');
+    if (claimed.kind !== 'done') return failure(claimed);
+  }
   const fenced = await runner.raiseFence(stage, 'back');
   if (fenced.kind !== 'done') return failure(fenced);
 
@@ -114,7 +119,7 @@ async function awaitStable({ scope, warn }: RollBackRequest, replicas: number): 
 function failure(outcome: Exclude<EffectOutcome, { kind: 'done' }>): RollBackResult {
   switch (outcome.kind) {
     case 'denied':
-      return { kind: 'denied', reason: outcome.reason };
+      return outcome;
     case 'drift':
       return { kind: 'failed', reason: `${outcome.object} is ${outcome.found}, not ${outcome.expected}` };
     case 'refused':

@@ -9,6 +9,8 @@ export interface MetricsQuery {
   readonly fromMs: number;
   readonly toMs: number;
   readonly stepMs: number;
+  /** One instant of the grid of samples: many watches at once then ask at different moments. */
+  readonly originMs: number;
 }
 
 /** "Nothing there" and "can't be asked" are different answers, and neither says that a release is good or bad. */

@@ -34,17 +34,16 @@ export interface PrometheusOptions {
 }
 
 /**
- * Raw counters by range query, on a grid of instants that are multiples of the step: queries for one stretch after the
- * other give the same samples as one query for all. A target that can't be scraped is marked stale by Prometheus itself,
+ * Raw counters by range query, on the grid of the query: one stretch after the other gives the same samples as all at once. A target that can't be scraped is marked stale by Prometheus itself,
  * so its series ends there instead of standing still.
  */
 export function createPrometheusSource(options: PrometheusOptions): MetricsSource {
   const set = querySetOf(options.queries);
   return {
     async samples(query, signal): Promise<MetricsAnswer> {
-      const { stepMs, arms } = query;
-      const startMs = Math.ceil(query.fromMs / stepMs) * stepMs;
-      const endMs = Math.floor(query.toMs / stepMs) * stepMs;
+      const { stepMs, arms, originMs } = query;
+      const startMs = originMs + Math.ceil((query.fromMs - originMs) / stepMs) * stepMs;
+      const endMs = originMs + Math.floor((query.toMs - originMs) / stepMs) * stepMs;
       if (endMs < startMs) return { kind: 'value', arms: {} };
       const grid = { startMs: Math.max(startMs, endMs - MAX_POINTS * stepMs), endMs, stepMs };
       try {

@@ -36,7 +36,7 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
     let latest: Verdict | null = null;
     let unseen = 0;
 
-    for (let dueMs = begunMs; ; dueMs = Math.max(dueMs + lookMs, Date.now())) {
+    for (let dueMs = begunMs; ; dueMs = nextLook(call.startMs, lookMs, Date.now())) {
       await pause(Math.max(0, dueMs - Date.now()), signal);
       heartbeat();
       const atMs = Date.now();
@@ -71,6 +71,14 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
   };
 }
 
+/**
+ * Looks are counted from the stage's start, so that each comes when its samples are due, a watch that is begun again
+ * looks at the same instants, and many watches do not all look at once.
+ */
+function nextLook(startMs: number, lookMs: number, nowMs: number): number {
+  return startMs + (Math.floor((nowMs - startMs) / lookMs) + 1) * lookMs;
+}
+
 /** What a verdict means for this watch, or null: keep looking. */
 function conclude(call: WatchCall, verdict: Verdict, atMs: number): 'verdict' | 'held' | null {
   if (verdict.kind === 'ROLLBACK') return 'verdict';
@@ -99,7 +107,15 @@ async function ask(
   const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
   try {
     return await source.samples(
-      { lane: scope.lane, target: scope.target, arms, fromMs, toMs: atMs, stepMs: analysis.scrapeIntervalMs },
+      {
+        lane: scope.lane,
+        target: scope.target,
+        arms,
+        fromMs,
+        toMs: atMs,
+        stepMs: analysis.scrapeIntervalMs,
+        originMs: startMs,
+      },
       limit,
     );
   } catch (error) {

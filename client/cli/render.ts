@@ -102,10 +102,12 @@ function age(view: RolloutView, nowMs: number): string {
     : `took ${durationText(Date.parse(view.endedAt) - begun)}`;
 }
 
-/** Text of other people without control characters: a commit message must not move the cursor. */
+/** Text of other people on one line, without control characters: a commit message must not move the cursor. */
 export function plain(text: string): string {
-  // eslint-disable-next-line no-control-regex
-  return text
-    .replace(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u202A-\u202E\u2066-\u2069]/g, '�')
-    .replace(/[\n\t]+/g, ' ');
+  return plainLines(text.replace(/[\n\t\r\u2028\u2029]+/g, ' '));
+}
+
+/** The same for a text whose line breaks are ours. */
+export function plainLines(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u2028\u2029\u202A-\u202E\u2066-\u2069]/g, '�');
 }

@@ -31,23 +31,27 @@ export function hardLimitFindings(
 }
 
 function catastrophe(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null): MetricFinding | null {
+  const { scrapeIntervalMs } = input.policy;
   const { catastrophicErrorRate, minRequests, windowMs } = input.policy.limits;
   // From the very start, warm-up included: caches that are cold slow requests down, they don't fail half of them.
   const from = input.startMs;
-  const own = countsWithin(canary, input.atMs - windowMs, input.atMs, from);
-  if (own.requests < Math.max(1, minRequests)) return null;
-  const rate = own.errors / own.requests;
-  if (rate < catastrophicErrorRate) return null;
-  const other = comparison === null ? null : countsWithin(comparison, input.atMs - windowMs, input.atMs, from);
-  return {
-    ...limitFinding('ratio', rate, rateOf(other), own.requests, other?.requests ?? 0),
-    verdict: 'ROLLBACK',
-    effect: rate - catastrophicErrorRate,
-    threshold: catastrophicErrorRate,
-    why:
-      `${percent(rate)} of the canary's ${count(own.requests)} requests of the last ${duration(windowMs)} failed: at or ` +
-      `above the catastrophic limit of ${percent(catastrophicErrorRate)}, whatever the comparison does.`,
-  };
+  // The newest scrape first: good requests of the moment before must not hide that all fail now.
+  for (const lengthMs of [Math.min(windowMs, 1.2 * scrapeIntervalMs), windowMs]) {
+    const own = countsWithin(canary, input.atMs - lengthMs, input.atMs, from);
+    const rate = rateOf(own);
+    if (rate === null || own.requests < minRequests || rate < catastrophicErrorRate) continue;
+    const other = comparison === null ? null : countsWithin(comparison, input.atMs - lengthMs, input.atMs, from);
+    return {
+      ...limitFinding('ratio', rate, rateOf(other), own.requests, other?.requests ?? 0),
+      verdict: 'ROLLBACK',
+      effect: rate - catastrophicErrorRate,
+      threshold: catastrophicErrorRate,
+      why:
+        `${percent(rate)} of the canary's ${count(own.requests)} requests of the last ${duration(lengthMs)} failed: at ` +
+        `or above the catastrophic limit of ${percent(catastrophicErrorRate)}, whatever the comparison does.`,
+    };
+  }
+  return null;
 }
 
 function errorLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null): MetricFinding | null {

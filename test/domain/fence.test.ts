@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { compareFences, decideWrite, formatFence, idempotencyKey, parseFence } from '../../domain/fence.js';
 import type { Fence, HeldValue, IdempotencyKey, Permit } from '../../domain/fence.js';
 
-const fence = fc.record({ generation: fc.nat({ max: 1000 }), step: fc.nat({ max: 1000 }) });
+const fence = fc.record({ generation: fc.nat({ max: 1000 }), step: fc.nat({ max: 1000 }) }, { noNullPrototype: true });
 const text = fc.constantFrom('"a"', '"b"', '"c"');
 const key = fc.constantFrom('k1', 'k2', 'k3');
 

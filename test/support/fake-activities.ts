@@ -62,16 +62,20 @@ export class World {
     return anchor?.kind === 'anchor' ? anchor.spec['current'] : null;
   }
 
-  /** From now on calls of this activity stand still before they do anything, `only` those whose stage is named. */
-  hold(activity: keyof Activities, only: string | null = null): Hold {
-    const hold = new Hold(only);
+  /** From now on calls of this activity stand still before they do anything: those of stage `only`, the `first` so many. */
+  hold(activity: keyof Activities, { only, first }: { readonly only?: string; readonly first?: number } = {}): Hold {
+    const hold = new Hold(only ?? null, first ?? Infinity);
     this.holds.set(activity, hold);
     return hold;
   }
 
+  async releaseAll(): Promise<void> {
+    await Promise.all([...this.holds.values()].map((hold) => hold.release()));
+  }
+
   async run<Result>(activity: keyof Activities, stageOfCall: string | null, work: () => Promise<Result>): Promise<Result> {
     const hold = this.holds.get(activity);
-    if (hold === undefined || (hold.only !== null && hold.only !== stageOfCall)) return work();
+    if (hold === undefined || hold.entered >= hold.first || (hold.only !== null && hold.only !== stageOfCall)) return work();
     return hold.run(work);
   }
 
@@ -106,7 +110,10 @@ export class Hold {
     this.letGo = resolve;
   });
 
-  constructor(readonly only: string | null) {}
+  constructor(
+    readonly only: string | null,
+    readonly first: number,
+  ) {}
 
   run<Result>(work: () => Promise<Result>): Promise<Result> {
     this.entered += 1;
@@ -148,6 +155,11 @@ export class Worlds {
     const world = new World(service);
     this.list.push(world);
     return world;
+  }
+
+  /** Lets everything go on that stands still. */
+  async releaseAll(): Promise<void> {
+    await Promise.all(this.list.map((world) => world.releaseAll()));
   }
 
   byGateway(url: string): World {

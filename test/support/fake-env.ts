@@ -2,16 +2,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SearchAttributeType } from '@temporalio/common';
 import type { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { Activities } from '../../activities/contract.js';
 import type { RunDeps } from '../../activities/runs.js';
+import { ensureSearchAttributes } from '../../client/setup.js';
 import { Slipway } from '../../client/slipway.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
 import { startTemporal } from '../../tools/temporal-server.js';
 import type { TemporalServer } from '../../tools/temporal-server.js';
-import { checkSignal, LANE_WORKFLOW, laneWorkflowId, searchAttributes, waitsQueue, WORKFLOW_TASK_TIMEOUT } from '../../workflows/messages.js';
+import { checkSignal, LANE_WORKFLOW, laneWorkflowId, waitsQueue, WORKFLOW_TASK_TIMEOUT } from '../../workflows/messages.js';
 import { Pilot } from './drive.js';
 import { allIsWell, createFakeActivities, Worlds } from './fake-activities.js';
 import type { World } from './fake-activities.js';
@@ -39,16 +39,17 @@ export async function startFakeEnv(): Promise<FakeEnv> {
     for (const part of parts.reverse()) await part();
   };
   try {
-    const temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log'), searchAttributes: attributes() });
+    const temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log') });
     parts.push(() => temporal.stop());
     const slipway = await Slipway.connect({ TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace, SLIPWAY_TASK_QUEUE: FAKE_TASK_QUEUE });
     parts.push(() => slipway.close());
+    await ensureSearchAttributes(slipway.client, 10_000);
     quiet();
     const connection = await NativeConnection.connect({ address: temporal.address });
     parts.push(() => connection.close());
     const worlds = new Worlds();
     const worker = await startFakeWorker({ connection, namespace: temporal.namespace, activities: createFakeActivities(worlds, wakeLane) });
-    parts.push(worker);
+    parts.push(worker, () => worlds.releaseAll());
     const pilot = new Pilot(slipway);
     return {
       temporal,
@@ -106,12 +107,3 @@ export const wakeLane: RunDeps['wakeLane'] = async (client: Client, { lane, targ
     signalArgs: [{ target }],
   });
 };
-
-function attributes(): Record<string, string> {
-  const types: Readonly<Record<string, string>> = {
-    [SearchAttributeType.KEYWORD]: 'Keyword',
-    [SearchAttributeType.DOUBLE]: 'Double',
-    [SearchAttributeType.DATETIME]: 'Datetime',
-  };
-  return Object.fromEntries(Object.values(searchAttributes).map(({ name, type }) => [name, types[type] ?? 'Keyword']));
-}

@@ -1,0 +1,433 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it, mock } from 'node:test';
+import type { Logger, LogLevel } from '@temporalio/common';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import type { EvidenceStore } from '../../../activities/evidence/evidence-store.js';
+import type { MetricsAnswer, MetricsSource } from '../../../activities/metrics/metrics-source.js';
+import { createWatch } from '../../../activities/watch/watch.js';
+import type { WatchCall, WatchResult } from '../../../activities/contract.js';
+import { defaultAnalysis } from '../../../domain/canary/defaults.js';
+import { judge } from '../../../domain/canary/judge.js';
+import type { ArmSamples, JudgeInput } from '../../../domain/canary/types.js';
+import { digestOf } from '../../../domain/canonical.js';
+import { testPolicy } from '../../support/request.js';
+
+type Query = Parameters<MetricsSource['samples']>[0];
+
+const START = Date.parse('2026-07-01T12:00:00Z');
+const POLICY = testPolicy({ gateway: 'http://127.0.0.1:7700' });
+/** Scrapes each second; looks each 4 s; a stage of 12 s. */
+const CALL: WatchCall = {
+  scope: { lane: POLICY.lane, target: POLICY.target, rolloutId: 'r' },
+  stage: 'stage-1',
+  mode: 'watch',
+  analysis: { ...defaultAnalysis(1000), minRequests: 50 },
+  metrics: POLICY.metrics,
+  canary: { arm: 'canary', version: 'hello:v2' },
+  comparison: { arm: 'baseline', version: 'hello:v1' },
+  startMs: START,
+  durationMs: 12_000,
+  budgetShare: 1,
+  expectedShare: 0.5,
+  maxMs: 60_000,
+};
+/** When a stage that ends without evidence for a promotion is held. */
+const HELD_AFTER_MS = 12_000 + 4_000 + 1_000;
+
+interface Service {
+  readonly perSecond: number;
+  /** Failed requests of the canary, share. */
+  readonly errorRate?: number;
+}
+
+/** What a metrics server with these counters answers. */
+function scraped({ arms, fromMs, toMs }: Query, { perSecond, errorRate = 0 }: Service): MetricsAnswer {
+  const first = Math.ceil(fromMs / 1000) * 1000;
+  const timesMs: number[] = [];
+  for (let ms = first; ms <= toMs; ms += 1000) timesMs.push(ms);
+  const of = (rate: number): ArmSamples => ({
+    timesMs,
+    leSeconds: [0.05, null],
+    series: [
+      {
+        instance: 'one',
+        requests: timesMs.map((ms) => requests(ms)),
+        errors: timesMs.map((ms) => Math.round(requests(ms) * rate)),
+        buckets: timesMs.map((ms) => [requests(ms), requests(ms)]),
+      },
+    ],
+  });
+  const requests = (ms: number): number => ((ms - START) / 1000 + 10) * perSecond;
+  return {
+    kind: 'value',
+    arms: Object.fromEntries(arms.map(({ arm }) => [arm, of(arm === 'canary' ? errorRate : 0)])),
+  };
+}
+
+/** One watch under a clock that the test moves. */
+class Lab {
+  readonly logged: string[] = [];
+  readonly env = new MockActivityEnvironment(undefined, { logger: collect(this.logged) });
+  readonly queries: Query[] = [];
+  readonly heartbeats: number[] = [];
+  readonly looks: { readonly lateMs: number; readonly verdict: string }[] = [];
+  readonly stored: JudgeInput[] = [];
+  answer: (query: Query) => MetricsAnswer | Promise<MetricsAnswer> = (query) => scraped(query, { perSecond: 20 });
+  store: (input: JudgeInput) => Promise<{ digest: string }> = async (input) => ({ digest: digestOf(input) });
+  ended: { readonly atMs: number; readonly result: WatchResult } | null = null;
+  failed: unknown = null;
+
+  constructor() {
+    this.env.on('heartbeat', () => this.heartbeats.push(Date.now() - START));
+  }
+
+  begin(change: Partial<WatchCall> = {}): void {
+    const evidence = {
+      put: async (input: JudgeInput) => {
+        const kept = await this.store(input);
+        this.stored.push(input);
+        return kept;
+      },
+    } as unknown as EvidenceStore;
+    const source: MetricsSource = {
+      samples: async (query) => {
+        this.queries.push(query);
+        return this.answer(query);
+      },
+    };
+    const watch = createWatch({ metricsFor: () => source, evidence, onLook: (look) => this.looks.push(look) });
+    this.run(watch, { ...CALL, ...change }).then(
+      (result) => {
+        this.ended = { atMs: Date.now() - START, result };
+      },
+      (error: unknown) => {
+        this.failed = error;
+      },
+    );
+  }
+
+  run(watch: (call: WatchCall) => Promise<WatchResult>, call: WatchCall): Promise<WatchResult> {
+    return this.env.run<[WatchCall], WatchResult, typeof watch>(watch, call);
+  }
+
+  /** Lets time pass until the watch has ended, or so many ms after its stage began. */
+  async until(ms: number): Promise<void> {
+    await settle();
+    while (this.ended === null && this.failed === null && Date.now() - START < ms) {
+      mock.timers.tick(100);
+      await settle();
+    }
+  }
+
+  async result(limitMs = 120_000): Promise<{ readonly atMs: number; readonly result: WatchResult }> {
+    await this.until(limitMs);
+    assert.equal(this.failed, null);
+    return this.ended ?? assert.fail(`the watch did not end within ${limitMs} ms`);
+  }
+}
+
+/** A logger that keeps what it is told. */
+function collect(lines: string[]): Logger {
+  const log = (level: LogLevel, message: string): void => {
+    if (level !== 'DEBUG' && level !== 'TRACE') lines.push(`${level} ${message}`);
+  };
+  const at = (level: LogLevel) => (message: string) => log(level, message);
+  return { log, trace: at('TRACE'), debug: at('DEBUG'), info: at('INFO'), warn: at('WARN'), error: at('ERROR') };
+}
+
+/** Lets everything happen that needs no time. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A clock that stands at `ms` until a test moves it. */
+function setClock(ms: number): void {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: ms });
+}
+
+beforeEach(() => setClock(START));
+
+describe('a watch', () => {
+  it('says PROMOTE when the stage is over and the canary is no worse, and never before', async () => {
+    const lab = new Lab();
+    lab.begin();
+    const { atMs, result } = await lab.result();
+    assert.equal(result.kind === 'verdict' ? result.verdict.kind : result.kind, 'PROMOTE');
+    assert.ok(atMs >= CALL.durationMs && atMs <= HELD_AFTER_MS, String(atMs));
+  });
+
+  it('says ROLLBACK as soon as the evidence is there, long before the stage is over', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped(query, { perSecond: 20, errorRate: 1 });
+    lab.begin();
+    const { atMs, result } = await lab.result();
+    assert.equal(result.kind === 'verdict' ? result.verdict.kind : result.kind, 'ROLLBACK');
+    assert.ok(atMs < 8000, String(atMs));
+  });
+
+  it('keeps what was judged, and the same verdict comes out of it again', async () => {
+    const lab = new Lab();
+    lab.begin();
+    const { result } = await lab.result();
+    assert.ok(result.kind === 'verdict');
+    const [input, ...more] = lab.stored;
+    assert.ok(input !== undefined && more.length === 0);
+    assert.equal(result.evidence, digestOf(input));
+    assert.equal(result.verdict.inputDigest, digestOf(input));
+    assert.deepEqual(judge(input), result.verdict);
+  });
+
+  it('holds when the time is up and the evidence does not suffice', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped(query, { perSecond: 1 });
+    lab.begin();
+    const { atMs, result } = await lab.result();
+    assert.ok(result.kind === 'held');
+    assert.equal(result.verdict.hold, 'insufficient-data');
+    assert.ok(atMs >= HELD_AFTER_MS && atMs < HELD_AFTER_MS + 2000, String(atMs));
+    assert.equal(result.evidence, digestOf(lab.stored[0]));
+  });
+
+  it('asks for both arms from before its window, and from then on only for what is new', async () => {
+    const lab = new Lab();
+    lab.begin();
+    await lab.until(5000);
+    assert.equal(lab.queries[0]?.fromMs, START - 1000);
+    for (const [index, { fromMs }] of lab.queries.entries()) {
+      const before = lab.queries[index - 1];
+      // The newest sample that could have been seen is of the whole second before the earlier look.
+      if (before !== undefined) assert.equal(fromMs, Math.floor(before.toMs / 1000) * 1000 + 1);
+    }
+    assert.deepEqual(
+      lab.queries[0]?.arms.map(({ arm, version }) => `${arm} ${version}`),
+      ['canary hello:v2', 'baseline hello:v1'],
+    );
+    assert.equal(lab.queries[0]?.stepMs, 1000);
+  });
+
+  it('that is begun again judges the same window and says the same', async () => {
+    const whole = new Lab();
+    whole.begin();
+    const first = await whole.result();
+    setClock(START + 9000);
+    const again = new Lab();
+    again.begin();
+    const second = await again.result();
+    assert.equal(again.queries[0]?.fromMs, START - 1000);
+    assert.ok(first.result.kind === 'verdict' && second.result.kind === 'verdict');
+    assert.equal(second.result.verdict.look, first.result.verdict.look);
+    assert.equal(second.result.verdict.summary, first.result.verdict.summary);
+  });
+
+  it('looks each scrape interval, but at least each 5 s and at most each second, and heartbeats at each look', async () => {
+    for (const [scrapeIntervalMs, everyMs] of [
+      [200, 1000],
+      [2000, 2000],
+      [60_000, 5000],
+    ] as const) {
+      setClock(START);
+      const lab = new Lab();
+      lab.begin({ analysis: defaultAnalysis(scrapeIntervalMs), durationMs: 600_000 });
+      await lab.until(11_000);
+      assert.equal(lab.queries.length, Math.floor(11_000 / everyMs) + 1, String(scrapeIntervalMs));
+      assert.equal(lab.heartbeats.length, lab.queries.length);
+      assert.deepEqual(new Set(lab.looks.map(({ verdict }) => verdict)), new Set(['HOLD']));
+    }
+  });
+
+  it('asks for the canary alone where there is nothing to compare with; hard limits then speak', async () => {
+    const good = new Lab();
+    good.begin({ comparison: null, expectedShare: null });
+    const { result } = await good.result();
+    assert.deepEqual(good.queries[0]?.arms, [CALL.canary]);
+    assert.ok(result.kind === 'verdict' && result.verdict.kind === 'PROMOTE');
+    assert.match(result.verdict.summary, /nothing to compare/);
+    assert.equal(good.stored[0]?.comparison, null);
+
+    setClock(START);
+    const bad = new Lab();
+    bad.answer = (query) => scraped(query, { perSecond: 20, errorRate: 0.8 });
+    bad.begin({ comparison: null, expectedShare: null });
+    const ended = await bad.result();
+    assert.ok(ended.result.kind === 'verdict' && ended.result.verdict.kind === 'ROLLBACK');
+  });
+
+  it('returns after maxMs, with the latest verdict, so that a lost one is noticed', async () => {
+    const lab = new Lab();
+    lab.begin({ durationMs: 600_000, maxMs: 7000 });
+    const { atMs, result } = await lab.result();
+    assert.ok(result.kind === 'tick');
+    assert.equal(result.verdict?.kind, 'HOLD');
+    assert.ok(atMs >= 7000 && atMs < 8500, String(atMs));
+  });
+
+  it('ends at once when it is cancelled, and asks nothing more', async () => {
+    const lab = new Lab();
+    lab.begin();
+    await lab.until(2500);
+    const asked = lab.queries.length;
+    lab.env.cancel();
+    await settle();
+    assert.match(String(lab.failed), /cancel/i);
+    mock.timers.tick(10_000);
+    await settle();
+    assert.equal(lab.queries.length, asked);
+  });
+});
+
+describe('a watch that sees nothing', () => {
+  it('is blind after the first failure and three retries, and says why', async () => {
+    const outages: readonly (readonly [() => MetricsAnswer | Promise<MetricsAnswer>, RegExp])[] = [
+      [() => ({ kind: 'unreachable', reason: 'connect ECONNREFUSED' }), /ECONNREFUSED/],
+      [() => ({ kind: 'no-data', detail: 'no series match' }), /no series match/],
+      [() => Promise.reject(new Error('the source is broken')), /the source is broken/],
+      [() => ({ kind: 'value', arms: {} }), /no samples of canary \(hello:v2\)/],
+    ];
+    for (const [answer, reason] of outages) {
+      setClock(START + 30_000);
+      const lab = new Lab();
+      lab.answer = answer;
+      lab.begin();
+      const { result } = await lab.result();
+      assert.ok(result.kind === 'blind', result.kind);
+      assert.match(result.reason, reason);
+      assert.equal(lab.queries.length, 4);
+      assert.deepEqual(
+        lab.looks.map(({ verdict }) => verdict),
+        ['blind', 'blind', 'blind', 'blind'],
+      );
+      assert.deepEqual(lab.stored, []);
+    }
+  });
+
+  it('gives new arms their first moments: warm-up and three scrapes', async () => {
+    const lab = new Lab();
+    lab.answer = () => ({ kind: 'no-data', detail: 'nothing yet' });
+    lab.begin();
+    const { atMs, result } = await lab.result();
+    assert.equal(result.kind, 'blind');
+    assert.ok(atMs > 7000, String(atMs));
+  });
+
+  it('is not blind for one failure in between: the count begins anew', async () => {
+    const lab = new Lab();
+    lab.answer = (query) =>
+      lab.queries.length % 4 === 0 ? scraped(query, { perSecond: 20 }) : { kind: 'unreachable', reason: 'flaky' };
+    lab.begin();
+    const { result } = await lab.result();
+    assert.ok(result.kind === 'verdict' && result.verdict.kind === 'PROMOTE', result.kind);
+  });
+
+  it('never promotes on what it saw before: samples that stop are an outage', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped({ ...query, toMs: Math.min(query.toMs, START + 6000) }, { perSecond: 20 });
+    lab.begin();
+    const { atMs, result } = await lab.result();
+    assert.ok(result.kind === 'blind', result.kind);
+    assert.match(result.reason, /can't be seen/);
+    assert.ok(atMs > 9000 && atMs < 20_000, String(atMs));
+  });
+
+  it('in mode blind waits until the canary is seen again, and reports no outage anew', async () => {
+    const lab = new Lab();
+    lab.answer = (query) =>
+      query.toMs < START + 40_000 ? { kind: 'unreachable', reason: 'still out' } : scraped(query, { perSecond: 20 });
+    lab.begin({ mode: 'blind' });
+    const { atMs, result } = await lab.result();
+    assert.deepEqual(result, { kind: 'sighted' });
+    assert.ok(atMs >= 40_000 && atMs < 42_000, String(atMs));
+  });
+
+  it('in mode blind returns after maxMs all the same', async () => {
+    const lab = new Lab();
+    lab.answer = () => ({ kind: 'unreachable', reason: 'out' });
+    lab.begin({ mode: 'blind', maxMs: 10_000 });
+    const { result } = await lab.result();
+    assert.deepEqual(result, { kind: 'tick', verdict: null });
+  });
+
+  it('asks on when a metrics server hangs (in real time)', async () => {
+    mock.timers.reset();
+    const begunMs = Date.now();
+    const lab = new Lab();
+    const waited: number[] = [];
+    const source: MetricsSource = {
+      samples: (query, signal) =>
+        waited.length === 0
+          ? new Promise((_, reject) => {
+              signal.addEventListener('abort', () => {
+                waited.push(Date.now() - begunMs);
+                reject(new Error('no answer'));
+              });
+            })
+          : Promise.resolve(scraped(query, { perSecond: 20 })),
+    };
+    const watch = createWatch({
+      metricsFor: () => source,
+      evidence: {} as EvidenceStore,
+      onLook: (look) => lab.looks.push(look),
+    });
+    // A timeout signal keeps no process alive; a worker has other reasons to live.
+    const alive = setInterval(() => undefined, 1000);
+    const result = await lab.run(watch, { ...CALL, startMs: begunMs - 20_000, mode: 'blind' });
+    clearInterval(alive);
+    assert.equal(result.kind, 'sighted');
+    assert.ok((waited[0] ?? 0) >= 2900 && (waited[0] ?? 0) < 4500, String(waited[0]));
+    assert.equal(lab.looks[0]?.verdict, 'blind');
+  });
+});
+
+describe('the modes of a watch', () => {
+  it('overtime goes on after a HOLD until the evidence suffices', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped(query, { perSecond: 2 });
+    lab.begin({ mode: 'overtime' });
+    const { atMs, result } = await lab.result();
+    assert.ok(result.kind === 'verdict' && result.verdict.kind === 'PROMOTE', result.kind);
+    assert.ok(atMs > HELD_AFTER_MS, String(atMs));
+  });
+
+  it('guard never promotes and never holds, and still rolls back', async () => {
+    const good = new Lab();
+    good.begin({ mode: 'guard', maxMs: 40_000 });
+    const { result } = await good.result();
+    assert.equal(result.kind, 'tick');
+
+    setClock(START);
+    const bad = new Lab();
+    bad.answer = (query) => scraped(query, { perSecond: 20, errorRate: query.toMs < START + 20_000 ? 0 : 1 });
+    bad.begin({ mode: 'guard' });
+    const ended = await bad.result();
+    assert.ok(ended.result.kind === 'verdict' && ended.result.verdict.kind === 'ROLLBACK', ended.result.kind);
+    assert.ok(ended.atMs >= 20_000 && ended.atMs < 26_000, String(ended.atMs));
+  });
+});
+
+describe('a verdict does not depend on the evidence store', () => {
+  it('that fails', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped(query, { perSecond: 20, errorRate: 1 });
+    lab.store = () => Promise.reject(new Error('disk full'));
+    lab.begin();
+    const { result } = await lab.result();
+    assert.ok(result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK');
+    assert.equal(result.evidence, null);
+    assert.deepEqual(lab.logged, ['WARN the samples behind a verdict could not be stored']);
+  });
+
+  it('that hangs: it is waited for 2 s at most', async () => {
+    const quick = new Lab();
+    quick.answer = (query) => scraped(query, { perSecond: 20, errorRate: 1 });
+    quick.begin();
+    const { atMs } = await quick.result();
+    setClock(START);
+    const lab = new Lab();
+    lab.answer = quick.answer;
+    lab.store = () => new Promise(() => undefined);
+    lab.begin();
+    const slow = await lab.result();
+    assert.ok(slow.result.kind === 'verdict' && slow.result.evidence === null);
+    assert.ok(slow.atMs - atMs <= 2100, String(slow.atMs - atMs));
+  });
+});

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { digestOf } from '../../domain/canonical.js';
+import { makePlan } from '../../domain/plan.js';
+import type { Plan } from '../../domain/plan.js';
+import { moreCareful, STRATEGIES } from '../../domain/policy.js';
+import type { Policy } from '../../domain/policy.js';
+import { hashRelease } from '../../domain/release.js';
+import type { TargetSnapshot } from '../../domain/target.js';
+import { SMALL_CHANGE, stage, testPolicy } from '../support/request.js';
+
+const POLICY = testPolicy({ gateway: 'http://127.0.0.1:7700', stages: [stage(10, 60), stage(50, 60), stage(90, 60)] });
+const STABLE_DIGEST = digestOf('the template of v1');
+
+/** What stands: stable with so many replicas, or nothing. */
+function standing(replicas: number | null, change: Partial<TargetSnapshot> = {}): TargetSnapshot {
+  const stable = { templateDigest: STABLE_DIGEST, version: 'hello:v1', ready: replicas ?? 0, message: null };
+  return {
+    arms: replicas === null ? {} : { stable: { ...stable, replicas } },
+    weights: replicas === null ? null : { stable: 100, canary: 0, baseline: 0 },
+    freeReplicas: 20,
+    anchor: null,
+    recorded: null,
+    ...change,
+  };
+}
+
+function plan(change: Partial<Policy> = {}, snapshot = standing(4), env: Readonly<Record<string, string>> = {}): Plan {
+  const policy = { ...POLICY, ...change };
+  const release = hashRelease({ images: { app: 'hello:v2' }, env, change: SMALL_CHANGE });
+  return makePlan({ policy, release, strategy: 'canary_10', snapshot });
+}
+
+describe('the stages of a plan', () => {
+  it('split traffic and replicas, with a baseline of the canary’s size that is kept at 25 while it fits', () => {
+    const stages = plan().stages.map(({ number, weights, canaryReplicas, baselineReplicas }) => [
+      number,
+      weights,
+      canaryReplicas,
+      baselineReplicas,
+    ]);
+    assert.deepEqual(stages, [
+      [1, { stable: 80, canary: 10, baseline: 10 }, 1, 1],
+      [2, { stable: 25, canary: 50, baseline: 25 }, 2, 1],
+      [3, { stable: 10, canary: 90, baseline: 0 }, 4, 0],
+    ]);
+  });
+
+  it('have no baseline where the policy compares with stable', () => {
+    for (const { weights, baselineReplicas } of plan({ compareWith: 'stable' }).stages) {
+      assert.equal(weights.baseline, 0);
+      assert.equal(baselineReplicas, 0);
+      assert.equal(weights.stable + weights.canary, 100);
+    }
+  });
+
+  it('always give all of the traffic to somebody, and never less than nothing', () => {
+    const weight = fc.integer({ min: 1, max: 9900 }).map((hundredths) => hundredths / 100);
+    fc.assert(
+      fc.property(weight, fc.integer({ min: 1, max: 1000 }), fc.boolean(), (percent, size, compare) => {
+        const [only] = plan(
+          {
+            stages: { ...POLICY.stages, canary_10: [stage(percent, 60)] },
+            compareWith: compare ? 'baseline' : 'stable',
+          },
+          standing(size),
+        ).stages;
+        assert.ok(only !== undefined);
+        const { stable, canary, baseline } = only.weights;
+        assert.equal(canary, percent);
+        assert.ok(Math.abs(stable + canary + baseline - 100) < 1e-9);
+        for (const share of [stable, canary, baseline]) assert.ok(share >= 0 && share <= 100, String(share));
+        assert.ok(baseline <= 25 && baseline <= canary);
+        assert.equal(baseline > 0, only.baselineReplicas > 0);
+        assert.ok(only.canaryReplicas >= 1 && only.canaryReplicas <= size);
+        assert.ok(only.canaryReplicas >= (size * percent) / 100, 'the canary could not carry its share');
+      }),
+    );
+  });
+
+  it('divide the error budget evenly and spend no more than all of it', () => {
+    const shares = plan().stages.map(({ budgetShare }) => budgetShare);
+    assert.deepEqual(new Set(shares), new Set([1 / 3]));
+  });
+
+  it('are those of the strategy; `direct` has none', () => {
+    const release = hashRelease({ images: { app: 'hello:v2' }, env: {}, change: SMALL_CHANGE });
+    const direct = makePlan({ policy: POLICY, release, strategy: 'direct', snapshot: standing(4) });
+    assert.deepEqual(direct.stages, []);
+    assert.equal(direct.kind, 'update');
+    assert.equal(direct.peakExtraReplicas, 4);
+  });
+
+  it('do not exist for a first release: it is started at full size and verified', () => {
+    const first = plan({}, standing(null));
+    assert.equal(first.kind, 'first');
+    assert.deepEqual(first.stages, []);
+    assert.equal(first.stableReplicas, POLICY.target.run.replicas);
+    assert.equal(first.peakExtraReplicas, POLICY.target.run.replicas);
+    assert.equal(first.stableVersion, null);
+  });
+});
+
+describe('the capacity of a plan', () => {
+  it('is the largest stage, and the full canary where it is verified before stable is replaced', () => {
+    assert.equal(plan().peakExtraReplicas, 4);
+    assert.equal(plan({ promote: 'in-place' }).peakExtraReplicas, 4);
+    const small = { promote: 'in-place', stages: { ...POLICY.stages, canary_10: [stage(10, 60)] } } as const;
+    assert.equal(plan(small).peakExtraReplicas, 2);
+  });
+
+  it('goes by the size that stable has now, not by the size in the file', () => {
+    const grown = plan({}, standing(10));
+    assert.equal(grown.stableReplicas, 10);
+    assert.deepEqual(
+      grown.stages.map(({ canaryReplicas }) => canaryReplicas),
+      [1, 5, 9],
+    );
+  });
+});
+
+describe('the digest of a plan, which approvals are bound to,', () => {
+  const { digest } = plan();
+
+  it('covers release, policy, stages, target and stable’s template', () => {
+    const run = { ...POLICY.target.run, command: ['node', 'other.mjs'] };
+    const others = [
+      plan({}, standing(4), { FLAG: 'on' }),
+      plan({ verifyMs: 1 }),
+      plan({ stages: { ...POLICY.stages, canary_10: [stage(11, 60)] } }),
+      plan({ stages: { ...POLICY.stages, canary_10: [stage(10, 61), stage(50, 60), stage(90, 60)] } }),
+      plan({ stages: { ...POLICY.stages, canary_10: [stage(10, 60), stage(50, 60, true), stage(90, 60)] } }),
+      plan({ target: { ...POLICY.target, run } }),
+      plan({ target: { ...POLICY.target, gateway: 'http://127.0.0.1:7701' } }),
+      plan({ approval: { ...POLICY.approval, quorum: 2 } }),
+      plan({}, standing(null)),
+      plan(
+        {},
+        {
+          ...standing(4),
+          arms: {
+            stable: { templateDigest: digestOf('v0'), version: 'hello:v0', replicas: 4, ready: 4, message: null },
+          },
+        },
+      ),
+    ].map((other) => other.digest);
+    assert.equal(new Set([digest, ...others]).size, others.length + 1);
+  });
+
+  it('does not change with replica counts, room, traffic or what is ready', () => {
+    const now = standing(9, { freeReplicas: 0, weights: { stable: 90, canary: 10, baseline: 0 } });
+    assert.equal(plan({}, now).digest, digest);
+    assert.equal(plan({}, standing(4, { freeReplicas: null, weights: null })).digest, digest);
+  });
+});
+
+it('the more careful of two strategies is the one further to the right, whatever the order', () => {
+  const any = fc.constantFrom(...STRATEGIES);
+  fc.assert(
+    fc.property(any, any, (one, other) => {
+      assert.equal(moreCareful(one, other), moreCareful(other, one));
+      assert.equal(
+        STRATEGIES.indexOf(moreCareful(one, other)),
+        Math.max(STRATEGIES.indexOf(one), STRATEGIES.indexOf(other)),
+      );
+    }),
+  );
+  assert.deepEqual(STRATEGIES, ['direct', 'canary_25', 'canary_10', 'canary_5']);
+});

@@ -1,0 +1,81 @@
+/**
+ * A worker that tells a fault proxy what it is doing: every request to the platform says which worker, activity and
+ * attempt sends it, and every effect is announced before it starts and after it has returned. The proxy may keep such a
+ * call unanswered, and kill or freeze this process meanwhile: so a test ends or stops it at an exact moment.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Context } from '@temporalio/activity';
+import type { ActivityInboundCallsInterceptor, WorkerInterceptors } from '@temporalio/worker';
+import { BUNDLE_PATH } from '../../worker/cli/worker.js';
+import { loadWorkerConfig } from '../../worker/config.js';
+import { runWorker } from '../../worker/worker.js';
+import { KEY_HEADER, NOTICE_PATH, SENDER_HEADER } from './fault-proxy.js';
+import type { Notice, Sender } from './fault-proxy.js';
+
+/** Activities that write. */
+const WRITERS = [
+  'claimLane',
+  'openRollout',
+  'raiseFence',
+  'startArm',
+  'setWeights',
+  'setStableTemplate',
+  'removeArm',
+  'removeStable',
+  'closeRollout',
+];
+
+const senders = new AsyncLocalStorage<Sender>();
+const plainFetch = globalThis.fetch;
+
+function taggedFetch(patient: boolean): typeof fetch {
+  return (input, init) => {
+    const sender = senders.getStore();
+    if (sender === undefined) return plainFetch(input, init);
+    const headers = new Headers(init?.headers);
+    headers.set(SENDER_HEADER, JSON.stringify(sender));
+    const request = { ...init, headers };
+    // A patient worker's writes know no time limit, as if they had left it just before it was stopped.
+    if (patient && headers.has(KEY_HEADER)) delete request.signal;
+    return plainFetch(input, request);
+  };
+}
+
+function interceptorsFor(proxy: string): WorkerInterceptors {
+  const notify = async (sender: Sender, notice: Notice): Promise<void> => {
+    const headers = { [SENDER_HEADER]: JSON.stringify(sender), 'content-type': 'application/json' };
+    await plainFetch(`${proxy}${NOTICE_PATH}`, { method: 'POST', headers, body: JSON.stringify(notice) });
+  };
+  const inbound = ({ info }: Context): ActivityInboundCallsInterceptor => ({
+    async execute(input, next) {
+      const sender = {
+        pid: process.pid,
+        activity: info.activityType,
+        // Ids of activities are counted per run.
+        attempt: `${info.workflowExecution?.runId}/${info.activityId}/${info.attempt}`,
+        key: (input.args[0] as { permit?: { key?: string } } | undefined)?.permit?.key ?? null,
+      };
+      if (!WRITERS.includes(sender.activity)) return senders.run(sender, () => next(input));
+      await notify(sender, { moment: 'starting', result: null });
+      try {
+        const result = await senders.run(sender, () => next(input));
+        await notify(sender, { moment: 'returned', result: (result as { kind: string }).kind });
+        return result;
+      } catch (error) {
+        await notify(sender, { moment: 'returned', result: `thrown: ${String(error)}` });
+        throw error;
+      }
+    },
+  });
+  return { activity: [(context) => ({ inbound: inbound(context) })] };
+}
+
+const proxy = process.env['SLIPWAY_TEST_PROXY'];
+if (proxy === undefined) throw new Error('SLIPWAY_TEST_PROXY is not set');
+globalThis.fetch = taggedFetch(process.env['SLIPWAY_TEST_PATIENT'] === 'true');
+await runWorker({
+  config: loadWorkerConfig(process.env),
+  env: process.env,
+  bundlePath: BUNDLE_PATH,
+  interceptors: interceptorsFor(proxy),
+});

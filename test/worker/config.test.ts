@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import { ConfigError, loadWorkerConfig } from '../../worker/config.js';
+
+function refusal(env: Readonly<Record<string, string>>): string {
+  try {
+    loadWorkerConfig(env);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.message;
+  }
+  return assert.fail(`${JSON.stringify(env)} was accepted`);
+}
+
+describe('the settings of a worker', () => {
+  it('all have defaults, which need no network and no secret', () => {
+    const { version, ...config } = loadWorkerConfig({});
+    assert.match(version, /^[0-9a-f]{12}$/);
+    assert.deepEqual(config, {
+      taskQueue: 'slipway',
+      dataDir: '.slipway',
+      gateways: ['http://127.0.0.1:7700'],
+      http: { host: '127.0.0.1', port: 9464 },
+      logLevel: 'info',
+      maxWatches: 2000,
+      maxCachedWorkflows: 1000,
+      riskModel: { apiKey: null, baseUrl: null, model: 'gpt-5-mini', timeoutMs: 20_000, maxCallsPerHour: 200 },
+      webhooks: {},
+      secrets: {},
+    });
+  });
+
+  it('take an empty variable for one that is not set, as shells and compose files make them', () => {
+    const empty = Object.fromEntries(
+      ['SLIPWAY_TASK_QUEUE', 'SLIPWAY_GATEWAYS', 'SLIPWAY_HTTP_PORT', 'OPENAI_API_KEY', 'OPENAI_BASE_URL'].map(
+        (name) => [name, ''],
+      ),
+    );
+    assert.deepEqual(loadWorkerConfig({ ...empty, SLIPWAY_WEBHOOK_ONCALL: '' }), loadWorkerConfig({}));
+  });
+
+  it('arrive with their types', () => {
+    const config = loadWorkerConfig({
+      SLIPWAY_TASK_QUEUE: 'other',
+      SLIPWAY_DATA_DIR: '/var/lib/slipway',
+      SLIPWAY_GATEWAYS: ' http://a:1 ,, http://b:2/ ',
+      SLIPWAY_HTTP_HOST: '0.0.0.0',
+      SLIPWAY_HTTP_PORT: '0',
+      SLIPWAY_LOG_LEVEL: 'debug',
+      SLIPWAY_MAX_WATCHES: '7',
+      OPENAI_API_KEY: 'sk-test',
+      OPENAI_BASE_URL: 'http://127.0.0.1:9',
+      SLIPWAY_RISK_MODEL_TIMEOUT_MS: '500',
+      SLIPWAY_WEBHOOK_ONCALL: 'https://hooks.example.com/x',
+      SLIPWAY_SECRET_PROMETHEUS_TOKEN: 'Bearer abc',
+    });
+    assert.equal(config.taskQueue, 'other');
+    assert.equal(config.dataDir, '/var/lib/slipway');
+    assert.deepEqual(config.gateways, ['http://a:1', 'http://b:2/']);
+    assert.deepEqual(config.http, { host: '0.0.0.0', port: 0 });
+    assert.equal(config.maxWatches, 7);
+    assert.equal(config.riskModel.apiKey, 'sk-test');
+    assert.equal(config.riskModel.timeoutMs, 500);
+    assert.deepEqual(config.webhooks, { oncall: 'https://hooks.example.com/x' });
+    assert.deepEqual(config.secrets, { prometheus_token: 'Bearer abc' });
+  });
+
+  it('that are wrong stop the start: all are named at once, with the value, and where to read on', () => {
+    const text = refusal({
+      SLIPWAY_HTTP_PORT: '70000',
+      SLIPWAY_LOG_LEVEL: 'loud',
+      SLIPWAY_MAX_WATCHES: 'many',
+      SLIPWAY_GATEWAYS: 'http://a:1,localhost:7700',
+    });
+    assert.match(text, /SLIPWAY_HTTP_PORT=70000: /);
+    assert.match(text, /SLIPWAY_LOG_LEVEL=loud: .*"trace"\|"debug"\|"info"\|"warn"\|"error"/);
+    assert.match(text, /SLIPWAY_MAX_WATCHES=many: /);
+    assert.match(text, /SLIPWAY_GATEWAYS=http:\/\/a:1,localhost:7700: an http:\/\/ or https:\/\/ address/);
+    assert.match(text, /See \.env\.example/);
+  });
+
+  it('that are secret are never repeated', () => {
+    const webhook = refusal({ SLIPWAY_WEBHOOK_ONCALL: 'hooks.example.com/T0/secret-part' });
+    assert.match(webhook, /SLIPWAY_WEBHOOK_ONCALL is not an http:\/\/ or https:\/\/ address/);
+    assert.doesNotMatch(webhook, /secret-part/);
+    const wrong = refusal({ OPENAI_API_KEY: 'sk-very-secret', OPENAI_BASE_URL: 'no-url' });
+    assert.match(wrong, /OPENAI_BASE_URL=no-url/);
+    assert.doesNotMatch(wrong, /sk-very-secret/);
+  });
+
+  it('have a version that tells two workers apart, but not by the values of secrets', () => {
+    const version = (env: Readonly<Record<string, string>>): string => loadWorkerConfig(env).version;
+    assert.notEqual(version({ SLIPWAY_MAX_WATCHES: '7' }), version({}));
+    assert.notEqual(version({ OPENAI_API_KEY: 'a' }), version({}));
+    assert.equal(version({ OPENAI_API_KEY: 'a' }), version({ OPENAI_API_KEY: 'b' }));
+    assert.equal(version({ SLIPWAY_SECRET_X: 'a' }), version({ SLIPWAY_SECRET_X: 'b' }));
+    assert.notEqual(version({ SLIPWAY_SECRET_X: 'a' }), version({ SLIPWAY_SECRET_Y: 'a' }));
+    assert.equal(version({ SLIPWAY_WEBHOOK_A: 'http://a' }), version({ SLIPWAY_WEBHOOK_A: 'http://b' }));
+    assert.equal(version({ HOME: '/root' }), version({}));
+  });
+
+  it('in .env.example are accepted as they stand there, and are the defaults', async () => {
+    const lines = (await readFile('.env.example', 'utf8')).split('\n');
+    const set = lines.flatMap((line) => /^([A-Z_]+)=(.*)$/.exec(line)?.slice(1, 3) ?? []);
+    const env: Record<string, string> = {};
+    for (let at = 0; at < set.length; at += 2) env[set[at] ?? ''] = set[at + 1] ?? '';
+    assert.ok(Object.keys(env).length > 5);
+    assert.deepEqual(loadWorkerConfig(env), loadWorkerConfig({}));
+  });
+});
