@@ -90,14 +90,15 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       env,
       async startWorker(more = {}) {
         workers += 1;
+        const number = workers;
         const port = await freePort();
         const worker = await startServer({
-          name: `worker ${workers}`,
+          name: `worker ${number}`,
           command: process.execPath,
           args: options.workerScript === undefined ? [SLIPWAY, 'worker'] : [options.workerScript],
           env: { ...env, SLIPWAY_HTTP_PORT: String(port), ...more },
           ready: `http://127.0.0.1:${port}/readyz`,
-          logFile: path.join(folder, `worker-${workers}.log`),
+          logFile: path.join(folder, `worker-${number}.log`),
         });
         started.push(worker);
         return worker;

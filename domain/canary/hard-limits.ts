@@ -35,8 +35,9 @@ function catastrophe(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvid
   const { catastrophicErrorRate, minRequests, windowMs } = input.policy.limits;
   // From the very start, warm-up included: caches that are cold slow requests down, they don't fail half of them.
   const from = input.startMs;
-  // The newest scrape first: good requests of the moment before must not hide that all fail now.
-  for (const lengthMs of [Math.min(windowMs, 1.2 * scrapeIntervalMs), windowMs]) {
+  // The newest scrape alone first: good requests of the moment before must not hide that all fail now. A little less
+  // than an interval, so that the scrape before it is not in it.
+  for (const lengthMs of [Math.min(windowMs, 0.95 * scrapeIntervalMs), windowMs]) {
     const own = countsWithin(canary, input.atMs - lengthMs, input.atMs, from);
     const rate = rateOf(own);
     if (rate === null || own.requests < minRequests || rate < catastrophicErrorRate) continue;

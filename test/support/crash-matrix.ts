@@ -232,15 +232,19 @@ export async function tryPoints({ stack, points, tracks, say }: MatrixOptions): 
   const queue = [...points];
   const results: PointResult[] = [];
   const work = async (name: string): Promise<void> => {
-    const runner = new Runner(await CrashTrack.start({ stack, name }), stack);
-    for (let point = queue.shift(); point !== undefined; point = queue.shift()) {
-      const begunMs = Date.now();
-      const error = await runner.run(point.scenario, point);
-      const ms = Date.now() - begunMs;
-      results.push({ point, ms, error });
-      say(`${error === null ? 'ok' : 'FAILED'} ${pointText(point)} (${(ms / 1000).toFixed(1)} s)${error ?? ''}`);
+    const track = await CrashTrack.start({ stack, name });
+    const runner = new Runner(track, stack);
+    try {
+      for (let point = queue.shift(); point !== undefined; point = queue.shift()) {
+        const begunMs = Date.now();
+        const error = await runner.run(point.scenario, point);
+        const ms = Date.now() - begunMs;
+        results.push({ point, ms, error });
+        say(`${error === null ? 'ok' : 'FAILED'} ${pointText(point)} (${(ms / 1000).toFixed(1)} s)${error ?? ''}`);
+      }
+    } finally {
+      await track.close();
     }
-    await runner.close();
   };
   await Promise.all(Array.from({ length: tracks }, (_, index) => work(`t${index + 1}`)));
   return results;
@@ -255,10 +259,6 @@ export class Runner {
     private readonly track: CrashTrack,
     private readonly stack: Stack,
   ) {}
-
-  async close(): Promise<void> {
-    await this.track.close();
-  }
 
   /** Null: all is as it must be. Otherwise what is not, for people. */
   async run(name: string, point: Point | null): Promise<string | null> {

@@ -53,9 +53,10 @@ export class CrashTrack {
     return track;
   }
 
-  /** The stack stops the workers. */
   async close(): Promise<void> {
     await this.starting;
+    await Promise.all(this.workers.map((worker) => worker.kill('SIGKILL')));
+    await this.proxy.close();
     await this.slipway.close();
   }
 
@@ -159,15 +160,14 @@ export class CrashTrack {
   }
 
   async recovery({ policy, rolloutId }: RolloutRequest): Promise<RolloutResult> {
-    const workflowId = recoverWorkflowId(policy.lane, rolloutId);
-    await eventually('the recovery begins', async () => {
-      await this.slipway.client.workflow.getHandle(workflowId).describe();
-      return true;
-    });
-    return this.resultOf(workflowId);
+    return this.resultOf(recoverWorkflowId(policy.lane, rolloutId));
   }
 
   private async resultOf(workflowId: string): Promise<RolloutResult> {
+    await eventually(`${workflowId} begins`, async () => {
+      await this.slipway.client.workflow.getHandle(workflowId).describe();
+      return true;
+    });
     const limit = new AbortController();
     const late = sleep(END_MS, null, { signal: limit.signal, ref: false }).then(
       () => {

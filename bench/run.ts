@@ -1,0 +1,178 @@
+/** `npm run bench`: measures, and writes what came of it to docs/benchmarks.md. `npm run bench -- detection` runs one part. */
+import { execFileSync } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { cpus, release, totalmem } from 'node:os';
+import { measureBlindness } from './blind.js';
+import { measureCommand } from './command.js';
+import { measureDetection } from './detection.js';
+import { measureFleet } from './fleet.js';
+import { measureHistory } from './history.js';
+import { median, seconds } from './numbers.js';
+
+interface Row {
+  readonly what: string;
+  readonly measured: string;
+  readonly target: string;
+  readonly met: boolean | null;
+}
+
+const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  detection,
+  blindness,
+  history,
+  soak,
+  mass,
+  command,
+};
+
+async function detection(): Promise<readonly Row[]> {
+  const results = await measureDetection(7);
+  return results.flatMap((result) => [
+    {
+      what: `${result.title}: from the first failed answer to weight 0`,
+      measured: `median ${seconds(median(result.toZeroWeight))}, worst of ${result.toZeroWeight.length} ${seconds(Math.max(...result.toZeroWeight))}`,
+      target: result.target,
+      met: result.met,
+    },
+    {
+      what: `${result.title}: to the last request that the canary answered`,
+      measured: `median ${seconds(median(result.toLastRequest))}, worst ${seconds(Math.max(...result.toLastRequest))}`,
+      target: '',
+      met: null,
+    },
+  ]);
+}
+
+async function blindness(): Promise<readonly Row[]> {
+  const gaps = await measureBlindness(5);
+  const worst = Math.max(...gaps);
+  return [
+    {
+      what: 'time without a look after a kill -9 of the watching one of two workers',
+      measured: `median ${seconds(median(gaps))}, worst of ${gaps.length} ${seconds(worst)}`,
+      target: '15 s',
+      met: worst <= 15,
+    },
+  ];
+}
+
+async function history(): Promise<readonly Row[]> {
+  const cost = await measureHistory();
+  return [
+    {
+      what: 'history events of a rollout of four stages of 30 minutes',
+      measured: `${cost.events} (${(cost.bytes / 1024).toFixed(0)} KiB as JSON)`,
+      target: '400',
+      met: cost.events <= 400,
+    },
+    {
+      what: 'one replay of it, bundle loaded',
+      measured: `${cost.replayMs.toFixed(0)} ms`,
+      target: '100 ms',
+      met: cost.replayMs <= 100,
+    },
+  ];
+}
+
+async function soak(): Promise<readonly Row[]> {
+  const fleet = await measureFleet({ count: 500, soakSeconds: 60, turnBad: false });
+  return [
+    {
+      what: `${fleet.soaking} rollouts soaking on one worker: its memory`,
+      measured: `${fleet.workerMiB.toFixed(0)} MiB, ${fleet.workerCpuPercent.toFixed(0)} % of a core`,
+      target: '500 in 1,024 MiB',
+      met: fleet.workerMiB <= 1024,
+    },
+    {
+      what: 'p95 of how late a look is (one every 5 s each)',
+      measured: `at most ${seconds(fleet.lookDelayP95)}`,
+      target: '',
+      met: null,
+    },
+    {
+      what: 'time until all of them had their canary under traffic',
+      measured: seconds(fleet.secondsToStart),
+      target: '',
+      met: null,
+    },
+  ];
+}
+
+async function mass(): Promise<readonly Row[]> {
+  const { rollback } = await measureFleet({ count: 200, soakSeconds: 20, turnBad: true });
+  if (rollback === null) throw new Error('nothing was rolled back');
+  const { p50, p95, max } = rollback;
+  return [
+    {
+      what: `${rollback.count} canaries fail in the same moment (scrapes and looks every 5 s): to weight 0`,
+      measured: `p50 ${seconds(p50)}, p95 ${seconds(p95)}, max ${seconds(max)}; worker ${rollback.workerMiB.toFixed(0)} MiB`,
+      target: '',
+      met: null,
+    },
+  ];
+}
+
+async function command(): Promise<readonly Row[]> {
+  const { helpMs, nodeMs } = await measureCommand(15);
+  return [
+    {
+      what: '`slipway --help`, cold start',
+      measured: `${helpMs.toFixed(0)} ms (Node alone: ${nodeMs.toFixed(0)} ms)`,
+      target: '300 ms',
+      met: helpMs <= 300,
+    },
+  ];
+}
+
+function report(rows: readonly Row[]): string {
+  const [cpu] = cpus();
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+  const machine = `${cpus().length} × ${cpu?.model ?? 'unknown CPU'}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Linux ${release()}, Node ${process.version}`;
+  return [
+    '# Benchmarks',
+    '',
+    `Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}, commit ${commit}. Machine: ${machine}.`,
+    'Everything runs on this one machine: Temporal (SQLite), the gateway, the worker, the traffic and the clock.',
+    '',
+    '| what | measured | target | met |',
+    '|---|---|---|---|',
+    ...rows.map(
+      (row) =>
+        `| ${row.what} | ${row.measured} | ${row.target} | ${row.met === null ? '' : row.met ? 'yes' : '**no**'} |`,
+    ),
+    '',
+    '## How it is measured',
+    '',
+    '- **Detection** (`bench/detection.ts`): the real stack, 25 % of 80 (400) requests a second on the canary, scrapes every',
+    '  second: hard limits are looked at every second, statistical looks come every 4 s. The time runs from the first failed',
+    '  answer of the canary that the client saw to the write of weight 0 in the gateway’s journal.',
+    '- **Blindness** (`bench/blind.ts`): two workers, `kill -9` of the one that watches; the time until the gateway’s',
+    '  `/metrics` is asked again.',
+    '- **History** (`bench/history.ts`): a rollout on a real server with the platform in memory; each watch returns once after',
+    '  30 minutes, as it would. Replayed 20 times by one replayer.',
+    '- **Soak and mass rollback** (`bench/fleet.ts`): Temporal, one worker and the gateway’s API are real; replicas are servers',
+    '  inside the benchmark’s process, and a stand-in for Prometheus makes the counters up. From the moment in which all',
+    '  canaries fail, the scrape that holds it is half good: the next one decides.',
+    '',
+  ].join('\n');
+}
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => PARTS[name] === undefined);
+if (unknown.length > 0) {
+  process.stderr.write(`bench: ${unknown.join(', ')} is not known; known: ${Object.keys(PARTS).join(', ')}\n`);
+  process.exit(2);
+}
+const rows: Row[] = [];
+for (const [name, measure] of Object.entries(PARTS)) {
+  if (wanted.length > 0 && !wanted.includes(name)) continue;
+  process.stderr.write(`bench: ${name} …\n`);
+  const found = await measure();
+  for (const row of found)
+    process.stdout.write(
+      `${row.what}: ${row.measured}${row.target === '' ? '' : ` (target ${row.target}${row.met === false ? ', NOT met' : ''})`}\n`,
+    );
+  rows.push(...found);
+}
+if (wanted.length === 0) await writeFile('docs/benchmarks.md', report(rows));
+process.exit(0);

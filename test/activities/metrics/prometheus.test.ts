@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test, { after, before } from 'node:test';
+import type { MetricsAnswer, MetricsQuery } from '../../../activities/metrics/metrics-source.js';
+import { createMetricsFactory } from '../../../activities/metrics/metrics-for.js';
+import { createPrometheusSource } from '../../../activities/metrics/prometheus.js';
+import { fillQuery, TEMPLATES } from '../../../activities/metrics/templates.js';
+import { PROMETHEUS_TEMPLATES } from '../../../domain/policy.js';
+import type { ArmSamples } from '../../../domain/canary/types.js';
+import { startPrometheus } from '../../../tools/prometheus-server.js';
+import type { PrometheusServer } from '../../../tools/prometheus-server.js';
+import { findPrometheus, reasonToSkip } from '../../../tools/toolbox.js';
+import { startExporter } from '../../support/exporter.js';
+import type { Exporter } from '../../support/exporter.js';
+import { testPolicy } from '../../support/request.js';
+
+const NEVER = new AbortController().signal;
+const STEP_MS = 1000;
+const skip = await reasonToSkip(findPrometheus);
+
+/** Counters as each convention has them: canary `hello:v2` with 100 requests, 7 failed, 90 within 0.1 s. */
+function synthetic(requests: number, errors: number): string {
+  const rows: string[] = [];
+  const add = (name: string, labels: string, value: number): void => void rows.push(`${name}{${labels}} ${value}`);
+  const family = (total: string, buckets: string, labels: string, code: string, unit = 1): void => {
+    add(total, `${labels},${code}="200"`, requests - errors);
+    add(total, `${labels},${code}="503"`, errors);
+    add(buckets, `${labels},${code}="200",le="${0.1 * unit}"`, requests - 10);
+    add(buckets, `${labels},${code}="200",le="${unit}"`, requests - 1);
+    add(buckets, `${labels},${code}="200",le="+Inf"`, requests);
+  };
+  family(
+    'slipway_gateway_requests_total',
+    'slipway_gateway_request_duration_seconds_bucket',
+    'environment="test",service="hello",arm="canary",version="hello:v2"',
+    'code',
+  );
+  family(
+    'traefik_service_requests_total',
+    'traefik_service_request_duration_seconds_bucket',
+    'service="shop-hello-canary-http80@kubernetesgateway"',
+    'code',
+  );
+  // The stable arm's counters must never be taken for the canary's.
+  add('traefik_service_requests_total', 'service="shop-hello-http80@kubernetesgateway",code="503"', 5000);
+  family(
+    'istio_requests_total',
+    'istio_request_duration_milliseconds_bucket',
+    'reporter="destination",destination_workload="hello-canary"',
+    'response_code',
+    1000,
+  );
+  family(
+    'nginx_ingress_controller_requests',
+    'nginx_ingress_controller_request_duration_seconds_bucket',
+    'ingress="hello-canary"',
+    'status',
+  );
+  family(
+    'http_server_request_duration_seconds_count',
+    'http_server_request_duration_seconds_bucket',
+    'service_name="hello",deployment_environment_name="test",service_version="v2"',
+    'http_response_status_code',
+  );
+  return `${rows.join('\n')}\n`;
+}
+
+let exporter: Exporter;
+let other: Exporter;
+let prometheus: PrometheusServer;
+let folder: string;
+
+before(async () => {
+  if (skip !== false) return;
+  folder = await mkdtemp(path.join(tmpdir(), 'slipway-prometheus-'));
+  exporter = await startExporter(synthetic(100, 7));
+  other = await startExporter('lonely_total{pod="b"} 5\n');
+  prometheus = await startPrometheus({
+    scrapeIntervalMs: STEP_MS,
+    targets: [
+      { job: 'a', url: `${exporter.url}/metrics` },
+      { job: 'b', url: `${other.url}/metrics` },
+    ],
+    dataDir: folder,
+  });
+});
+
+after(async () => {
+  if (skip !== false) return;
+  await prometheus.stop();
+  await exporter.close();
+  await other.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+function query(fromMs: number, toMs: number): MetricsQuery {
+  const { lane, target } = testPolicy({ gateway: 'http://127.0.0.1:1' });
+  return { lane, target, arms: [{ arm: 'canary', version: 'hello:v2' }], fromMs, toMs, stepMs: STEP_MS, originMs: 123 };
+}
+
+async function eventually(what: string, ask: () => Promise<ArmSamples | null>): Promise<ArmSamples> {
+  for (const until = Date.now() + 30_000; ;) {
+    const found = await ask();
+    if (found !== null) return found;
+    assert.ok(Date.now() < until, `${what} did not come within 30 s`);
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+}
+
+function canaryOf(answer: MetricsAnswer): ArmSamples | null {
+  return answer.kind === 'value' ? (answer.arms.canary ?? null) : null;
+}
+
+for (const template of PROMETHEUS_TEMPLATES) {
+  test(
+    `template ${template}: a real Prometheus accepts it, and it finds the canary's counters and no others`,
+    { skip },
+    async () => {
+      const source = createPrometheusSource({ url: prometheus.url, queries: template, authorization: null });
+      const samples = await eventually(template, async () => {
+        const found = canaryOf(await source.samples(query(Date.now() - 3000, Date.now()), NEVER));
+        return found?.series[0]?.requests.at(-1) === 100 ? found : null;
+      });
+      const [series] = samples.series;
+      assert.equal(samples.series.length, 1);
+      assert.equal(series?.errors.at(-1), 7);
+      assert.deepEqual(samples.leSeconds, [0.1, 1, null]);
+      assert.deepEqual(series?.buckets.at(-1), [90, 99, 100]);
+    },
+  );
+}
+
+test(
+  'a counter reset and a target that is gone are seen as what they are, and stretches join to the whole',
+  { skip },
+  async () => {
+    const queries = { requests: 'requests_total{pod=~".+"}', errors: 'errors_total', latencyBuckets: null };
+    const source = createPrometheusSource({ url: prometheus.url, queries, authorization: null });
+    const begun = Date.now();
+    exporter.text = 'requests_total{pod="a"} 50\n';
+    await eventually('50', async () => {
+      const found = canaryOf(await source.samples(query(Date.now() - 2000, Date.now()), NEVER));
+      return found?.series[0]?.requests.at(-1) === 50 ? found : null;
+    });
+    exporter.text = 'requests_total{pod="a"} 3\n';
+    await eventually('the reset', async () => {
+      const found = canaryOf(await source.samples(query(Date.now() - 2000, Date.now()), NEVER));
+      return found?.series[0]?.requests.at(-1) === 3 ? found : null;
+    });
+    exporter.mode = 'refuse';
+    // Prometheus marks the series stale with the first scrape that fails.
+    await eventually('the gap', async () => {
+      const found = canaryOf(await source.samples(query(begun, Date.now()), NEVER));
+      return found?.series[0]?.requests.at(-1) === null ? found : null;
+    });
+    exporter.mode = 'ok';
+    const toMs = Date.now();
+    const whole = canaryOf(await source.samples(query(begun, toMs), NEVER));
+    // Cut where something is on either side: a stretch in which nothing was seen is "no data", not samples.
+  const last = whole?.series[0]?.requests.findLastIndex((value) => value !== null) ?? 0;
+  const middle = whole?.timesMs[Math.floor(last / 2)] ?? 0;
+  const head = canaryOf(await source.samples(query(begun, middle), NEVER));
+  const tail = canaryOf(await source.samples(query(middle + 1, toMs), NEVER));
+  assert.deepEqual([...(head?.timesMs ?? []), ...(tail?.timesMs ?? [])], whole?.timesMs);
+  assert.deepEqual([...(head?.series[0]?.requests ?? []), ...(tail?.series[0]?.requests ?? [])], whole?.series[0]?.requests);
+  assert.ok(whole?.series[0]?.requests.includes(50));
+    // No errors_total exists: none were counted.
+    assert.ok(whole?.series[0]?.errors.every((value) => value === 0 || value === null));
+  },
+);
+
+test('value, no data and unreachable are three answers', { skip }, async () => {
+  const nothing = createPrometheusSource({
+    url: prometheus.url,
+    queries: { requests: 'no_such_series', errors: 'x', latencyBuckets: null },
+    authorization: null,
+  });
+  const empty = await nothing.samples(query(Date.now() - 2000, Date.now()), NEVER);
+  assert.equal(empty.kind, 'no-data');
+  assert.match(empty.kind === 'no-data' ? empty.detail : '', /no_such_series/);
+  const wrong = createPrometheusSource({
+    url: prometheus.url,
+    queries: { requests: 'sum(', errors: 'x', latencyBuckets: null },
+    authorization: null,
+  });
+  const refused = await wrong.samples(query(Date.now() - 2000, Date.now()), NEVER);
+  assert.match(refused.kind === 'unreachable' ? refused.reason : '', /bad_data/);
+});
+
+test('a server that is gone, refuses, hangs or talks HTML is unreachable within the limit, and no secret is said', async () => {
+  const fake = await startExporter();
+  const source = createPrometheusSource({
+    url: fake.url,
+    queries: 'traefik',
+    authorization: 'Bearer s3cr3t',
+    timeoutMs: 300,
+  });
+  for (const mode of ['unauthorized', 'html', 'refuse', 'hang'] as const) {
+    fake.mode = mode;
+    const begun = Date.now();
+    const answer = await source.samples(query(begun - 2000, begun), NEVER);
+    assert.equal(answer.kind, 'unreachable', mode);
+    assert.doesNotMatch(JSON.stringify(answer), /s3cr3t/);
+    assert.ok(Date.now() - begun < 2000, mode);
+  }
+  assert.ok(fake.seen.every(({ authorization }) => authorization === 'Bearer s3cr3t'));
+  await fake.close();
+  assert.equal((await source.samples(query(Date.now() - 2000, Date.now()), NEVER)).kind, 'unreachable');
+});
+
+test('a secret that the worker does not have is said by its name', async () => {
+  const factory = createMetricsFactory({ scrapeDir: tmpdir(), secrets: {} });
+  const source = factory({
+    source: 'prometheus',
+    url: 'http://127.0.0.1:1',
+    queries: 'traefik',
+    authorization: 'PROM',
+  });
+  const answer = await source.samples(query(0, 1000), NEVER);
+  assert.match(answer.kind === 'unreachable' ? answer.reason : '', /SLIPWAY_SECRET_PROM/);
+});
+
+test('a name can not end a label and begin another query', () => {
+  const filled = fillQuery(
+    TEMPLATES.traefik.requests,
+    { environment: 'e', service: 'x"} or up{a="' },
+    { arm: 'canary', version: 'x:1' },
+  );
+  assert.match(filled, /x\\"\} or up\{a=\\"-canary/);
+});

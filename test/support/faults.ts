@@ -1,0 +1,86 @@
+import { Slipway } from '../../client/slipway.js';
+import type { GatewayObject, JournalEntry } from '../../formats/gateway.js';
+import type { Policy } from '../../domain/policy.js';
+import type { LaneRef, Weights } from '../../domain/target.js';
+import { startStack } from '../../tools/stack.js';
+import type { Stack, StackOptions } from '../../tools/stack.js';
+import type { Server } from '../../tools/supervise.js';
+import { startTraffic } from '../../tools/traffic.js';
+import type { Traffic } from '../../tools/traffic.js';
+import { Pilot } from './drive.js';
+import { stage, testPolicy, testRequest } from './request.js';
+import type { PolicyOptions } from './request.js';
+
+/** Everything as in real life, each a process of its own, and this process as the client. */
+export interface FaultStack {
+  readonly stack: Stack;
+  readonly slipway: Slipway;
+  readonly pilot: Pilot;
+  /** The worker that is there from the start. */
+  readonly worker: Server;
+  /** A service under test, short in all times. */
+  policy(service: string, options?: Partial<PolicyOptions>): Policy;
+  /** Ships v1 of the policy's service, and sends it traffic until the end. */
+  serve(policy: Policy): Promise<Traffic>;
+  journal(lane: LaneRef): Promise<readonly JournalEntry[]>;
+  weights(lane: LaneRef): Promise<Weights | null>;
+  /** Version and size of each arm. */
+  arms(lane: LaneRef): Promise<Readonly<Record<string, string>>>;
+  stop(): Promise<void>;
+}
+
+export async function startFaultStack(options: StackOptions = {}): Promise<FaultStack> {
+  const parts: (() => Promise<unknown>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const part of parts.reverse()) await part();
+  };
+  try {
+    const stack = await startStack(options);
+    parts.push(() => stack.stop());
+    const worker = await stack.startWorker();
+    const slipway = await Slipway.connect(stack.env);
+    parts.push(() => slipway.close());
+    const pilot = new Pilot(slipway);
+
+    async function objects({ environment, service }: LaneRef): Promise<readonly GatewayObject[]> {
+      const answer = await fetch(`${stack.adminUrl}/v1/objects?${new URLSearchParams({ environment, service }).toString()}`);
+      return ((await answer.json()) as { objects: readonly GatewayObject[] }).objects;
+    }
+
+    return {
+      stack,
+      slipway,
+      pilot,
+      worker,
+      stop,
+      policy: (service, more = {}) =>
+        testPolicy({ gateway: stack.adminUrl, service, replicas: 1, scrapeIntervalMs: 500, stages: [stage(25, 3), stage(50, 3)], ...more, change: { verifyMs: 1000, ...more.change } }),
+      async serve(policy) {
+        const { lane } = policy;
+        // Straight at the gateway: what a test makes fail between Slipway and the gateway is not about v1.
+        const target = { ...policy.target, gateway: stack.adminUrl };
+        const view = await pilot.ship(testRequest({ policy: { ...policy, target }, tag: 'v1' }), 60_000);
+        if (view.outcome !== 'completed') throw new Error(`v1 could not be shipped: ${view.reason?.text}`);
+        const traffic = startTraffic({ url: `${stack.dataUrl}/${lane.environment}/${lane.service}/`, perSecond: 40 });
+        parts.push(() => traffic.stop());
+        return traffic;
+      },
+      async journal({ environment, service }) {
+        const answer = await fetch(`${stack.adminUrl}/v1/journal`);
+        const { entries } = (await answer.json()) as { entries: readonly JournalEntry[] };
+        return entries.filter((entry) => entry.environment === environment && entry.service === service);
+      },
+      async weights(lane) {
+        const route = (await objects(lane)).find(({ kind }) => kind === 'route');
+        return route?.kind === 'route' ? route.spec.weights : null;
+      },
+      async arms(lane) {
+        const list = (await objects(lane)).flatMap((object) => (object.kind === 'arm' ? [[object.name, `${object.spec.template.version} x${object.spec.replicas}`]] : []));
+        return Object.fromEntries(list) as Readonly<Record<string, string>>;
+      },
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
