@@ -13,6 +13,11 @@ export class Unavailable extends Error {
   }
 }
 
+/** The far side says no, and will say it again: forbidden, or a name that it can't have. */
+export class Refused extends Error {
+  override readonly name = 'Refused';
+}
+
 /** Gives Temporal what it needs to retry well, and people a message that says what to do. */
 export function asFailure(error: unknown): unknown {
   if (error instanceof Unavailable) {
@@ -22,5 +27,7 @@ export function asFailure(error: unknown): unknown {
       ...(error.retryAfterMs === null ? {} : { nextRetryDelay: error.retryAfterMs }),
     });
   }
+  if (error instanceof Refused)
+    return ApplicationFailure.create({ type: 'Refused', message: error.message, nonRetryable: true });
   return error;
 }

@@ -72,7 +72,7 @@ export function createPlatformActivities({
           last = await of(scope.target).readiness(scope, arm, replicas, signal);
         } catch (error) {
           // An outage of the platform is no answer about the arm: keep asking until the deadline.
-          if (!(error instanceof Unavailable)) throw error;
+          if (!(error instanceof Unavailable)) throw asFailure(error);
           last = { kind: 'waiting', ready: 0, wanted: replicas, message: error.message };
         }
         if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;

@@ -13,7 +13,11 @@ export type EffectOutcome =
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   | { readonly kind: 'refused'; readonly reason: string }
   /** The lane's anchor belongs to somebody else now: this run must not write any more. */
-  | { readonly kind: 'denied'; readonly reason: string; /** The outcome that the anchor has recorded for this rollout. */ readonly ended: string | null }
+  | {
+      readonly kind: 'denied';
+      readonly reason: string;
+      /** The outcome that the anchor has recorded for this rollout. */ readonly ended: string | null;
+    }
   | { readonly kind: 'unreachable'; readonly reason: string };
 
 export interface EffectRequest {
@@ -46,6 +50,11 @@ export class EffectRunner {
 
   /** Whether a generation was granted to this run. */
   get claimed(): boolean {
+    return this.generation > 0;
+  }
+
+  /** Whether a generation was granted: without one nothing has been written. */
+  get hasGeneration(): boolean {
     return this.generation > 0;
   }
 

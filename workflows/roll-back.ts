@@ -42,7 +42,8 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
   const fenced = await runner.raiseFence(stage, 'back');
   if (fenced.kind !== 'done') return failure(fenced);
 
-  const snapshot = await rollbackEffects().describeTarget(scope);
+  const snapshot = await describe(scope);
+  if ('kind' in snapshot) return { kind: 'failed', reason: snapshot.reason };
   const steps = planRollBack(snapshot);
   for (const step of steps) {
     if (step.kind === 'await-stable') {
@@ -62,6 +63,15 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
     summary: `record the outcome: ${outcome}`,
   });
   return closed.kind === 'done' ? { kind: 'done' } : failure(closed);
+}
+
+/** Tried for as long as it takes; only an answer that no retry can change ends it. */
+async function describe(scope: PlatformScope): Promise<TargetSnapshot | ReturnType<typeof unreachable>> {
+  try {
+    return await rollbackEffects().describeTarget(scope);
+  } catch (error) {
+    return unreachable(error);
+  }
 }
 
 type RollBackStep =

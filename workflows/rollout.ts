@@ -248,13 +248,10 @@ class Rollout {
     this.touched = true;
     const claimed = await runner.claim('forward');
     if (claimed.kind !== 'done') {
-      // Refused or unanswered. Where it is not known whether it was granted, going back settles it.
-      this.touched = claimed.kind !== 'denied';
-      return this.ended(
-        'rejected',
-        claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable',
-        'reason' in claimed ? claimed.reason : claimed.kind,
-      );
+      // Where no answer came, the anchor may name a run that is over: the lane settles that once the platform is back.
+      this.touched = false;
+      const reason = 'reason' in claimed ? claimed.reason : claimed.kind;
+      return this.ended('rejected', claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable', reason);
     }
     const opened = await this.do_({ op: 'open-rollout' }, 'preflight', 'record stable as it is');
     if (opened !== null) return opened;
@@ -649,6 +646,9 @@ class Rollout {
         if (!isCancellation(error)) throw error;
       }
     });
+    // Stopped in the very moment of the claim: it is not known whether it was granted.
+    const claimed = runner.hasGeneration ? null : await runner.claim('back');
+    if (claimed?.kind === 'denied') return { kind: 'denied', reason: claimed.reason };
     const result = await rollBack({
       scope,
       runner,

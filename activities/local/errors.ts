@@ -1,4 +1,4 @@
-import { Unavailable } from '../failures.js';
+import { Refused, Unavailable } from '../failures.js';
 
 /** The gateway can't be reached or is busy, or other writers won a write too often: a retry may cure it. */
 export class PlatformUnavailable extends Unavailable {
@@ -12,8 +12,7 @@ export class PlatformUnavailable extends Unavailable {
 }
 
 /** The gateway says no to a read for good, e.g. for a name that it can't have. A refused write is an `EffectResult` instead. */
-export class PlatformRefused extends Error {
-  override readonly name = 'PlatformRefused';
+export class PlatformRefused extends Refused {
   constructor(
     readonly url: string,
     readonly reason: string,

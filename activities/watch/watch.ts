@@ -52,11 +52,13 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
       }
       if (trouble === null && canary !== null) {
         const input = judgeInput(call, atMs, canary, comparison);
-        latest = judge(input);
-        if (latest.hold === 'no-data') trouble = latest.summary;
-        else if (call.mode === 'blind') return { kind: 'sighted' };
-        const result = trouble === null ? conclude(call, latest, atMs) : null;
-        if (result !== null) {
+        const opinion = judged(input);
+        if (typeof opinion === 'string') trouble = opinion;
+        else latest = opinion;
+        if (latest?.hold === 'no-data') trouble = latest.summary;
+        if (trouble === null && call.mode === 'blind') return { kind: 'sighted' };
+        const result = trouble === null && latest !== null ? conclude(call, latest, atMs) : null;
+        if (result !== null && latest !== null) {
           deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.kind });
           return { kind: result, verdict: latest, evidence: await keep(deps.evidence, input) };
         }
@@ -69,6 +71,15 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
       if (atMs - begunMs >= call.maxMs) return { kind: 'tick', verdict: latest };
     }
   };
+}
+
+/** The verdict, or why there can't be one: samples that make no sense are an outage of the metrics, never a verdict. */
+function judged(input: JudgeInput): Verdict | string {
+  try {
+    return judge(input);
+  } catch (error) {
+    return `the samples can't be judged: ${error instanceof Error ? error.message : String(error)}`;
+  }
 }
 
 /**

@@ -56,7 +56,10 @@ describe('the gateway', { concurrency: 7 }, () => {
         assert.ok(gateway.hits >= 8, `only ${gateway.hits} requests failed`);
         assert.deepEqual(await it.arms(policy.lane), { stable: `${name}:v2 x1` });
         assert.deepEqual(appliedTwice(await it.journal(policy.lane)), []);
-        assert.deepEqual(traffic.answers.filter(({ ok }) => !ok), []);
+        assert.deepEqual(
+          traffic.answers.filter(({ ok }) => !ok),
+          [],
+        );
       } finally {
         await gateway.close();
       }
@@ -67,7 +70,10 @@ describe('the gateway', { concurrency: 7 }, () => {
     const gateway = await startFaultyGateway(it.stack.adminUrl);
     try {
       const { pilot } = it;
-      const policy = it.policy('unreachable', { gateway: gateway.url, stages: [{ weightPercent: 25, durationMs: 600_000, approval: false }] });
+      const policy = it.policy('unreachable', {
+        gateway: gateway.url,
+        stages: [{ weightPercent: 25, durationMs: 600_000, approval: false }],
+      });
       await it.serve(policy);
       const request = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
       await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
@@ -95,7 +101,8 @@ describe('the gateway', { concurrency: 7 }, () => {
       await it.serve(policy);
       const request = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
       await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
-      gateway.rule = ({ method }) => (method === 'GET' ? null : { kind: 'answer', status: 403, reason: 'Forbidden', message: 'read-only today' });
+      gateway.rule = ({ method }) =>
+        method === 'GET' ? null : { kind: 'answer', status: 403, reason: 'Forbidden', message: 'read-only today' };
       await pilot.decide(request, 'abort');
       const view = await pilot.ended(request);
       assert.equal(view.outcome, 'rollback-failed');

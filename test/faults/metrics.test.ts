@@ -62,7 +62,10 @@ describe('metrics', { concurrency: 4 }, () => {
       const policy = it.policy('dark', { gateway: gateway.url });
       await it.serve(policy);
       gateway.rule = NO_METRICS;
-      const view = await pilot.ship(testRequest({ policy: { ...policy, waits: { ...policy.waits, blindMs: 3000 } }, tag: 'v2' }), 60_000);
+      const view = await pilot.ship(
+        testRequest({ policy: { ...policy, waits: { ...policy.waits, blindMs: 3000 } }, tag: 'v2' }),
+        60_000,
+      );
       assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'wait-expired']);
       assert.deepEqual(view.verdicts, []);
       assert.deepEqual(await it.arms(policy.lane), { stable: 'dark:v1 x1' });
@@ -85,7 +88,10 @@ describe('metrics', { concurrency: 4 }, () => {
     const view = await pilot.ended(request, 60_000);
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict'], view.reason?.text);
     assert.deepEqual(await it.arms(policy.lane), { stable: 'turns:v1 x1' });
-    assert.deepEqual(traffic.answers.filter(({ ok, version }) => !ok && version !== 'turns:v2'), []);
+    assert.deepEqual(
+      traffic.answers.filter(({ ok, version }) => !ok && version !== 'turns:v2'),
+      [],
+    );
     const late = await pilot.decide(request, 'approve', { gate: 'stage-2' });
     assert.equal(late.kind === 'refused' && late.code, 'finished');
   });

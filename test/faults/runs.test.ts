@@ -29,7 +29,10 @@ describe('runs', { concurrency: 4 }, () => {
     assert.deepEqual(await it.weights(policy.lane), { stable: 100, canary: 0, baseline: 0 });
     const next = await pilot.ship(testRequest({ policy: it.policy('terminated'), tag: 'v3' }), 60_000);
     assert.equal(next.outcome, 'completed', next.reason?.text);
-    assert.deepEqual(traffic.answers.filter(({ ok }) => !ok), []);
+    assert.deepEqual(
+      traffic.answers.filter(({ ok }) => !ok),
+      [],
+    );
   });
 
   test('reset in mid-canary to its begin: it goes on under a new generation, and completes', async () => {
@@ -39,7 +42,9 @@ describe('runs', { concurrency: 4 }, () => {
     const request = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
     const before = await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
     const { events } = await pilot.handle(request).fetchHistory();
-    const first = events?.find(({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes != null);
+    const first = events?.find(
+      ({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes != null,
+    );
     const { runId } = await pilot.handle(request).describe();
     await slipway.client.workflowService.resetWorkflowExecution({
       namespace: 'default',
@@ -53,7 +58,10 @@ describe('runs', { concurrency: 4 }, () => {
     assert.ok((view.generation ?? 0) > (before.generation ?? 0), 'it kept its generation');
     assert.equal(await pilot.remembered(request), 'completed');
     assert.deepEqual(await it.arms(policy.lane), { stable: 'reset:v2 x1' });
-    assert.deepEqual(traffic.answers.filter(({ ok }) => !ok), []);
+    assert.deepEqual(
+      traffic.answers.filter(({ ok }) => !ok),
+      [],
+    );
   });
 
   test('superseded in mid-canary: rolled back first, then the newer one ships', async () => {
@@ -67,7 +75,10 @@ describe('runs', { concurrency: 4 }, () => {
     assert.equal(view.outcome, 'completed', view.reason?.text);
     assert.equal((await pilot.ended(first)).outcome, 'superseded');
     assert.deepEqual(await it.arms(policy.lane), { stable: 'superseded:v3 x1' });
-    assert.deepEqual(traffic.answers.filter(({ ok }) => !ok), []);
+    assert.deepEqual(
+      traffic.answers.filter(({ ok }) => !ok),
+      [],
+    );
   });
 });
 
@@ -88,5 +99,8 @@ test('all workers are replaced, one by one, in mid-canary: it completes, each ef
   assert.equal(view.outcome, 'completed', view.reason?.text);
   assert.deepEqual(await it.arms(policy.lane), { stable: 'rolling:v2 x1' });
   assert.deepEqual(appliedTwice(await it.journal(policy.lane)), []);
-  assert.deepEqual(traffic.answers.filter(({ ok }) => !ok), []);
+  assert.deepEqual(
+    traffic.answers.filter(({ ok }) => !ok),
+    [],
+  );
 });

@@ -19,7 +19,12 @@ describe('Temporal', { concurrency: 2 }, () => {
       await assert.rejects(it.slipway.lane(policy.lane), 'Temporal still answers');
       assert.deepEqual(await it.weights(policy.lane), { stable: 50, canary: 25, baseline: 25 });
       await stack.temporal.restart();
-      const second = await pilot.until(request, 'it is in the second stage', ({ weights }) => weights?.canary === 50, 60_000);
+      const second = await pilot.until(
+        request,
+        'it is in the second stage',
+        ({ weights }) => weights?.canary === 50,
+        60_000,
+      );
       assert.equal(second.outcome, null);
       await stack.temporal.kill9();
       await stack.temporal.restart();
@@ -27,7 +32,10 @@ describe('Temporal', { concurrency: 2 }, () => {
       assert.equal(view.outcome, 'completed', view.reason?.text);
       assert.deepEqual(await it.arms(policy.lane), { stable: 'hello:v2 x1' });
       assert.deepEqual(appliedTwice(await it.journal(policy.lane)), []);
-      assert.deepEqual(traffic.answers.filter(({ ok }) => !ok), []);
+      assert.deepEqual(
+        traffic.answers.filter(({ ok }) => !ok),
+        [],
+      );
     } finally {
       await it.stop();
     }
@@ -52,7 +60,10 @@ describe('Temporal', { concurrency: 2 }, () => {
       assert.deepEqual(await it.arms(policy.lane), { stable: 'hello:v1 x1' });
       const next = await pilot.ship(testRequest({ policy: it.policy('hello'), tag: 'v3' }), 90_000);
       assert.equal(next.outcome, 'completed', next.reason?.text);
-      assert.deepEqual(traffic.answers.filter(({ ok }) => !ok), []);
+      assert.deepEqual(
+        traffic.answers.filter(({ ok }) => !ok),
+        [],
+      );
     } finally {
       await it.stop();
     }

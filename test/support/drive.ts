@@ -5,12 +5,23 @@ import type { Decision, DecisionReceipt, Verb } from '../../domain/approval.js';
 import type { LaneView } from '../../domain/lane.js';
 import type { Outcome, RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import type { LaneRef, Target } from '../../domain/target.js';
-import { checkSignal, LANE_WORKFLOW, laneWorkflowId, recoverWorkflowId, rolloutWorkflowId, WORKFLOW_TASK_TIMEOUT } from '../../workflows/messages.js';
+import {
+  checkSignal,
+  LANE_WORKFLOW,
+  laneWorkflowId,
+  recoverWorkflowId,
+  rolloutWorkflowId,
+  WORKFLOW_TASK_TIMEOUT,
+} from '../../workflows/messages.js';
 
 const POLL_MS = 50;
 
 /** Asks until the answer is neither null nor false; the error names what was waited for and what was seen last. */
-export async function until<T>(what: string, ask: () => T | null | false | Promise<T | null | false>, limitMs = 30_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  ask: () => T | null | false | Promise<T | null | false>,
+  limitMs = 30_000,
+): Promise<T> {
   let last = 'nothing';
   for (const endMs = Date.now() + limitMs; ;) {
     try {
@@ -56,7 +67,12 @@ export class Pilot {
   }
 
   /** Waits until the view is as wanted. A rollout that ends before that fails at once, with its story. */
-  async until(request: RolloutRequest, what: string, wanted: (view: RolloutView) => boolean, limitMs = 30_000): Promise<RolloutView> {
+  async until(
+    request: RolloutRequest,
+    what: string,
+    wanted: (view: RolloutView) => boolean,
+    limitMs = 30_000,
+  ): Promise<RolloutView> {
     let last: RolloutView | null = null;
     try {
       const seen = await until(
@@ -77,7 +93,11 @@ export class Pilot {
   /** Waits for the end of its run, and gives the last view. */
   async ended(request: RolloutRequest, limitMs = 30_000): Promise<RolloutView> {
     const view = await this.until(request, 'the rollout ends', ({ outcome }) => outcome !== null, limitMs);
-    await until('its run closes', async () => (await this.status(rolloutWorkflowId(request.policy.lane, request.rolloutId))) === 'COMPLETED', limitMs);
+    await until(
+      'its run closes',
+      async () => (await this.status(rolloutWorkflowId(request.policy.lane, request.rolloutId))) === 'COMPLETED',
+      limitMs,
+    );
     return view;
   }
 
@@ -85,7 +105,9 @@ export class Pilot {
   async remembered(request: RolloutRequest, limitMs = 30_000): Promise<Outcome> {
     return until(
       'the lane knows the outcome',
-      async () => (await this.lane(request.policy.lane))?.remembered.find(({ rolloutId }) => rolloutId === request.rolloutId)?.outcome ?? null,
+      async () =>
+        (await this.lane(request.policy.lane))?.remembered.find(({ rolloutId }) => rolloutId === request.rolloutId)
+          ?.outcome ?? null,
       limitMs,
     );
   }
@@ -95,7 +117,9 @@ export class Pilot {
   }
 
   async status(workflowId: string): Promise<string> {
-    return this.slipway.call(async () => (await this.slipway.client.workflow.getHandle(workflowId).describe()).status.name);
+    return this.slipway.call(
+      async () => (await this.slipway.client.workflow.getHandle(workflowId).describe()).status.name,
+    );
   }
 
   handle(request: RolloutRequest) {
@@ -147,11 +171,15 @@ export function refOf({ policy, rolloutId }: RolloutRequest) {
 export function story(view: RolloutView | null): string {
   if (view === null) return '(no view)';
   const lines = view.timeline.map(({ at, phase, text }) => `  ${at.slice(11, 23)} ${phase}: ${text}`);
-  return [...lines, `  = ${view.phase} ${JSON.stringify(view.reason)} waits for ${JSON.stringify(view.wait)}`].join('\n');
+  return [...lines, `  = ${view.phase} ${JSON.stringify(view.reason)} waits for ${JSON.stringify(view.wait)}`].join(
+    '\n',
+  );
 }
 
 /** Keys of writes that the journal has more than once for one object: none, if every effect was applied exactly once. */
-export function appliedTwice(journal: readonly { readonly key: string | null; readonly kind: string; readonly name: string }[]): readonly string[] {
+export function appliedTwice(
+  journal: readonly { readonly key: string | null; readonly kind: string; readonly name: string }[],
+): readonly string[] {
   const seen = new Set<string>();
   const twice: string[] = [];
   for (const { key, kind, name } of journal) {

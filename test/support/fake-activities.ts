@@ -38,7 +38,13 @@ export class World {
 
   policy(change: Partial<Policy> = {}): Policy {
     const { service } = this.lane;
-    return testPolicy({ gateway: this.gateway.url, service, stages: [stage(25, 1), stage(50, 1)], replicas: 2, change: { verifyMs: 50, ...change } });
+    return testPolicy({
+      gateway: this.gateway.url,
+      service,
+      stages: [stage(25, 1), stage(50, 1)],
+      replicas: 2,
+      change: { verifyMs: 50, ...change },
+    });
   }
 
   /** Traffic as it stands. */
@@ -73,9 +79,14 @@ export class World {
     await Promise.all([...this.holds.values()].map((hold) => hold.release()));
   }
 
-  async run<Result>(activity: keyof Activities, stageOfCall: string | null, work: () => Promise<Result>): Promise<Result> {
+  async run<Result>(
+    activity: keyof Activities,
+    stageOfCall: string | null,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
     const hold = this.holds.get(activity);
-    if (hold === undefined || hold.entered >= hold.first || (hold.only !== null && hold.only !== stageOfCall)) return work();
+    if (hold === undefined || hold.entered >= hold.first || (hold.only !== null && hold.only !== stageOfCall))
+      return work();
     return hold.run(work);
   }
 
@@ -94,7 +105,11 @@ export class World {
     ];
     for (const [index, effect] of effects.entries()) {
       const key = idempotencyKey({ rolloutId, stage: 'seed', operation: effect.op, object: 'any', n: 1 });
-      const result = await platform.apply(scope, effect, { key, fence: { generation: 1, step: index + 1 }, onDrift: 'hold' });
+      const result = await platform.apply(scope, effect, {
+        key,
+        fence: { generation: 1, step: index + 1 },
+        onDrift: 'hold',
+      });
       if (result.kind !== 'applied') throw new Error(`${effect.op}: ${JSON.stringify(result)}`);
     }
   }
@@ -130,7 +145,17 @@ export class Hold {
 }
 
 export function verdict(kind: Verdict['kind'], summary = `the test says ${kind}`): Verdict {
-  return { kind, hold: kind === 'HOLD' ? 'inconclusive' : null, summary, findings: [], atMs: 0, look: 1, judge: 'sequential', judgeVersion: 'test', inputDigest: 'none' };
+  return {
+    kind,
+    hold: kind === 'HOLD' ? 'inconclusive' : null,
+    summary,
+    findings: [],
+    atMs: 0,
+    look: 1,
+    judge: 'sequential',
+    judgeVersion: 'test',
+    inputDigest: 'none',
+  };
 }
 
 /** PROMOTE at once, guards that see nothing wrong, metrics that are there. */
@@ -180,19 +205,27 @@ export class Worlds {
  * gateway; watches, messages and records as the world says.
  */
 export function createFakeActivities(worlds: Worlds, wakeLane: RunDeps['wakeLane']): Activities {
-  const memory: typeof fetch = (input, init) => worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
+  const memory: typeof fetch = (input, init) =>
+    worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
   const platforms = { local: createLocalPlatform({ gateways: [], fetch: memory, timeoutMs: 4000 }) };
-  const { describeTarget, preflight, claimLane, awaitReady, readAnchor, listAnchors, ...effects } = createPlatformActivities({
-    platforms,
-    onEffect: () => undefined,
-  });
-  const { openRollout, raiseFence, startArm, setWeights, setStableTemplate, removeArm, removeStable, closeRollout } = effects;
+  const { describeTarget, preflight, claimLane, awaitReady, readAnchor, listAnchors, ...effects } =
+    createPlatformActivities({
+      platforms,
+      onEffect: () => undefined,
+    });
+  const { openRollout, raiseFence, startArm, setWeights, setStableTemplate, removeArm, removeStable, closeRollout } =
+    effects;
   const runs = createRunActivities({ wakeLane });
   const of = ({ lane }: { readonly lane: LaneRef }): World => worlds.byService(lane.service);
-  const ofRun = ({ workflowId }: { readonly workflowId: string }): World => worlds.byService(workflowId.split('/')[2] ?? '');
+  const ofRun = ({ workflowId }: { readonly workflowId: string }): World =>
+    worlds.byService(workflowId.split('/')[2] ?? '');
 
   /** The same, but it stands still before its first step where a test wants that. */
-  function held<Call, Result>(name: keyof Activities, find: (call: Call) => World, work: (call: Call) => Promise<Result>): (call: Call) => Promise<Result> {
+  function held<Call, Result>(
+    name: keyof Activities,
+    find: (call: Call) => World,
+    work: (call: Call) => Promise<Result>,
+  ): (call: Call) => Promise<Result> {
     return async (call) => find(call).run(name, stageOf(call), () => work(call));
   }
   const byScope = ({ scope }: { readonly scope: { readonly lane: LaneRef } }): World => of(scope);
@@ -233,10 +266,14 @@ export function createFakeActivities(worlds: Worlds, wakeLane: RunDeps['wakeLane
     notify: held('notify', of, async (notification: Notification) => {
       of(notification).notifications.push(notification);
     }),
-    recordRollout: held('recordRollout', ({ view }: RolloutRecord) => of(view), async (record) => {
-      of(record.view).records.push(record);
-      return { digest: 'sha256:test' };
-    }),
+    recordRollout: held(
+      'recordRollout',
+      ({ view }: RolloutRecord) => of(view),
+      async (record) => {
+        of(record.view).records.push(record);
+        return { digest: 'sha256:test' };
+      },
+    ),
   };
 }
 

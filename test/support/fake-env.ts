@@ -11,7 +11,13 @@ import { Slipway } from '../../client/slipway.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
 import { startTemporal } from '../../tools/temporal-server.js';
 import type { TemporalServer } from '../../tools/temporal-server.js';
-import { checkSignal, LANE_WORKFLOW, laneWorkflowId, waitsQueue, WORKFLOW_TASK_TIMEOUT } from '../../workflows/messages.js';
+import {
+  checkSignal,
+  LANE_WORKFLOW,
+  laneWorkflowId,
+  waitsQueue,
+  WORKFLOW_TASK_TIMEOUT,
+} from '../../workflows/messages.js';
 import { Pilot } from './drive.js';
 import { allIsWell, createFakeActivities, Worlds } from './fake-activities.js';
 import type { World } from './fake-activities.js';
@@ -41,14 +47,22 @@ export async function startFakeEnv(): Promise<FakeEnv> {
   try {
     const temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log') });
     parts.push(() => temporal.stop());
-    const slipway = await Slipway.connect({ TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace, SLIPWAY_TASK_QUEUE: FAKE_TASK_QUEUE });
+    const slipway = await Slipway.connect({
+      TEMPORAL_ADDRESS: temporal.address,
+      TEMPORAL_NAMESPACE: temporal.namespace,
+      SLIPWAY_TASK_QUEUE: FAKE_TASK_QUEUE,
+    });
     parts.push(() => slipway.close());
     await ensureSearchAttributes(slipway.client, 10_000);
     quiet();
     const connection = await NativeConnection.connect({ address: temporal.address });
     parts.push(() => connection.close());
     const worlds = new Worlds();
-    const worker = await startFakeWorker({ connection, namespace: temporal.namespace, activities: createFakeActivities(worlds, wakeLane) });
+    const worker = await startFakeWorker({
+      connection,
+      namespace: temporal.namespace,
+      activities: createFakeActivities(worlds, wakeLane),
+    });
     parts.push(worker, () => worlds.releaseAll());
     const pilot = new Pilot(slipway);
     return {
@@ -65,7 +79,11 @@ export async function startFakeEnv(): Promise<FakeEnv> {
       async inCanary(world, request) {
         world.watch = (call) => (call.scope.rolloutId === request.rolloutId ? 'wait' : allIsWell(call));
         await pilot.deploy(request);
-        await pilot.until(request, 'the canary gets traffic', ({ phase, weights }) => phase === 'canary' && weights?.canary === 25);
+        await pilot.until(
+          request,
+          'the canary gets traffic',
+          ({ phase, weights }) => phase === 'canary' && weights?.canary === 25,
+        );
         return request;
       },
     };
@@ -82,8 +100,17 @@ export async function startFakeWorker(options: {
   readonly activities: Activities;
 }): Promise<() => Promise<void>> {
   const shared = { ...options, shutdownGraceTime: '100ms', shutdownForceTime: '10s' } as const;
-  const effects = await Worker.create({ ...shared, taskQueue: FAKE_TASK_QUEUE, workflowBundle: { codePath: WORKFLOW_BUNDLE }, stickyQueueScheduleToStartTimeout: '1s' });
-  const waits = await Worker.create({ ...shared, taskQueue: waitsQueue(FAKE_TASK_QUEUE), maxConcurrentActivityTaskExecutions: 500 });
+  const effects = await Worker.create({
+    ...shared,
+    taskQueue: FAKE_TASK_QUEUE,
+    workflowBundle: { codePath: WORKFLOW_BUNDLE },
+    stickyQueueScheduleToStartTimeout: '1s',
+  });
+  const waits = await Worker.create({
+    ...shared,
+    taskQueue: waitsQueue(FAKE_TASK_QUEUE),
+    maxConcurrentActivityTaskExecutions: 500,
+  });
   const running = Promise.all([effects.run(), waits.run()]);
   return async () => {
     effects.shutdown();

@@ -1,3 +1,5 @@
+import { defaultAnalysis } from '../../domain/canary/defaults.js';
+import type { AnalysisPolicy } from '../../domain/canary/types.js';
 import { Slipway } from '../../client/slipway.js';
 import type { GatewayObject, JournalEntry } from '../../formats/gateway.js';
 import type { Policy } from '../../domain/policy.js';
@@ -10,6 +12,17 @@ import type { Traffic } from '../../tools/traffic.js';
 import { Pilot } from './drive.js';
 import { stage, testPolicy, testRequest } from './request.js';
 import type { PolicyOptions } from './request.js';
+
+/** Sure within seconds: what is judged here is what Slipway does, not how finely it sees. */
+const ANALYSIS: AnalysisPolicy = {
+  ...defaultAnalysis(500),
+  warmUpMs: 500,
+  lookEveryMs: 1000,
+  minRequests: 10,
+  minErrorIncrease: 0.05,
+  errorMargin: 0.3,
+  latencyMargin: 4,
+};
 
 /** Everything as in real life, each a process of its own, and this process as the client. */
 export interface FaultStack {
@@ -43,7 +56,9 @@ export async function startFaultStack(options: StackOptions = {}): Promise<Fault
     const pilot = new Pilot(slipway);
 
     async function objects({ environment, service }: LaneRef): Promise<readonly GatewayObject[]> {
-      const answer = await fetch(`${stack.adminUrl}/v1/objects?${new URLSearchParams({ environment, service }).toString()}`);
+      const answer = await fetch(
+        `${stack.adminUrl}/v1/objects?${new URLSearchParams({ environment, service }).toString()}`,
+      );
       return ((await answer.json()) as { objects: readonly GatewayObject[] }).objects;
     }
 
@@ -54,7 +69,14 @@ export async function startFaultStack(options: StackOptions = {}): Promise<Fault
       worker,
       stop,
       policy: (service, more = {}) =>
-        testPolicy({ gateway: stack.adminUrl, service, replicas: 1, scrapeIntervalMs: 500, stages: [stage(25, 3), stage(50, 3)], ...more, change: { verifyMs: 1000, ...more.change } }),
+        testPolicy({
+          gateway: stack.adminUrl,
+          service,
+          replicas: 1,
+          stages: [stage(25, 2), stage(50, 2)],
+          ...more,
+          change: { verifyMs: 1000, analysis: ANALYSIS, ...more.change },
+        }),
       async serve(policy) {
         const { lane } = policy;
         // Straight at the gateway: what a test makes fail between Slipway and the gateway is not about v1.
@@ -75,7 +97,9 @@ export async function startFaultStack(options: StackOptions = {}): Promise<Fault
         return route?.kind === 'route' ? route.spec.weights : null;
       },
       async arms(lane) {
-        const list = (await objects(lane)).flatMap((object) => (object.kind === 'arm' ? [[object.name, `${object.spec.template.version} x${object.spec.replicas}`]] : []));
+        const list = (await objects(lane)).flatMap((object) =>
+          object.kind === 'arm' ? [[object.name, `${object.spec.template.version} x${object.spec.replicas}`]] : [],
+        );
         return Object.fromEntries(list) as Readonly<Record<string, string>>;
       },
     };

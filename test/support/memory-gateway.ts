@@ -2,7 +2,10 @@ import { randomUUID } from 'node:crypto';
 import type { JournalEntry, GatewayError, GatewayObject, GatewayWrite, ObjectKind } from '../../formats/gateway.js';
 
 /** What a request to the memory gateway comes to instead of its answer, or null: the answer. */
-export type MemoryFault = (request: { readonly method: string; readonly path: string }) => Response | null | Promise<Response | null>;
+export type MemoryFault = (request: {
+  readonly method: string;
+  readonly path: string;
+}) => Response | null | Promise<Response | null>;
 
 /**
  * The gateway's admin API in memory: revisions, conditional writes, owners and a journal, with arms that are ready at
@@ -36,21 +39,59 @@ export function createMemoryGateway(): MemoryGateway {
   function statusOf(spec: { template: { version: string }; replicas: number }) {
     const failed = neverReady.has(spec.template.version);
     const replicas: { pid: number | null; port: number; state: 'ready' }[] = [];
-    return { ready: failed ? 0 : spec.replicas, old: 0, failed, message: failed ? 'exited with code 1' : null, replicas };
+    return {
+      ready: failed ? 0 : spec.replicas,
+      old: 0,
+      failed,
+      message: failed ? 'exited with code 1' : null,
+      replicas,
+    };
   }
 
-  function note(verb: JournalEntry['verb'], object: GatewayObject, credit: { key: string | null; fence: string | null }): void {
+  function note(
+    verb: JournalEntry['verb'],
+    object: GatewayObject,
+    credit: { key: string | null; fence: string | null },
+  ): void {
     const { environment, service, kind, name } = object;
     const change = kind === 'route' ? `weights ${Object.values(object.spec.weights).join('/')}` : verb;
-    journal.push({ seq: journal.length + 1, at: new Date().toISOString(), verb, environment, service, kind, name, revision, ...credit, change });
+    journal.push({
+      seq: journal.length + 1,
+      at: new Date().toISOString(),
+      verb,
+      environment,
+      service,
+      kind,
+      name,
+      revision,
+      ...credit,
+      change,
+    });
   }
 
-  function put(path: string, write: GatewayWrite, uid: string, verb: 'create' | 'replace', credit: { key: string | null; fence: string | null }): GatewayObject {
+  function put(
+    path: string,
+    write: GatewayWrite,
+    uid: string,
+    verb: 'create' | 'replace',
+    credit: { key: string | null; fence: string | null },
+  ): GatewayObject {
     const [environment = '', service = '', kind = '', name = ''] = path.split('/').slice(3).map(decodeURIComponent);
     revision += 1;
     const { spec, annotations, owner } = write;
     const status = kind === 'arm' ? { status: statusOf(spec as never) } : {};
-    const object = { environment, service, kind, name, revision, uid, owner, annotations, spec, ...status } as GatewayObject;
+    const object = {
+      environment,
+      service,
+      kind,
+      name,
+      revision,
+      uid,
+      owner,
+      annotations,
+      spec,
+      ...status,
+    } as GatewayObject;
     objects.set(path, object);
     note(verb, object, credit);
     if (owner !== null && gone.has(owner)) drop(path, 'collect', { key: null, fence: null });
@@ -65,7 +106,8 @@ export function createMemoryGateway(): MemoryGateway {
     note(verb, object, credit);
     if (object.kind !== 'anchor') return;
     gone.add(object.uid);
-    for (const [other, { owner }] of objects) if (owner === object.uid) drop(other, 'collect', { key: null, fence: null });
+    for (const [other, { owner }] of objects)
+      if (owner === object.uid) drop(other, 'collect', { key: null, fence: null });
   }
 
   function live(object: GatewayObject): GatewayObject {
@@ -79,12 +121,17 @@ export function createMemoryGateway(): MemoryGateway {
     init.signal?.throwIfAborted();
     const { pathname: path, searchParams } = url;
     if (path === '/v1/capacity') {
-      const used = [...objects.values()].reduce((sum, object) => sum + (object.kind === 'arm' ? object.spec.replicas : 0), 0);
+      const used = [...objects.values()].reduce(
+        (sum, object) => sum + (object.kind === 'arm' ? object.spec.replicas : 0),
+        0,
+      );
       return json(200, { maxReplicas: gateway.maxReplicas, used });
     }
     if (path === '/v1/objects') {
       const wanted = [...searchParams.entries()];
-      const list = [...objects.values()].filter((object) => wanted.every(([name, value]) => object[name as 'service'] === value));
+      const list = [...objects.values()].filter((object) =>
+        wanted.every(([name, value]) => object[name as 'service'] === value),
+      );
       return json(200, { objects: list.map(live) });
     }
     const headers = new Headers(init.headers);

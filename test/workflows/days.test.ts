@@ -4,7 +4,18 @@ import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import type { Decision } from '../../domain/approval.js';
-import { enqueueUpdate, decideUpdate, LANE_WORKFLOW, laneQuery, laneWorkflowId, ROLLOUT_WORKFLOW, rolloutWorkflowId, searchAttributes, unblockUpdate, viewQuery } from '../../workflows/messages.js';
+import {
+  enqueueUpdate,
+  decideUpdate,
+  LANE_WORKFLOW,
+  laneQuery,
+  laneWorkflowId,
+  ROLLOUT_WORKFLOW,
+  rolloutWorkflowId,
+  searchAttributes,
+  unblockUpdate,
+  viewQuery,
+} from '../../workflows/messages.js';
 import type { Policy } from '../../domain/policy.js';
 import type { RolloutRequest, RolloutResult } from '../../domain/rollout.js';
 import { findTemporalTestServer, reasonToSkip } from '../../tools/toolbox.js';
@@ -29,9 +40,15 @@ before(async () => {
   const types: Readonly<Record<string, number>> = { KEYWORD: 2, DOUBLE: 4, DATETIME: 6 };
   await env.connection.operatorService.addSearchAttributes({
     namespace: 'default',
-    searchAttributes: Object.fromEntries(Object.values(searchAttributes).map(({ name, type }) => [name, types[type] ?? 2])),
+    searchAttributes: Object.fromEntries(
+      Object.values(searchAttributes).map(({ name, type }) => [name, types[type] ?? 2]),
+    ),
   });
-  stopWorker = await startFakeWorker({ connection: env.nativeConnection, namespace: 'default', activities: createFakeActivities(worlds, wakeLane) });
+  stopWorker = await startFakeWorker({
+    connection: env.nativeConnection,
+    namespace: 'default',
+    activities: createFakeActivities(worlds, wakeLane),
+  });
 });
 after(async () => {
   await stopWorker();
@@ -40,7 +57,11 @@ after(async () => {
 
 function patient(world: World, waits: Partial<Policy['waits']>): Policy {
   const policy = world.policy();
-  return { ...policy, approval: { ...policy.approval, required: 'always' }, waits: { ...policy.waits, approvalMs: 72 * HOUR, ...waits } };
+  return {
+    ...policy,
+    approval: { ...policy.approval, required: 'always' },
+    waits: { ...policy.waits, approvalMs: 72 * HOUR, ...waits },
+  };
 }
 
 async function begin(request: RolloutRequest) {
@@ -62,7 +83,16 @@ async function awaitingApproval(handle: Handle) {
 async function approve(handle: Handle): Promise<void> {
   const { plan } = await handle.query(viewQuery);
   const actor = { subject: 'approver@example.com', groups: [], verified: false };
-  const decision: Decision = { id: randomUUID(), verb: 'approve', gate: 'release', planDigest: plan?.digest ?? null, actor, reason: null, full: false, at: '' };
+  const decision: Decision = {
+    id: randomUUID(),
+    verb: 'approve',
+    gate: 'release',
+    planDigest: plan?.digest ?? null,
+    actor,
+    reason: null,
+    full: false,
+    at: '',
+  };
   assert.equal((await handle.executeUpdate(decideUpdate, { args: [decision] })).kind, 'accepted');
 }
 
@@ -104,7 +134,10 @@ test('a plan that was approved for a stable that has changed since waits a full 
   const handle = await begin(testRequest({ policy: patient(world, {}), tag: 'v2' }));
   await awaitingApproval(handle);
   await env.sleep(70 * HOUR);
-  world.gateway.meddle('arm', 'stable', (spec: { template: object }) => ({ ...spec, template: { ...spec.template, env: { HOT: 'fix' } } }));
+  world.gateway.meddle('arm', 'stable', (spec: { template: object }) => ({
+    ...spec,
+    template: { ...spec.template, env: { HOT: 'fix' } },
+  }));
   await approve(handle);
   const again = await until('it asks again', async () => {
     const view = await handle.query(viewQuery);
@@ -124,20 +157,41 @@ test('what waits in the queue of a blocked lane for a day is rejected without ha
   const handle = await env.client.workflow.start(LANE_WORKFLOW, {
     workflowId: laneWorkflowId(world.lane),
     taskQueue: FAKE_TASK_QUEUE,
-    args: [{ lane: world.lane, state: { lane: world.lane, generation: 1, queue: [], running: null, remembered: [], blocked: { rolloutId: 'x', reason: 'a test', sinceMs: 0 } } }],
+    args: [
+      {
+        lane: world.lane,
+        state: {
+          lane: world.lane,
+          generation: 1,
+          queue: [],
+          running: null,
+          remembered: [],
+          blocked: { rolloutId: 'x', reason: 'a test', sinceMs: 0 },
+        },
+      },
+    ],
   });
   const early = testRequest({ policy: patient(world, { queueMs: 24 * HOUR }), tag: 'v2' });
-  const late = testRequest({ policy: world.policy({ waits: { ...world.policy().waits, queueMs: 24 * HOUR } }), tag: 'v3' });
+  const late = testRequest({
+    policy: world.policy({ waits: { ...world.policy().waits, queueMs: 24 * HOUR } }),
+    tag: 'v3',
+  });
   assert.equal((await handle.executeUpdate(enqueueUpdate, { args: [early] })).kind, 'accepted');
   await env.sleep(23 * HOUR);
   assert.equal((await handle.query(laneQuery)).queue.length, 1);
   assert.equal((await handle.executeUpdate(enqueueUpdate, { args: [late] })).kind, 'accepted');
   await env.sleep(2 * HOUR);
   const view = await handle.query(laneQuery);
-  assert.deepEqual(view.queue.map(({ rolloutId }) => rolloutId), [late.rolloutId]);
+  assert.deepEqual(
+    view.queue.map(({ rolloutId }) => rolloutId),
+    [late.rolloutId],
+  );
   const entry = view.remembered.find(({ rolloutId }) => rolloutId === early.rolloutId);
   assert.deepEqual([entry?.outcome, entry?.reason], ['rejected', 'waited in the queue for too long (waits.queue)']);
   await handle.executeUpdate(unblockUpdate, { args: [{ subject: 'admin', reason: 'a test' }] });
-  await until('the other one ships', () => world.arms['stable'] === `${world.lane.service}:v3 x2` && world.holder === null);
+  await until(
+    'the other one ships',
+    () => world.arms['stable'] === `${world.lane.service}:v3 x2` && world.holder === null,
+  );
   await handle.terminate('the test is over');
 });

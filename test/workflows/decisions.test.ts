@@ -33,7 +33,10 @@ async function awaitingApproval(world: World, change: Partial<Policy['approval']
 /** Two stages, the second behind a gate; it stands at that gate. */
 async function atStageGate(world: World): Promise<RolloutRequest> {
   const stages = [stage(25, 1), stage(50, 1, true)];
-  const request = testRequest({ policy: world.policy({ stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages } }), tag: 'v2' });
+  const request = testRequest({
+    policy: world.policy({ stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages } }),
+    tag: 'v2',
+  });
   await pilot.deploy(request);
   const view = await pilot.until(request, 'it waits at the gate', ({ wait }) => wait?.kind === 'gate');
   assert.equal(view.wait?.gate, 'stage-2');
@@ -54,18 +57,36 @@ describe('decisions', { concurrency: 12 }, () => {
     assert.equal(await code(pilot.decide(request, 'approve', { by: 'author@example.com', groups })), 'excluded');
     assert.equal(await code(pilot.decide(request, 'approve', { by: 'starter@example.com', groups })), 'excluded');
     assert.equal(await code(pilot.decide(request, 'approve', { by: 'anna@example.com' })), 'not-in-group');
-    assert.equal(await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, planDigest: 'sha256:other' })), 'other-plan');
-    assert.equal(await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, gate: 'stage-2' })), 'no-such-gate');
+    assert.equal(
+      await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, planDigest: 'sha256:other' })),
+      'other-plan',
+    );
+    assert.equal(
+      await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, gate: 'stage-2' })),
+      'no-such-gate',
+    );
     assert.equal(await code(pilot.decide(request, 'promote')), 'not-now');
     assert.equal((await pilot.view(request))?.decisions.length, 0, 'a refused decision left a trace');
 
-    assert.equal(await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, id: 'click-1' })), 'accepted');
+    assert.equal(
+      await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, id: 'click-1' })),
+      'accepted',
+    );
     // The same click comes again (the same id: Temporal gives the first answer), then the same person with another one.
-    assert.equal(await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, id: 'click-1' })), 'accepted');
-    assert.equal(await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, id: 'click-2' })), 'accepted');
+    assert.equal(
+      await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, id: 'click-1' })),
+      'accepted',
+    );
+    assert.equal(
+      await code(pilot.decide(request, 'approve', { by: 'anna@example.com', groups, id: 'click-2' })),
+      'accepted',
+    );
     const view = await pilot.view(request);
     assert.deepEqual(view?.approvals?.approvedBy, ['anna@example.com']);
-    assert.deepEqual(view?.decisions.map(({ id }) => id), ['click-1', 'click-2']);
+    assert.deepEqual(
+      view?.decisions.map(({ id }) => id),
+      ['click-1', 'click-2'],
+    );
     assert.equal(view?.phase, 'awaiting-approval');
 
     assert.equal(await code(pilot.decide(request, 'approve', { by: 'bert@example.com', groups })), 'accepted');
@@ -79,10 +100,22 @@ describe('decisions', { concurrency: 12 }, () => {
     const request = await awaitingApproval(world, { quorum: 2 });
     const plan = (await pilot.view(request))?.plan?.digest ?? null;
     const actor = { subject: 'anna@example.com', groups: [], verified: true };
-    const decision = { id: 'click', verb: 'approve', gate: 'release', planDigest: plan, actor, reason: null, full: false, at: '' } as const;
+    const decision = {
+      id: 'click',
+      verb: 'approve',
+      gate: 'release',
+      planDigest: plan,
+      actor,
+      reason: null,
+      full: false,
+      at: '',
+    } as const;
     await pilot.handle(request).signal('decision', decision);
     await pilot.until(request, 'the signal counts', ({ decisions }) => decisions.length === 1);
-    assert.equal(await code(env.slipway.decide({ lane: world.lane, rolloutId: request.rolloutId }, decision)), 'duplicate');
+    assert.equal(
+      await code(env.slipway.decide({ lane: world.lane, rolloutId: request.rolloutId }, decision)),
+      'duplicate',
+    );
     const view = await pilot.view(request);
     assert.equal(view?.decisions.length, 1);
     assert.equal(view?.decisions[0]?.actor.verified, false, 'the caller’s own word made it verified');
@@ -103,7 +136,10 @@ describe('decisions', { concurrency: 12 }, () => {
     const before = world.gateway.journal.length;
     const request = await awaitingApproval(world, { quorum: 2 });
     await pilot.decide(request, 'approve', { by: 'anna@example.com' });
-    assert.equal(await code(pilot.decide(request, 'reject', { by: 'author@example.com', reason: 'my own mistake' })), 'accepted');
+    assert.equal(
+      await code(pilot.decide(request, 'reject', { by: 'author@example.com', reason: 'my own mistake' })),
+      'accepted',
+    );
     const view = await pilot.ended(request);
     assert.deepEqual([view.outcome, view.reason?.code], ['rejected', 'approval-rejected']);
     assert.match(view.reason?.text ?? '', /my own mistake/);
@@ -114,9 +150,16 @@ describe('decisions', { concurrency: 12 }, () => {
     const world = await env.worldWithV1();
     const request = await awaitingApproval(world);
     const approvedPlan = (await pilot.view(request))?.plan?.digest;
-    world.gateway.meddle('arm', 'stable', (spec: { template: object; replicas: number }) => ({ ...spec, template: { ...spec.template, env: { HOT: 'fix' } } }));
+    world.gateway.meddle('arm', 'stable', (spec: { template: object; replicas: number }) => ({
+      ...spec,
+      template: { ...spec.template, env: { HOT: 'fix' } },
+    }));
     await pilot.decide(request, 'approve');
-    const view = await pilot.until(request, 'it asks again', ({ plan, wait }) => wait?.kind === 'approval' && plan?.digest !== approvedPlan);
+    const view = await pilot.until(
+      request,
+      'it asks again',
+      ({ plan, wait }) => wait?.kind === 'approval' && plan?.digest !== approvedPlan,
+    );
     assert.deepEqual(view.approvals?.approvedBy, []);
     assert.equal(await code(pilot.decide(request, 'approve', { planDigest: approvedPlan ?? '' })), 'other-plan');
     await pilot.decide(request, 'reject');
@@ -129,7 +172,9 @@ describe('decisions', { concurrency: 12 }, () => {
     assert.equal(await code(pilot.decide(request, 'pause')), 'accepted');
     assert.equal(await code(pilot.decide(request, 'pause')), 'not-now');
     await pilot.until(request, 'it is held', ({ wait, status }) => wait?.kind === 'paused' && status === 'held');
-    await until('the guard watches', () => world.watches.some(({ mode, scope }) => mode === 'guard' && scope.rolloutId === request.rolloutId));
+    await until('the guard watches', () =>
+      world.watches.some(({ mode, scope }) => mode === 'guard' && scope.rolloutId === request.rolloutId),
+    );
     // All would be well, but it is paused: only a guard asks, and a guard never promotes.
     world.watch = allIsWell;
     assert.equal(world.weights?.canary, 25);
@@ -142,7 +187,8 @@ describe('decisions', { concurrency: 12 }, () => {
     const world = await env.worldWithV1();
     const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     await pilot.decide(request, 'pause');
-    world.watch = ({ mode }) => (mode === 'guard' ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'it burns'), evidence: null } : 'wait');
+    world.watch = ({ mode }) =>
+      mode === 'guard' ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'it burns'), evidence: null } : 'wait';
     const view = await pilot.ended(request);
     assert.deepEqual([view.outcome, view.reason?.code, view.reason?.text], ['rolled-back', 'verdict', 'it burns']);
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
@@ -152,7 +198,11 @@ describe('decisions', { concurrency: 12 }, () => {
     const world = await env.worldWithV1();
     const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     assert.equal(await code(pilot.decide(request, 'promote')), 'accepted');
-    const second = await pilot.until(request, 'it is in the second stage', ({ stage: number, weights }) => number === 2 && weights?.canary === 50);
+    const second = await pilot.until(
+      request,
+      'it is in the second stage',
+      ({ stage: number, weights }) => number === 2 && weights?.canary === 50,
+    );
     assert.equal(second.verdicts.length, 0);
     assert.equal(await code(pilot.decide(request, 'promote', { full: true })), 'accepted');
     world.watch = allIsWell;
@@ -170,15 +220,22 @@ describe('decisions', { concurrency: 12 }, () => {
   test('promote needs the approver’s role, and over a HOLD a reason', async () => {
     const world = await env.worldWithV1();
     const policy = world.policy();
-    const request = testRequest({ policy: { ...policy, approval: { ...policy.approval, groups: ['release'] } }, tag: 'v2' });
+    const request = testRequest({
+      policy: { ...policy, approval: { ...policy.approval, groups: ['release'] } },
+      tag: 'v2',
+    });
     await env.inCanary(world, request);
     assert.equal(await code(pilot.decide(request, 'promote')), 'not-in-group');
-    world.watch = ({ mode }) => (mode === 'watch' ? { kind: 'held', verdict: verdict('HOLD', 'who knows'), evidence: null } : 'wait');
+    world.watch = ({ mode }) =>
+      mode === 'watch' ? { kind: 'held', verdict: verdict('HOLD', 'who knows'), evidence: null } : 'wait';
     const held = await pilot.until(request, 'it is held', ({ wait }) => wait?.kind === 'inconclusive');
     assert.equal(held.weights?.canary, 25);
     await until('somebody is told', () => world.notifications.some(({ kind }) => kind === 'held'));
     assert.equal(await code(pilot.decide(request, 'promote', { groups: ['release'] })), 'not-now');
-    assert.equal(await code(pilot.decide(request, 'promote', { groups: ['release'], reason: 'I looked at the traces' })), 'accepted');
+    assert.equal(
+      await code(pilot.decide(request, 'promote', { groups: ['release'], reason: 'I looked at the traces' })),
+      'accepted',
+    );
     world.watch = allIsWell;
     const view = await pilot.ended(request);
     assert.equal(view.outcome, 'completed');
@@ -194,11 +251,16 @@ describe('decisions', { concurrency: 12 }, () => {
     assert.equal(held.status, 'held');
     assert.match(held.wait?.reason ?? '', /"canary":10/);
     assert.deepEqual(world.weights, { stable: 90, canary: 10, baseline: 0 }, 'it wrote over a change by somebody else');
-    await until('somebody is told', () => world.notifications.some(({ kind, title }) => kind === 'held' && title.includes('drift')));
+    await until('somebody is told', () =>
+      world.notifications.some(({ kind, title }) => kind === 'held' && title.includes('drift')),
+    );
     assert.equal(await code(pilot.decide(request, 'resume')), 'accepted');
     const view = await pilot.ended(request);
     assert.equal(view.outcome, 'completed');
-    assert.ok(view.warnings.some((text) => text.includes('wrote over')), view.warnings.join('\n'));
+    assert.ok(
+      view.warnings.some((text) => text.includes('wrote over')),
+      view.warnings.join('\n'),
+    );
   });
 
   test('abort over a drift rolls back, and writes over it', async () => {
@@ -210,7 +272,10 @@ describe('decisions', { concurrency: 12 }, () => {
     await pilot.decide(request, 'abort', { reason: 'who was that?' });
     const view = await pilot.ended(request);
     assert.equal(view.outcome, 'aborted');
-    assert.ok(view.warnings.some((text) => text.includes('wrote over')), view.warnings.join('\n'));
+    assert.ok(
+      view.warnings.some((text) => text.includes('wrote over')),
+      view.warnings.join('\n'),
+    );
     assert.equal(world.weights?.stable, 100);
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
   });
@@ -237,7 +302,8 @@ describe('decisions', { concurrency: 12 }, () => {
   test('a canary that turns bad while people are waited for is rolled back', async () => {
     const world = await env.worldWithV1();
     const request = await atStageGate(world);
-    world.watch = ({ mode }) => (mode === 'guard' ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'it burns'), evidence: null } : 'wait');
+    world.watch = ({ mode }) =>
+      mode === 'guard' ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'it burns'), evidence: null } : 'wait';
     const view = await pilot.ended(request);
     assert.deepEqual([view.outcome, view.reason?.text], ['rolled-back', 'it burns']);
     assert.equal(await code(pilot.decide(request, 'approve', { gate: 'stage-2' })), 'finished');
@@ -247,7 +313,12 @@ describe('decisions', { concurrency: 12 }, () => {
   test('a gate before the first stage is a plain wait', async () => {
     const world = await env.worldWithV1();
     const stages = [stage(25, 1, true)];
-    const request = await pilot.deploy(testRequest({ policy: world.policy({ stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages } }), tag: 'v2' }));
+    const request = await pilot.deploy(
+      testRequest({
+        policy: world.policy({ stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages } }),
+        tag: 'v2',
+      }),
+    );
     await pilot.until(request, 'it waits at the first gate', ({ wait }) => wait?.gate === 'stage-1');
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
     assert.equal(await code(pilot.decide(request, 'approve')), 'accepted');

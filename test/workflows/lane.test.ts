@@ -25,11 +25,18 @@ describe('the lane', { concurrency: 12 }, () => {
     const key = randomUUID();
     const request = testRequest({ policy: world.policy(), tag: 'v2', key });
     await env.inCanary(world, request);
-    assert.deepEqual(await env.slipway.enqueue({ ...request, actor: { ...request.actor, subject: 'else@example.com' }, requestedAt: new Date().toISOString() }), {
-      kind: 'duplicate',
-      rolloutId: request.rolloutId,
-      outcome: null,
-    });
+    assert.deepEqual(
+      await env.slipway.enqueue({
+        ...request,
+        actor: { ...request.actor, subject: 'else@example.com' },
+        requestedAt: new Date().toISOString(),
+      }),
+      {
+        kind: 'duplicate',
+        rolloutId: request.rolloutId,
+        outcome: null,
+      },
+    );
     const other = await env.slipway.enqueue(testRequest({ policy: world.policy(), tag: 'v3', key }));
     assert.equal(other.kind, 'conflict');
     assert.equal(other.rolloutId, request.rolloutId);
@@ -37,7 +44,11 @@ describe('the lane', { concurrency: 12 }, () => {
     world.watch = allIsWell;
     assert.equal((await pilot.ended(request)).outcome, 'completed');
     await pilot.remembered(request);
-    assert.deepEqual(await env.slipway.enqueue(request), { kind: 'duplicate', rolloutId: request.rolloutId, outcome: 'completed' });
+    assert.deepEqual(await env.slipway.enqueue(request), {
+      kind: 'duplicate',
+      rolloutId: request.rolloutId,
+      outcome: 'completed',
+    });
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v2 x2` });
   });
 
@@ -45,7 +56,10 @@ describe('the lane', { concurrency: 12 }, () => {
     const world = await env.worldWithV1();
     const request = testRequest({ policy: world.policy(), tag: 'v2' });
     const receipts = await Promise.all(Array.from({ length: 8 }, () => env.slipway.enqueue(request)));
-    assert.deepEqual(receipts.map(({ kind }) => kind).toSorted(), ['accepted', ...Array.from({ length: 7 }, () => 'duplicate')]);
+    assert.deepEqual(receipts.map(({ kind }) => kind).toSorted(), [
+      'accepted',
+      ...Array.from({ length: 7 }, () => 'duplicate'),
+    ]);
     await pilot.ended(request);
     assert.deepEqual(appliedTwice(world.gateway.journal), []);
   });
@@ -54,7 +68,12 @@ describe('the lane', { concurrency: 12 }, () => {
     const world = await env.worldWithV1();
     const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     const second = testRequest({ policy: world.policy(), tag: 'v3' });
-    assert.deepEqual(await env.slipway.enqueue(second), { kind: 'accepted', rolloutId: second.rolloutId, ahead: 1, blocked: null });
+    assert.deepEqual(await env.slipway.enqueue(second), {
+      kind: 'accepted',
+      rolloutId: second.rolloutId,
+      ahead: 1,
+      blocked: null,
+    });
     assert.equal(await pilot.view(second), null, 'it runs although the lane is taken');
     world.watch = allIsWell;
     assert.equal((await pilot.ended(first)).outcome, 'completed');
@@ -81,7 +100,9 @@ describe('the lane', { concurrency: 12 }, () => {
     const first = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v2' }));
     await pilot.until(first, 'it settles', ({ phase }) => phase === 'settling');
     const second = await pilot.deploy(testRequest({ policy: world.policy({ whenBusy: 'supersede' }), tag: 'v3' }));
-    await pilot.until(first, 'it has heard of the other', ({ timeline }) => timeline.some(({ text }) => text.includes('too late')));
+    await pilot.until(first, 'it has heard of the other', ({ timeline }) =>
+      timeline.some(({ text }) => text.includes('too late')),
+    );
     await settling.release();
     assert.equal((await pilot.ended(first)).outcome, 'completed');
     assert.equal((await pilot.ended(second)).outcome, 'completed');
@@ -110,7 +131,10 @@ describe('the lane', { concurrency: 12 }, () => {
     assert.equal(fixed.outcome, 'completed');
     const last = await pilot.ended(queued);
     assert.equal(last.outcome, 'completed');
-    assert.ok(Date.parse(last.startedAt) >= Date.parse(fixed.endedAt ?? ''), 'the queued one ran before the hotfix was done');
+    assert.ok(
+      Date.parse(last.startedAt) >= Date.parse(fixed.endedAt ?? ''),
+      'the queued one ran before the hotfix was done',
+    );
   });
 
   test('a hotfix waits for one whose canary has traffic', async () => {
@@ -118,7 +142,9 @@ describe('the lane', { concurrency: 12 }, () => {
     const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     const queued = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v3' }));
     const hotfix = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v4', priority: 'hotfix' }));
-    await pilot.until(first, 'it has heard of the hotfix', ({ timeline }) => timeline.some(({ text }) => text.includes('too late')));
+    await pilot.until(first, 'it has heard of the hotfix', ({ timeline }) =>
+      timeline.some(({ text }) => text.includes('too late')),
+    );
     world.watch = allIsWell;
     assert.equal((await pilot.ended(first)).outcome, 'completed');
     const [fixed, last] = [await pilot.ended(hotfix), await pilot.ended(queued)];
@@ -128,12 +154,15 @@ describe('the lane', { concurrency: 12 }, () => {
   test('a failed rollback blocks the lane until somebody unblocks it; then it is recovered first', async () => {
     const world = await env.worldWithV1();
     const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
-    world.gateway.fault = ({ method, path }) => (method !== 'GET' && path.includes('/route/') ? refusal(403, 'Forbidden', 'the route is read-only today') : null);
+    world.gateway.fault = ({ method, path }) =>
+      method !== 'GET' && path.includes('/route/') ? refusal(403, 'Forbidden', 'the route is read-only today') : null;
     assert.equal((await pilot.decide(first, 'abort')).kind, 'accepted');
     const ended = await pilot.ended(first);
     assert.equal(ended.outcome, 'rollback-failed');
     assert.match(ended.reason?.text ?? '', /read-only today/);
-    await until('somebody is paged', () => world.notifications.some(({ kind, severity }) => kind === 'rollout-ended' && severity === 'page'));
+    await until('somebody is paged', () =>
+      world.notifications.some(({ kind, severity }) => kind === 'rollout-ended' && severity === 'page'),
+    );
 
     const second = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v3' }));
     assert.match((await pilot.lane(world.lane))?.blocked?.reason ?? '', /read-only today/);
@@ -142,9 +171,15 @@ describe('the lane', { concurrency: 12 }, () => {
     assert.match((waits.kind === 'queued' && waits.blocked) || '', /read-only today/);
 
     // Unblocked too early: the recovery fails as well, and blocks again.
-    const said = await env.slipway.unblock(world.lane, { subject: 'admin@example.com', reason: 'I think it works again' });
+    const said = await env.slipway.unblock(world.lane, {
+      subject: 'admin@example.com',
+      reason: 'I think it works again',
+    });
     assert.match(said, /unblocked the lane/);
-    await until('the recovery has failed too', async () => (await pilot.lane(world.lane))?.blocked?.reason.includes('recovery failed') ?? false);
+    await until(
+      'the recovery has failed too',
+      async () => (await pilot.lane(world.lane))?.blocked?.reason.includes('recovery failed') ?? false,
+    );
     assert.equal(await pilot.view(second), null);
     assert.equal(world.weights?.canary, 25);
 
@@ -162,7 +197,10 @@ describe('the lane', { concurrency: 12 }, () => {
     const first = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     await env.slipway.client.workflow.getHandle(laneWorkflowId(world.lane)).terminate('a test');
     const second = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v3' }));
-    await until('the new lane follows the first', async () => (await pilot.lane(world.lane))?.running === first.rolloutId);
+    await until(
+      'the new lane follows the first',
+      async () => (await pilot.lane(world.lane))?.running === first.rolloutId,
+    );
     assert.equal(await pilot.view(second), null, 'two rollouts at once');
     world.watch = allIsWell;
     assert.equal((await pilot.ended(first)).outcome, 'completed');
@@ -195,7 +233,10 @@ describe('the lane', { concurrency: 12 }, () => {
     await fencing.release();
     await env.slipway.unblock(world.lane, { subject: 'admin@example.com', reason: 'again' });
     await pilot.wakeLane(world.lane, world.policy().target);
-    await until('it is recovered', async () => world.holder === null && (await pilot.remembered(first)) === 'rolled-back');
+    await until(
+      'it is recovered',
+      async () => world.holder === null && (await pilot.remembered(first)) === 'rolled-back',
+    );
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
   });
 });

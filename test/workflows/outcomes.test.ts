@@ -39,27 +39,40 @@ describe('outcomes', { concurrency: 12 }, () => {
     assert.equal(view.outcome, 'completed');
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v2 x2` });
     assert.equal(world.holder, null);
-    const weights = world.gateway.journal.slice(begun).flatMap(({ kind, change, key }) => (kind === 'route' && key?.includes('set-weights') ? [change] : []));
+    const weights = world.gateway.journal
+      .slice(begun)
+      .flatMap(({ kind, change, key }) => (kind === 'route' && key?.includes('set-weights') ? [change] : []));
     assert.deepEqual(weights, ['weights 50/25/25', 'weights 25/50/25', 'weights 0/100/0', 'weights 100/0/0']);
     assert.deepEqual(appliedTwice(world.gateway.journal), []);
-    await until('its record is kept', () => world.records.some(({ view: kept }) => kept.rolloutId === view.rolloutId && kept.outcome === 'completed'));
+    await until('its record is kept', () =>
+      world.records.some(({ view: kept }) => kept.rolloutId === view.rolloutId && kept.outcome === 'completed'),
+    );
   });
 
   test('a verdict rolls back', async () => {
     const world = await env.worldWithV1();
-    world.watch = (call) => (call.stage === 'stage-2' ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'worse'), evidence: 'sha256:e' } : allIsWell(call));
+    world.watch = (call) =>
+      call.stage === 'stage-2'
+        ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'worse'), evidence: 'sha256:e' }
+        : allIsWell(call);
     const view = await pilot.ship(testRequest({ policy: world.policy(), tag: 'v2' }));
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict']);
-    assert.deepEqual(view.verdicts.map(({ stage, verdict: { kind }, evidence }) => [stage, kind, evidence]), [
-      ['stage-1', 'PROMOTE', null],
-      ['stage-2', 'ROLLBACK', 'sha256:e'],
-    ]);
+    assert.deepEqual(
+      view.verdicts.map(({ stage, verdict: { kind }, evidence }) => [stage, kind, evidence]),
+      [
+        ['stage-1', 'PROMOTE', null],
+        ['stage-2', 'ROLLBACK', 'sha256:e'],
+      ],
+    );
     assertBackOnV1(world);
   });
 
   test('a verdict in the verification at 100 % rolls back', async () => {
     const world = await env.worldWithV1();
-    world.watch = (call) => (call.stage === 'verify' ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'it fails alone'), evidence: null } : allIsWell(call));
+    world.watch = (call) =>
+      call.stage === 'verify'
+        ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'it fails alone'), evidence: null }
+        : allIsWell(call);
     const view = await pilot.ship(testRequest({ policy: world.policy({ verifyMs: 5000 }), tag: 'v2' }));
     assert.deepEqual([view.outcome, view.reason?.text], ['rolled-back', 'it fails alone']);
     assertBackOnV1(world);
@@ -71,7 +84,12 @@ describe('outcomes', { concurrency: 12 }, () => {
     const view = await pilot.ship(testRequest({ policy: world.policy(), tag: 'v2' }));
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'not-ready']);
     assert.match(view.reason?.text ?? '', /exited with code 1/);
-    assert.ok(!world.gateway.journal.some(({ change }) => change.startsWith('weights') && !change.startsWith('weights 100/0/0')), 'it got traffic');
+    assert.ok(
+      !world.gateway.journal.some(
+        ({ change }) => change.startsWith('weights') && !change.startsWith('weights 100/0/0'),
+      ),
+      'it got traffic',
+    );
     assertBackOnV1(world);
   });
 
@@ -92,7 +110,8 @@ describe('outcomes', { concurrency: 12 }, () => {
     const world = await env.worldWithV1();
     // It breaks in the moment in which the template is copied to stable.
     world.gateway.fault = ({ method, path }) => {
-      if (method === 'PUT' && path.endsWith('/arm/stable') && world.weights?.canary === 100) world.gateway.neverReady.add(`${world.lane.service}:v2`);
+      if (method === 'PUT' && path.endsWith('/arm/stable') && world.weights?.canary === 100)
+        world.gateway.neverReady.add(`${world.lane.service}:v2`);
       return null;
     };
     const view = await pilot.ship(testRequest({ policy: world.policy({ verifyMs: 0 }), tag: 'v2' }));
@@ -132,7 +151,8 @@ describe('outcomes', { concurrency: 12 }, () => {
 
   test('held for longer than the policy allows: rolled back', async () => {
     const world = await env.worldWithV1();
-    world.watch = ({ mode }) => (mode === 'watch' ? { kind: 'held', verdict: verdict('HOLD'), evidence: null } : 'wait');
+    world.watch = ({ mode }) =>
+      mode === 'watch' ? { kind: 'held', verdict: verdict('HOLD'), evidence: null } : 'wait';
     const view = await pilot.ship(testRequest({ policy: waits(world, { heldMs: 300 }), tag: 'v2' }));
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'wait-expired']);
     assertBackOnV1(world);
@@ -140,10 +160,16 @@ describe('outcomes', { concurrency: 12 }, () => {
 
   test('held, then sure in overtime: it goes on by itself', async () => {
     const world = await env.worldWithV1();
-    world.watch = (call) => (call.mode === 'watch' && call.stage === 'stage-1' ? { kind: 'held', verdict: verdict('HOLD'), evidence: null } : allIsWell(call));
+    world.watch = (call) =>
+      call.mode === 'watch' && call.stage === 'stage-1'
+        ? { kind: 'held', verdict: verdict('HOLD'), evidence: null }
+        : allIsWell(call);
     const view = await pilot.ship(testRequest({ policy: world.policy(), tag: 'v2' }));
     assert.equal(view.outcome, 'completed');
-    assert.deepEqual(view.verdicts.slice(0, 2).map(({ verdict: { kind } }) => kind), ['HOLD', 'PROMOTE']);
+    assert.deepEqual(
+      view.verdicts.slice(0, 2).map(({ verdict: { kind } }) => kind),
+      ['HOLD', 'PROMOTE'],
+    );
   });
 
   test('no room: rejected before anything is touched', async () => {
@@ -157,7 +183,8 @@ describe('outcomes', { concurrency: 12 }, () => {
 
   test('a platform that refuses a write for good: rolled back, with its words', async () => {
     const world = await env.worldWithV1();
-    world.gateway.fault = ({ method, path }) => (method === 'POST' && path.endsWith('/arm/canary') ? refusal(403, 'Forbidden', 'no canaries on Fridays') : null);
+    world.gateway.fault = ({ method, path }) =>
+      method === 'POST' && path.endsWith('/arm/canary') ? refusal(403, 'Forbidden', 'no canaries on Fridays') : null;
     const view = await pilot.ship(testRequest({ policy: world.policy(), tag: 'v2' }));
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'refused']);
     assert.match(view.reason?.text ?? '', /no canaries on Fridays/);

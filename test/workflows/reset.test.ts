@@ -38,7 +38,9 @@ async function currentRun(request: RolloutRequest): Promise<Run> {
   const handle = pilot.handle(request);
   const { runId } = await handle.describe();
   const { events } = await handle.fetchHistory();
-  const checkpoints = (events ?? []).filter(({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes != null);
+  const checkpoints = (events ?? []).filter(
+    ({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes != null,
+  );
   return { runId, checkpoints: checkpoints.map(({ eventId }) => String(eventId)) };
 }
 
@@ -54,7 +56,9 @@ async function reset(request: RolloutRequest, run: Run, checkpoint: number): Pro
   });
   return answer.runId ?? '';
 }
-type Long = NonNullable<Parameters<FakeEnv['slipway']['client']['workflowService']['resetWorkflowExecution']>[0]['workflowTaskFinishEventId']>;
+type Long = NonNullable<
+  Parameters<FakeEnv['slipway']['client']['workflowService']['resetWorkflowExecution']>[0]['workflowTaskFinishEventId']
+>;
 
 /** The lane must go on waiting for the rollout, not send a recovery after it. */
 async function assertLaneWaits(world: World, request: RolloutRequest): Promise<void> {
@@ -86,7 +90,11 @@ describe('reset in the canary, then abort', { concurrency: 12 }, () => {
       const run = await currentRun(request);
       assert.ok(run.checkpoints.length >= CHECKPOINTS_IN_CANARY, `it has only ${run.checkpoints.length} checkpoints`);
       const runId = await reset(request, run, checkpoint);
-      await pilot.until(request, 'the new run is in the canary', ({ phase, weights }) => phase === 'canary' && weights?.canary === 25);
+      await pilot.until(
+        request,
+        'the new run is in the canary',
+        ({ phase, weights }) => phase === 'canary' && weights?.canary === 25,
+      );
       assert.equal((await pilot.handle(request).describe()).runId, runId);
       await assertLaneWaits(world, request);
       await pilot.decide(request, 'abort');
@@ -126,7 +134,11 @@ describe('reset', { concurrency: 8 }, () => {
     const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
     for (const checkpoint of [9, 4, 7]) {
       await reset(request, await currentRun(request), checkpoint);
-      await pilot.until(request, 'the new run is in the canary', ({ phase, weights }) => phase === 'canary' && weights?.canary === 25);
+      await pilot.until(
+        request,
+        'the new run is in the canary',
+        ({ phase, weights }) => phase === 'canary' && weights?.canary === 25,
+      );
     }
     await assertLaneWaits(world, request);
     world.watch = allIsWell;
