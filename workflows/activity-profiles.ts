@@ -47,6 +47,16 @@ export function steps(): Activities {
   });
 }
 
+/** Looks at anchors and runs: tried for as long as it takes, and soon again where a worker dies of it, for a rollback may wait for them. */
+export function looks(): Activities {
+  return proxyActivities<Activities>({
+    taskQueue: waitsQueue(workflowInfo().taskQueue),
+    startToCloseTimeout: '10s',
+    cancellationType: 'TRY_CANCEL',
+    retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '10s' },
+  });
+}
+
 /** Waits of up to `maxMs`, on slots of their own. */
 export function waits(maxMs: number): Activities {
   return proxyActivities<Activities>({
@@ -60,7 +70,7 @@ export function waits(maxMs: number): Activities {
 export function courtesies(): Activities {
   return proxyActivities<Activities>({
     taskQueue: waitsQueue(workflowInfo().taskQueue),
-    startToCloseTimeout: '60s',
+    startToCloseTimeout: '15s',
     scheduleToCloseTimeout: '3m',
     cancellationType: 'TRY_CANCEL',
     retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '20s' },

@@ -16,7 +16,8 @@ export type EffectOutcome =
   | {
       readonly kind: 'denied';
       readonly reason: string;
-      /** The outcome that the anchor has recorded for this rollout. */ readonly ended: string | null;
+      /** The outcome that the anchor has recorded for this rollout. */
+      readonly ended: string | null;
     }
   | { readonly kind: 'unreachable'; readonly reason: string };
 

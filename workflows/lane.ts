@@ -15,7 +15,7 @@ import type { LaneState } from '../domain/lane.js';
 import { releaseName } from '../domain/release.js';
 import type { RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import type { AnchorHolder, LaneRef, Target } from '../domain/target.js';
-import { steps, waits } from './activity-profiles.js';
+import { looks, waits } from './activity-profiles.js';
 import {
   checkSignal,
   enqueueUpdate,
@@ -135,7 +135,7 @@ class Lane {
 
   /** Who holds the lane by the platform's word. An unreachable platform stops nothing here: the rollout itself says so. */
   private async holder(target: Target): Promise<AnchorHolder | null> {
-    const answer = await steps().readAnchor({ lane: this.state.lane, target });
+    const answer = await looks().readAnchor({ lane: this.state.lane, target });
     if (answer.kind === 'unreachable' || answer.anchor === null) return null;
     this.state = { ...this.state, generation: Math.max(this.state.generation, answer.anchor.generation) };
     return answer.anchor.current;
@@ -180,7 +180,7 @@ class Lane {
   /** The result of a run that is not (any more) a child: null where it is gone or closed without an outcome. */
   private async follow(workflowId: string): Promise<RolloutResult | null> {
     for (;;) {
-      const run = await steps().inspectRun({ workflowId });
+      const run = await looks().inspectRun({ workflowId });
       if (run.kind === 'none') return null;
       if (run.kind === 'closed') return run.result;
       const followed = await waits(FOLLOW_MS).followRun({ workflowId });

@@ -1,11 +1,11 @@
-import { steps } from './activity-profiles.js';
+import { looks } from './activity-profiles.js';
 
 /**
  * Run by a Temporal Schedule every minute: wakes the lane of every anchor that has a rollout in flight. The lane follows
  * it if its run is open, and recovers it if not, so that an emptied Temporal database or a terminated run strands nothing.
  */
 export async function reconcile(): Promise<{ readonly woken: number }> {
-  const anchors = await steps().listAnchors();
-  for (const { lane, target } of anchors) await steps().wakeLane({ lane, target });
+  const anchors = await looks().listAnchors();
+  for (const { lane, target } of anchors) await looks().wakeLane({ lane, target });
   return { woken: anchors.length };
 }

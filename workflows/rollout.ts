@@ -648,7 +648,7 @@ class Rollout {
     });
     // Stopped in the very moment of the claim: it is not known whether it was granted.
     const claimed = runner.hasGeneration ? null : await runner.claim('back');
-    if (claimed?.kind === 'denied') return { kind: 'denied', reason: claimed.reason };
+    if (claimed?.kind === 'denied') return claimed;
     const result = await rollBack({
       scope,
       runner,

@@ -154,7 +154,9 @@ async function freeze(t: TestContext, stack: Stack, track: CrashTrack, frozen: F
     await answered(stopped, frozen);
     goOn.open();
   }
-  assert.equal((await track.result(request)).outcome, 'aborted');
+  await eventually('the rollback is done', async () =>
+    (await track.journal(service)).some(({ verb, name }) => verb === 'delete' && name.includes(request.rolloutId)),
+  );
   const rolledBackMs = Date.now();
   assert.ok(
     !track.proxy.calls.slice(begun).some((call) => call.atMs > frozenMs + 300 && call.sender?.pid === pid),
@@ -175,6 +177,7 @@ async function freeze(t: TestContext, stack: Stack, track: CrashTrack, frozen: F
   const late = track.proxy.calls.filter(
     ({ atMs, kind, sender }) => atMs > rolledBackMs && kind === 'returned' && sender?.key === key,
   );
+  assert.equal((await track.result(request)).outcome, 'aborted');
   assert.match(returned.result ?? '', frozen.result);
   assert.equal(returned.sender?.pid, pid);
 
