@@ -1,17 +1,24 @@
 #!/usr/bin/env node
 /** The command's entry: says what commands there are, and loads a command's code only when it is called. */
-import { Command, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import type { CliContext, CommandResult } from '../client/cli/context.js';
 
 const VERSION = '0.0.1';
+
+/** What Commander has said of wrong usage, for `--json`. */
+let said = '';
 
 const program = new Command('slipway')
   .description(
     'Ships a release of a service through risk assessment, approval, canary stages and statistics to promoted or rolled back.',
   )
   .version(VERSION)
-  .showHelpAfterError('(see --help)')
-  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'slipway: ')) })
+  .configureOutput({
+    outputError(text, write) {
+      said = text.replace(/^error: /, '').trim();
+      write(`slipway: ${said}\n`);
+    },
+  })
   .exitOverride();
 
 type Work = (context: CliContext) => Promise<CommandResult>;
@@ -32,7 +39,19 @@ async function perform(options: { readonly json?: boolean }, work: Work): Promis
     note: (text) => process.stderr.write(`${text}\n`),
     signal: abort.signal,
   };
-  process.exitCode = await runCommand(context, () => work(context));
+  process.exitCode = await runCommand(context, async () => {
+    await refuseEmpty(options);
+    return work(context);
+  });
+}
+
+/** An empty value is what a shell makes of a variable that is not set: never what was meant, least of all as a key. */
+async function refuseEmpty(options: object): Promise<void> {
+  const { usage } = await import('../client/cli/context.js');
+  for (const [name, value] of Object.entries(options)) {
+    const flag = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    if ([value].flat().includes('')) throw usage(`${flag} has an empty value`, 'give it a value, or leave it out');
+  }
 }
 
 function command(usage: string, description: string, example: string): Command {
@@ -260,18 +279,21 @@ command(
       const number = (flag: string, text: string): number => {
         const value = Number(text);
         if (!Number.isInteger(value) || value < 0 || value > 65_535)
-          throw new CliError(EXIT.usage, `--${flag} ${text}: a whole number from 0 to 65535 is wanted`);
+          throw new CliError(EXIT.usage, `--${flag} "${text}" is not accepted`, 'write a whole number from 0 to 65535');
         return value;
       };
-      const exitCode = await runLocalGateway({
+      const { GatewayStartError } = await import('../gateway/errors.js');
+      await runLocalGateway({
         adminPort: number('admin-port', options.adminPort),
         dataPort: number('data-port', options.dataPort),
         stateDir: options.stateDir,
         maxReplicas: number('max-replicas', options.maxReplicas),
         progressDeadlineSeconds: number('progress-deadline', options.progressDeadline),
         ...(process.env['PATH'] === undefined ? {} : { path: process.env['PATH'] }),
+      }).catch((error: unknown) => {
+        throw error instanceof GatewayStartError ? new CliError(EXIT.usage, error.message) : error;
       });
-      return { exitCode, document: { stopped: true } };
+      return { exitCode: EXIT.completed, document: { stopped: true } };
     }),
   );
 
@@ -279,6 +301,19 @@ try {
   await program.parseAsync();
 } catch (error) {
   // Commander has said what is wrong; its own codes are 0 for help and 1 for wrong usage.
-  const wrongUsage = error instanceof Error && 'exitCode' in error && error.exitCode !== 0;
-  process.exitCode = wrongUsage ? 2 : 0;
+  const code = error instanceof CommanderError ? error.exitCode : null;
+  process.exitCode = code === null ? 70 : code === 0 ? 0 : 2;
+  if (code === null) process.stderr.write(`slipway: internal error: ${String(error)}\n`);
+  if (code !== null && code !== 0 && said !== '') {
+    const remedy = `see \`slipway ${commandName()}--help\``;
+    process.stderr.write(`  → ${remedy}\n`);
+    if (process.argv.includes('--json'))
+      process.stdout.write(`${JSON.stringify({ error: { message: said, remedy, exitCode: 2 } }, null, 2)}\n`);
+  }
+}
+
+/** The command that was called wrongly, with a blank after it; empty where there is none of that name. */
+function commandName(): string {
+  const [name] = process.argv.slice(2);
+  return program.commands.some((known) => known.name() === name) ? `${name} ` : '';
 }

@@ -3,6 +3,7 @@ import {
   Client,
   Connection,
   isGrpcServiceError,
+  NamespaceNotFoundError,
   WithStartWorkflowOperation,
   WorkflowFailedError,
   WorkflowNotFoundError,
@@ -34,6 +35,8 @@ import {
 import type { lane } from '../workflows/lane.js';
 import { connectConfig } from './connection.js';
 import { CliError, EXIT } from './exit-codes.js';
+import { ensureSetup } from './setup.js';
+import type { SetupReport } from './setup.js';
 
 const CALL_MS = 5000;
 /** An unanswered update is unknown, not failed: it is repeated with the same id for so long. */
@@ -91,13 +94,22 @@ export class Slipway {
    * @param env the environment, as the entry has read it
    */
   static async connect(env: Readonly<Record<string, string | undefined>>): Promise<Slipway> {
-    const { connectionOptions, namespace, address } = connectConfig(env);
+    const { connectionOptions, namespace, address } = readConnectConfig(env);
     try {
       const connection = await Connection.connect({ ...connectionOptions, connectTimeout: CALL_MS });
       const client = new Client({ connection, namespace, identity: `slipway-cli@${process.pid}` });
       return new Slipway(client, address, env['SLIPWAY_TASK_QUEUE'] || DEFAULT_TASK_QUEUE);
     } catch (error) {
       throw unavailable(address, error);
+    }
+  }
+
+  /** Makes the namespace ready; idempotent. */
+  async setup(): Promise<SetupReport> {
+    try {
+      return await ensureSetup(this.client, { taskQueue: this.taskQueue });
+    } catch (error) {
+      throw this.translate(error);
     }
   }
 
@@ -306,12 +318,8 @@ export class Slipway {
     const status = code(error);
     if (status === GRPC.unavailable) return unavailable(this.address, error);
     if (status === GRPC.deadlineExceeded) return noWorker(this.taskQueue);
-    if (status === GRPC.notFound && /namespace/i.test(String(error)))
-      return new CliError(
-        EXIT.unavailable,
-        `the Temporal namespace does not exist: ${this.client.options.namespace}`,
-        'create it, then run `slipway setup`',
-      );
+    if (error instanceof NamespaceNotFoundError || (status === GRPC.notFound && /namespace/i.test(String(error))))
+      return noNamespace(this.client.options.namespace, this.address);
     if (/no poller|no worker/i.test(String(error))) return noWorker(this.taskQueue);
     return error;
   }
@@ -341,6 +349,27 @@ const GRPC = { deadlineExceeded: 4, notFound: 5, unavailable: 14 } as const;
 function code(error: unknown): number | null {
   for (let at: unknown = error; at instanceof Error; at = at.cause) if (isGrpcServiceError(at)) return at.code;
   return null;
+}
+
+/** Temporal's own settings; a profile or file that can't be read is the user's to put right. */
+export function readConnectConfig(env: Readonly<Record<string, string | undefined>>): ReturnType<typeof connectConfig> {
+  try {
+    return connectConfig(env);
+  } catch (error) {
+    throw new CliError(
+      EXIT.usage,
+      `the settings for Temporal can't be used: ${error instanceof Error ? error.message : String(error)}`,
+      'correct TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE and TEMPORAL_TLS_…, or unset them',
+    );
+  }
+}
+
+export function noNamespace(namespace: string, address: string): CliError {
+  return new CliError(
+    EXIT.unavailable,
+    `Temporal at ${address} has no namespace "${namespace}"`,
+    `create it (temporal operator namespace create ${namespace}), or set TEMPORAL_NAMESPACE; then run \`slipway setup\``,
+  );
 }
 
 function unavailable(address: string, error: unknown): CliError {

@@ -47,7 +47,7 @@ interface PathRule {
    * a file of this name in this place, so that "test" in the path excuses nothing.
    */
   readonly topic: boolean;
-  /** Matched against the folded path: lower case, `/`, no accents, no look-alikes. */
+  /** Matched against the folded path: lower case, `/`, no accents, no look-alikes. Hostile paths must not take long. */
   readonly patterns: readonly RegExp[];
 }
 
@@ -58,7 +58,7 @@ const PATH_RULES: readonly PathRule[] = [
     weight: 0.25,
     what: ['is a model, prompt, tool or policy', 'are models, prompts, tools or policies'],
     topic: true,
-    patterns: [/(^|\/)(prompts|evals|tools|policies|models)\//, /\.prompt[^/]*$/],
+    patterns: [/(^|\/)(prompts|evals|tools|policies|models)\//, /\.prompt[^/]{0,255}$/],
   },
   {
     id: 'api',
@@ -78,7 +78,7 @@ const PATH_RULES: readonly PathRule[] = [
     topic: true,
     patterns: [
       /(^|\/)(config|configs|conf|settings|environments?|flags|feature[-_]?(flags?|toggles?))\//,
-      /(^|\/)[^/]*(config|settings|values|environment|flags?|toggles?)[^/]*\.(ya?ml|json5?|toml|ini|xml|env)$/,
+      /(config|settings|values|environment|flags?|toggles?)[^/]{0,255}\.(ya?ml|json5?|toml|ini|xml|env)$/,
       /(^|\/)(application|appsettings)[^/]*\.(ya?ml|json)$/,
       /(^|\/)\.env[^/]*$/,
       /\.(env|properties|ini|cfg|conf)$/,
@@ -91,7 +91,7 @@ const PATH_RULES: readonly PathRule[] = [
     topic: false,
     patterns: [
       /(^|\/)(package\.json|pnpm-workspace\.yaml|deno\.jsonc?|pyproject\.toml|setup\.(py|cfg)|pipfile|go\.(mod|work))$/,
-      /(^|\/)[^/]*(requirements|constraints)[^/]*\.(txt|in)$/,
+      /(requirements|constraints)[^/]{0,255}\.(txt|in)$/,
       /(^|\/)(cargo\.toml|pom\.xml|build\.gradle(\.kts)?|libs\.versions\.toml|gemfile|composer\.json|cmakelists\.txt)$/,
       /\.gemspec$|\.(cs|fs|vb)proj$|(^|\/)(packages\.config|directory\.packages\.props)$/,
     ],
@@ -169,7 +169,7 @@ const PATH_RULES: readonly PathRule[] = [
 const DOCS: readonly RegExp[] = [
   /\.(md|markdown|rst|adoc|asciidoc)$/,
   /\.(png|jpe?g|gif|webp|avif|ico|css|scss|sass|less|woff2?|ttf)$/,
-  /(^|\/)docs?\/.*\.txt$/,
+  /^(?=.*\.txt$)(.*\/)?docs?\//,
   /(^|\/)(license|licence|notice|authors|contributors|changelog|readme)(\.txt)?$/,
 ];
 
@@ -192,6 +192,8 @@ const DESTRUCTIVE_MESSAGE =
 const REAPPLY = /^\s*(revert "revert|reapply\b)/i;
 
 const FRIDAY = 5;
+/** Of file systems' own limits the usual one. */
+const MAX_PATH = 4096;
 
 /** Each with the least that it applies from, the heaviest first. */
 const CHURN: readonly (readonly [number, number])[] = [
@@ -349,7 +351,9 @@ function unknownBecause(
 /** Judges one file by its path; of a rename, by the old path too. */
 function look(file: ChangedFile): Looked {
   const paths = (file.oldPath === undefined ? [file.path] : [file.path, file.oldPath]).map(withSlashes);
-  const judged = paths.map((path) => {
+  const judged = paths.map((path): Pick<Looked, 'rules' | 'kind'> => {
+    // Nothing that long is a path, and matching it would take long.
+    if (path.length > MAX_PATH) return { rules: [], kind: 'code' };
     const plain = path.toLowerCase();
     const isTest = TESTS.some((pattern) => pattern.test(plain));
     const folded = [fold(path), fold(splitWords(path))];
@@ -359,7 +363,7 @@ function look(file: ChangedFile): Looked {
     );
     // Allow-lists are matched against the path as it is: no folding may make a file look harmless.
     const isDocs = DOCS.some((pattern) => pattern.test(plain));
-    return { rules, kind: rules.length > 0 ? 'code' : isDocs ? 'docs' : isTest ? 'tests' : 'code' } as const;
+    return { rules, kind: rules.length > 0 ? 'code' : isDocs ? 'docs' : isTest ? 'tests' : 'code' };
   });
   const rules = PATH_RULES.filter((rule) => judged.some((path) => path.rules.includes(rule)));
   const strange = paths.map(oddPath).find((reason) => reason !== null) ?? null;
@@ -391,7 +395,7 @@ const OTHER_ALPHABET =
   /(?![\p{Script=Latin}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Common}\p{Script=Inherited}])\p{L}/u;
 
 function oddPath(path: string): string | null {
-  if (path === '' || path.length > 4096) return 'no usable path';
+  if (path === '' || path.length > MAX_PATH) return 'no usable path';
   if (HIDDEN.test(path)) return 'hidden characters in the path';
   if (path.startsWith('/') || /^[a-z]:/i.test(path)) return 'the path is absolute';
   if (path.split('/').some((part) => part === '.' || part === '..')) return 'the path leaves its folder';

@@ -1,4 +1,4 @@
-import { GatewayStartError } from './errors.js';
+import { codeOf, GatewayStartError, messageOf } from './errors.js';
 import { startGateway } from './gateway.js';
 
 export interface LocalGatewayFlags {
@@ -16,9 +16,9 @@ export interface LocalGatewayFlags {
 /**
  * `slipway local-gateway`: runs until SIGINT or SIGTERM.
  *
- * @returns the exit code: 0 when it was stopped, 2 when it could not start.
+ * @throws GatewayStartError when it can't start.
  */
-export async function runLocalGateway(flags: LocalGatewayFlags): Promise<number> {
+export async function runLocalGateway(flags: LocalGatewayFlags): Promise<void> {
   const { progressDeadlineSeconds, drainSeconds, ...same } = flags;
   // Listens before anything starts: a signal in that moment must not leave the lock behind.
   const stopped = new Promise<void>((resolve) => {
@@ -34,13 +34,17 @@ export async function runLocalGateway(flags: LocalGatewayFlags): Promise<number>
     });
     await stopped;
     await gateway.close();
-    return 0;
   } catch (error) {
-    if (!(error instanceof GatewayStartError)) throw error;
-    say(error.message);
-    return 2;
+    if (!UNUSABLE_FOLDER.includes(codeOf(error) ?? '')) throw error;
+    throw new GatewayStartError(
+      `the state directory ${flags.stateDir} can't be used (${messageOf(error)}): give another --state-dir`,
+      { cause: error },
+    );
   }
 }
+
+/** What a system says of a folder that can't be made or written. */
+const UNUSABLE_FOLDER = ['EACCES', 'EPERM', 'EEXIST', 'ENOTDIR', 'EROFS', 'ENOSPC'];
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);

@@ -42,7 +42,21 @@ export interface RunWorkerOptions {
 }
 
 /** Runs a worker until it is told to stop (SIGINT, SIGTERM). Several may run at once, on any number of machines. */
-export async function runWorker({ config, env, bundlePath, interceptors, onReady }: RunWorkerOptions): Promise<void> {
+export async function runWorker(options: RunWorkerOptions): Promise<void> {
+  /** What has been opened, newest last: closed in the opposite order, also by a worker that could not start. */
+  const opened: (() => Promise<void>)[] = [];
+  try {
+    await serve(options, opened);
+  } finally {
+    // What can't be closed must not hide why the worker ended.
+    for (const close of opened.reverse()) await close().catch(() => undefined);
+  }
+}
+
+async function serve(
+  { config, env, bundlePath, interceptors, onReady }: RunWorkerOptions,
+  opened: (() => Promise<void>)[],
+): Promise<void> {
   const logger = pino(
     { level: config.logLevel, base: { config: config.version } },
     pino.destination({ dest: 2, sync: true }),
@@ -67,14 +81,29 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
     shutdownSignals: ['SIGINT', 'SIGTERM'],
   });
 
+  const metrics = createMetrics();
+  metrics.info.set({ version: '0.0.1', config: config.version }, 1);
+  const workers: Worker[] = [];
+  const notReady = (): string | null => {
+    const states = workers.map((worker) => worker.getState());
+    if (states.length === 0) return 'not taking work: starting';
+    return states.every((state) => state === 'RUNNING') ? null : `not taking work: ${states.join(', ')}`;
+  };
+  const http = await startWorkerHttp({
+    ...config.http,
+    registry: metrics.registry,
+    sdkMetricsUrl: `http://${sdkMetricsAddress}/metrics`,
+    notReady,
+  });
+  opened.push(() => http.close());
   const { connectionOptions, namespace } = connectConfig(env);
   const connection = await NativeConnection.connect(connectionOptions);
+  opened.push(() => connection.close());
   const clientConnection = await Connection.connect(connectionOptions);
+  opened.push(() => clientConnection.close());
   const client = new Client({ connection: clientConnection, namespace });
   await ensureSetup(client, config);
 
-  const metrics = createMetrics();
-  metrics.info.set({ version: '0.0.1', config: config.version }, 1);
   const notifier = combineNotifiers({
     log: createLogNotifier(logger),
     channels: Object.fromEntries(
@@ -139,16 +168,7 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
     shutdownForceTime: '20s',
   });
 
-  const notReady = (): string | null => {
-    const states = [effects.getState(), waits.getState()];
-    return states.every((state) => state === 'RUNNING') ? null : `not taking work: ${states.join(', ')}`;
-  };
-  const http = await startWorkerHttp({
-    ...config.http,
-    registry: metrics.registry,
-    sdkMetricsUrl: `http://${sdkMetricsAddress}/metrics`,
-    notReady,
-  });
+  workers.push(effects, waits);
   const upkeep = setInterval(() => {
     ensureSetup(client, config).then(
       ({ added, schedule }) => {
@@ -160,21 +180,16 @@ export async function runWorker({ config, env, bundlePath, interceptors, onReady
     );
   }, SETUP_EVERY_MS);
 
+  opened.push(async () => clearInterval(upkeep));
+
   const running = Promise.all([effects.run(), waits.run()]);
   logger.info(
     { taskQueue: config.taskQueue, namespace, http: http.url, dataDir: path.resolve(config.dataDir) },
     'worker started',
   );
   onReady?.({ httpUrl: http.url });
-  try {
-    await running;
-  } finally {
-    clearInterval(upkeep);
-    await http.close();
-    await clientConnection.close();
-    await connection.close();
-    logger.info('worker stopped');
-  }
+  await running;
+  logger.info('worker stopped');
 }
 
 /** The SDK's own log, as pino lines. */

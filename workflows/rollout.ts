@@ -490,8 +490,13 @@ class Rollout {
   }
 
   /** Performs an effect; holds on drift until a person says what to do. Null: done. */
-  private async do_(effect: Effect, stage: string, summary: string): Promise<End | null> {
-    let request: EffectRequest = { effect, stage, direction: 'forward', summary };
+  private async do_(
+    effect: Effect,
+    stage: string,
+    summary: string,
+    direction: EffectRequest['direction'] = 'forward',
+  ): Promise<End | null> {
+    let request: EffectRequest = { effect, stage, direction, summary };
     for (;;) {
       const outcome = await this.runner.perform(request);
       switch (outcome.kind) {
@@ -557,14 +562,18 @@ class Rollout {
   // Ends --------------------------------------------------------------------------------------------------------------
 
   private async close(): Promise<End> {
-    // From here on nothing can be stopped any more: stable runs the new version.
+    // From here on nothing can be stopped any more: stable runs the new version. Neither a cancellation nor a platform
+    // that is away may leave it open whether "completed" was recorded, so this is tried for as long as it takes.
     this.controls.closing = true;
-    const closed = await this.do_(
-      { op: 'close-rollout', outcome: 'completed' },
-      'settle',
-      'record the outcome: completed',
-    );
-    return closed ?? this.ended('completed', 'verified', `${this.state.name} serves all traffic`);
+    return CancellationScope.nonCancellable(async () => {
+      const closed = await this.do_(
+        { op: 'close-rollout', outcome: 'completed' },
+        'settle',
+        'record the outcome: completed',
+        'back',
+      );
+      return closed ?? this.ended('completed', 'verified', `${this.state.name} serves all traffic`);
+    });
   }
 
   /** Going back because of the release or the platform, not because of a person. */

@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { ArmSamples } from '../../domain/canary/types.js';
 import type { Arm, LaneRef } from '../../domain/target.js';
 import { reasonOf } from './metrics-source.js';
-import type { MetricsSource } from './metrics-source.js';
+import type { MetricsQuery, MetricsSource } from './metrics-source.js';
 import { parsePrometheusText } from './prometheus-text.js';
 import type { TextSample } from './prometheus-text.js';
 import { ScrapeFile } from './scrape-file.js';
@@ -21,25 +21,21 @@ export interface GatewaySourceOptions {
 /** Where no Prometheus is: reads the local gateway's own `/metrics`, and keeps what it has read. */
 export function createGatewaySource({ scrapeDir, timeoutMs = 2500 }: GatewaySourceOptions): MetricsSource {
   const files = new Map<string, ScrapeFile>();
-  /** Scrapes under way, by gateway: many watches that ask at once share one. */
-  const scraping = new Map<string, Promise<readonly TextSample[]>>();
-
-  function scrape(gateway: string): Promise<readonly TextSample[]> {
-    const running = scraping.get(gateway);
-    if (running !== undefined) return running;
-    const begun = fetchMetrics(gateway, timeoutMs).finally(() => scraping.delete(gateway));
-    scraping.set(gateway, begun);
-    return begun;
-  }
+  /** Under way, by gateway and by file: many watches that ask at once share one scrape, and one row of it. */
+  const scrape = shared((gateway: string) => fetchMetrics(gateway, timeoutMs));
+  const topUp = shared(async (name: string, file: ScrapeFile, { lane, target, toMs, stepMs }: MetricsQuery) => {
+    const last = (await file.read(toMs)).at(-1)?.t ?? -Infinity;
+    if (toMs - last >= stepMs * 0.9) await file.append(rowOf(lane, await scrape(target.gateway), Date.now()));
+  });
 
   return {
-    async samples({ lane, target, arms, fromMs, toMs, stepMs }, signal) {
+    async samples(query, signal) {
+      const { lane, target, arms, fromMs, stepMs } = query;
       const name = `${lane.environment}.${lane.service}.jsonl`;
       const file = files.get(name) ?? new ScrapeFile(path.join(scrapeDir, name));
       files.set(name, file);
       try {
-        const last = (await file.read(toMs)).at(-1)?.t ?? -Infinity;
-        if (toMs - last >= stepMs * 0.9) await file.append(rowOf(lane, await scrape(target.gateway), Date.now()));
+        await topUp(name, file, query);
       } catch (error) {
         if (signal.aborted && !(signal.reason instanceof Error && signal.reason.name === 'TimeoutError')) throw error;
         return { kind: 'unreachable', reason: `${new URL(target.gateway).origin}/metrics: ${reasonOf(error)}` };
@@ -58,6 +54,18 @@ export function createGatewaySource({ scrapeDir, timeoutMs = 2500 }: GatewaySour
         detail: `the gateway has counted no request yet of ${arms.map(({ arm, version }) => `${arm} (${version})`).join(' and ')}`,
       };
     },
+  };
+}
+
+/** `work`, run once at a time for each key: who asks while it runs gets the same result. */
+function shared<Rest extends readonly unknown[], Result>(
+  work: (key: string, ...rest: Rest) => Promise<Result>,
+): (key: string, ...rest: Rest) => Promise<Result> {
+  const running = new Map<string, Promise<Result>>();
+  return (key, ...rest) => {
+    const begun = running.get(key) ?? work(key, ...rest).finally(() => running.delete(key));
+    running.set(key, begun);
+    return begun;
   };
 }
 

@@ -29,5 +29,8 @@ export interface MetricsSource {
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'no answer in time';
-  return error.cause instanceof Error && error.cause.message !== '' ? error.cause.message : error.message;
+  const { cause } = error;
+  if (!(cause instanceof Error)) return error.message;
+  // Of a name with several addresses the cause has a code and no message.
+  return cause.message === '' && 'code' in cause ? String(cause.code) : cause.message || error.message;
 }

@@ -7,8 +7,15 @@ import type { MetricsAnswer, MetricsQuery, MetricsSource } from './metrics-sourc
 import { fillQuery, querySetOf } from './templates.js';
 import type { QuerySet } from './templates.js';
 
-/** Prometheus refuses more points than this in one series; ten days at 15 s are far from any stage. */
+/** Prometheus refuses more points than this in one series; a day and a half at 15 s is far from any look. */
 const MAX_POINTS = 10_000;
+/**
+ * Prometheus shows the last sample of a series for five minutes where nothing marks it as stale: after a crash of its
+ * own, or behind remote write. What is older than two scrapes is no sample of this instant.
+ */
+const FRESH_STEPS = 2;
+/** Errors of the far side go into histories and messages. */
+const MAX_ERROR_LENGTH = 300;
 
 const Matrix = z.object({
   status: z.literal('success'),
@@ -34,11 +41,13 @@ export interface PrometheusOptions {
 }
 
 /**
- * Raw counters by range query, on the grid of the query: one stretch after the other gives the same samples as all at once. A target that can't be scraped is marked stale by Prometheus itself,
- * so its series ends there instead of standing still.
+ * Raw counters by range query, on the grid of the query: one stretch after the other gives the same samples as all at
+ * once. A target that can't be scraped has no sample at that instant, instead of one that stands still.
  */
 export function createPrometheusSource(options: PrometheusOptions): MetricsSource {
   const set = querySetOf(options.queries);
+  const unusable = whyUnusable(options);
+  if (unusable !== null) return { samples: () => Promise.resolve({ kind: 'unreachable', reason: unusable }) };
   return {
     async samples(query, signal): Promise<MetricsAnswer> {
       const { stepMs, arms, originMs } = query;
@@ -55,7 +64,11 @@ export function createPrometheusSource(options: PrometheusOptions): MetricsSourc
           return { kind: 'value', arms: Object.fromEntries(seen) as Partial<Record<Arm, ArmSamples>> };
         const [first] = arms;
         const text = first === undefined ? set.requests : fillQuery(set.requests, query.lane, first);
-        return { kind: 'no-data', detail: `Prometheus has no series for ${text}` };
+        const seconds = (FRESH_STEPS * stepMs) / 1000;
+        return {
+          kind: 'no-data',
+          detail: `Prometheus has no series, or none scraped within ${seconds} s, for ${text}`,
+        };
       } catch (error) {
         if (signal.aborted && !(signal.reason instanceof Error && signal.reason.name === 'TimeoutError')) throw error;
         return { kind: 'unreachable', reason: `Prometheus at ${origin(options.url)}: ${reasonOf(error)}` };
@@ -80,33 +93,46 @@ async function armSamples(
 ): Promise<ArmSamples | null> {
   const ask = (text: string): Promise<readonly Series[]> =>
     rangeQuery(options, fillQuery(text, query.lane, arm), grid, signal);
-  const [requests, errors, buckets] = await Promise.all([
+  const [requests, errors, buckets, scrapes] = await Promise.all([
     ask(set.requests),
     ask(set.errors),
     set.latencyBuckets === null ? Promise.resolve([]) : ask(set.latencyBuckets),
+    ask(set.scrapedAt),
   ]);
-  if (requests.length === 0) return null;
+  const instances = [...new Set(requests.map(instanceOf))];
+  const stranger = [...errors, ...buckets].map(instanceOf).find((instance) => !instances.includes(instance));
+  // Left out, they would make every release look healthy.
+  if (stranger !== undefined)
+    throw new Error(`errors or latencies of ${stranger} belong to no series of requests: the queries' labels differ`);
   const length = Math.floor((grid.endMs - grid.startMs) / grid.stepMs) + 1;
   const timesMs = Array.from({ length }, (_, index) => grid.startMs + index * grid.stepMs);
   const bounds = boundsOf(buckets);
+  const series = instances.map((instance) => {
+    const of = (all: readonly Series[]): readonly Series[] => all.filter((one) => instanceOf(one) === instance);
+    const scrapedAt = onGrid(of(scrapes), grid, length, Math.max);
+    const counted = onGrid(of(requests), grid, length).map((value, index) => {
+      const ageMs = (timesMs[index] ?? 0) - (scrapedAt[index] ?? -Infinity) * 1000;
+      return ageMs <= FRESH_STEPS * grid.stepMs ? value : null;
+    });
+    const failed = onGrid(of(errors), grid, length);
+    const mine = of(buckets);
+    return {
+      instance,
+      requests: counted,
+      // A counter of errors that is not there yet has counted none.
+      errors: counted.map((value, index) => (value === null ? null : (failed[index] ?? 0))),
+      buckets:
+        mine.length === 0
+          ? []
+          : rows(mine, bounds, grid, length).map((row, index) => (counted[index] === null ? null : row)),
+    };
+  });
+  const seen = series.filter(({ requests: counted }) => counted.some((value) => value !== null));
+  if (seen.length === 0) return null;
   return {
     timesMs,
     leSeconds: bounds.map((bound) => (bound === '+Inf' ? null : Number(bound) * set.bucketUnitSeconds)),
-    series: requests.map((series) => {
-      const instance = instanceOf(series.metric);
-      const counted = onGrid(series, grid, length);
-      const failed = errors
-        .filter((each) => instanceOf(each.metric) === instance)
-        .map((each) => onGrid(each, grid, length));
-      const mine = buckets.filter((each) => instanceOf(each.metric) === instance);
-      return {
-        instance,
-        requests: counted,
-        // A counter of errors that is not there yet has counted none.
-        errors: counted.map((value, index) => (value === null ? null : (failed[0]?.[index] ?? 0))),
-        buckets: mine.length === 0 ? [] : rows(mine, bounds, grid, length),
-      };
-    }),
+    series: seen,
   };
 }
 
@@ -116,35 +142,66 @@ function rows(
   grid: Grid,
   length: number,
 ): readonly (readonly number[] | null)[] {
-  const columns = bounds.map((bound) => {
-    const column = series.find(({ metric }) => metric['le'] === bound);
-    return column === undefined ? null : onGrid(column, grid, length);
-  });
+  const columns = bounds.map((bound) =>
+    onGrid(
+      series.filter((one) => boundOf(one) === bound),
+      grid,
+      length,
+    ),
+  );
   return Array.from({ length }, (_, index) => {
-    const row = columns.map((column) => column?.[index] ?? null);
+    const row = columns.map((column) => column[index] ?? null);
     return row.every((value) => value !== null) ? row : null;
   });
 }
 
 function boundsOf(series: readonly Series[]): readonly string[] {
-  const bounds = [...new Set(series.map(({ metric }) => metric['le'] ?? '+Inf'))];
+  const bounds = [...new Set(series.map(boundOf))];
   const value = (bound: string): number => (bound === '+Inf' ? Infinity : Number(bound));
   return bounds.sort((a, b) => value(a) - value(b));
 }
 
-function onGrid(series: Series, { startMs, stepMs }: Grid, length: number): readonly (number | null)[] {
-  const values: (number | null)[] = Array.from({ length }, () => null);
-  for (const [at, text] of series.values) {
-    const value = Number(text);
-    if (Number.isFinite(value)) values[Math.round((at * 1000 - startMs) / stepMs)] = value;
+function boundOf({ metric }: Series): string {
+  return metric['le'] ?? '+Inf';
+}
+
+/** The values of one process: summed, where it counts in several series (by status code, say). */
+function onGrid(
+  several: readonly Series[],
+  { startMs, stepMs }: Grid,
+  length: number,
+  join: (one: number, other: number) => number = (one, other) => one + other,
+): readonly (number | null)[] {
+  const joined: (number | null)[] = Array.from({ length }, () => null);
+  for (const series of several) {
+    for (const [at, text] of series.values) {
+      const index = Math.round((at * 1000 - startMs) / stepMs);
+      const value = Number(text);
+      if (index < 0 || index >= length || !Number.isFinite(value)) continue;
+      const before = joined[index] ?? null;
+      joined[index] = before === null ? value : join(before, value);
+    }
   }
-  return values.slice(0, length);
+  return joined;
 }
 
 /** What resets on its own: the pod where it is named, else the scrape target, else whatever labels there are. */
-function instanceOf(metric: Readonly<Record<string, string>>): string {
+function instanceOf({ metric }: Series): string {
   const { le: _, __name__: __, ...labels } = metric;
   return labels['pod'] ?? labels['instance'] ?? JSON.stringify(labels);
+}
+
+/** `fetch` would refuse these with an error that shows the secret. */
+function whyUnusable({ url, authorization }: PrometheusOptions): string | null {
+  const { username, password, origin } = new URL(url);
+  if (username !== '' || password !== '')
+    return `Prometheus at ${origin}: its address holds a password, which belongs into the secret of \`authorization\``;
+  try {
+    new Headers({ authorization: authorization ?? '' });
+    return null;
+  } catch {
+    return `Prometheus at ${origin}: the secret of \`authorization\` is no header: it holds a line break or the like`;
+  }
 }
 
 async function rangeQuery(
@@ -177,7 +234,7 @@ async function rangeQuery(
   const failure = Failure.safeParse(jsonOf(text));
   throw new Error(
     failure.success
-      ? `${failure.data.errorType}: ${failure.data.error} (query ${query})`
+      ? `${failure.data.errorType}: ${failure.data.error.slice(0, MAX_ERROR_LENGTH)} (query ${query})`
       : `answered ${response.status} with something that is no range of samples`,
   );
 }

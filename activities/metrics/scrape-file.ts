@@ -32,11 +32,19 @@ export class ScrapeFile {
   private offset = 0;
   private rest = '';
   private identity = 0;
+  private reading: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly file: string) {}
 
   /** Everything that is known by now, oldest first. Reads only what has come since the last call. */
-  async read(nowMs: number): Promise<readonly ScrapeRow[]> {
+  read(nowMs: number): Promise<readonly ScrapeRow[]> {
+    // One after the other: two that read at once would both move the place where the next one goes on.
+    const read = this.reading.then(() => this.readOn(nowMs));
+    this.reading = read.catch(() => undefined);
+    return read;
+  }
+
+  private async readOn(nowMs: number): Promise<readonly ScrapeRow[]> {
     let text = '';
     try {
       const handle = await open(this.file, 'r');

@@ -2,15 +2,18 @@ import type { CustomQueries, PrometheusTemplate } from '../../domain/policy.js';
 import { imageTag } from '../../domain/release.js';
 import type { Arm, LaneRef } from '../../domain/target.js';
 
-/** Queries, and what one unit of their `le` label is in seconds. */
 export interface QuerySet extends CustomQueries {
+  /** When the newest sample behind `requests` was taken, seconds since the epoch, by the same labels. */
+  readonly scrapedAt: string;
+  /** What one unit of the `le` label is in seconds. */
   readonly bucketUnitSeconds: number;
 }
 
 /**
  * Ready-made queries for usual conventions. Each gives raw counters, one series per process that counts, because a
  * restart resets one process's counters only. `{{workload}}` is the service's name for stable, and the name with the
- * arm behind it for canary and baseline; `{{tag}}` is the image's tag.
+ * arm behind it for canary and baseline; `{{workloadPattern}}` is the same for use in a regular expression; `{{tag}}` is
+ * the image's tag.
  */
 export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
   'slipway-gateway': counters({
@@ -19,11 +22,12 @@ export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
     labels: 'environment="{{environment}}",service="{{service}}",arm="{{arm}}",version="{{version}}"',
     code: 'code=~"5.."',
   }),
-  // Traefik names a service <namespace>-<Service>-<port>@<provider>: the Service of each arm is found inside it.
+  // Traefik names a service <namespace>-<Service>-<port>@<provider>: the Service of each arm is found inside it. Of two
+  // services whose names end alike (`shop`, `web-shop`) it can't be told apart which one is meant: use own queries there.
   traefik: counters({
     total: 'traefik_service_requests_total',
     buckets: 'traefik_service_request_duration_seconds_bucket',
-    labels: 'service=~"(.+-)?{{workload}}(-[a-z]*[0-9]+)?(@.+)?"',
+    labels: 'service=~"(.+-)?{{workloadPattern}}(-[a-z]*[0-9]+)?(@.+)?"',
     code: 'code=~"5.."',
   }),
   istio: {
@@ -35,10 +39,12 @@ export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
     }),
     bucketUnitSeconds: 0.001,
   },
+  // Requests of a canary stand under the main Ingress, with the canary's <namespace>-<Service>-<port> as one more label,
+  // since controller 1.0.2 (https://github.com/kubernetes/ingress-nginx/pull/7696). The Ingress is named as the service.
   'ingress-nginx': counters({
     total: 'nginx_ingress_controller_requests',
     buckets: 'nginx_ingress_controller_request_duration_seconds_bucket',
-    labels: 'ingress="{{workload}}"',
+    labels: 'ingress="{{service}}",canary=~"{{alternativePattern}}"',
     code: 'status=~"5.."',
   }),
   // https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, resource attributes promoted to labels.
@@ -62,13 +68,19 @@ function counters(names: {
     requests: `sum by (${by}) (${total}{${labels}})`,
     errors: `sum by (${by}) (${total}{${labels},${code}})`,
     latencyBuckets: `sum by (${by}, le) (${buckets}{${labels}})`,
+    scrapedAt: `max by (${by}) (timestamp(${total}{${labels}}))`,
     bucketUnitSeconds: 1,
   };
 }
 
-/** The queries of a policy: a template's, or its own. */
+/**
+ * The queries of a policy: a template's, or its own. `timestamp` tells the age of a plain series; of anything computed
+ * it gives the instant of the query, so that nothing is ever taken for old there.
+ */
 export function querySetOf(queries: PrometheusTemplate | CustomQueries): QuerySet {
-  return typeof queries === 'string' ? TEMPLATES[queries] : { ...queries, bucketUnitSeconds: 1 };
+  if (typeof queries === 'string') return TEMPLATES[queries];
+  // The line break ends a comment at the end of the query.
+  return { ...queries, scrapedAt: `timestamp(${queries.requests}\n)`, bucketUnitSeconds: 1 };
 }
 
 /** Fills in the placeholders; values are escaped, so that no name can end a label's string. */
@@ -77,13 +89,17 @@ export function fillQuery(
   lane: LaneRef,
   { arm, version }: { readonly arm: Arm; readonly version: string },
 ): string {
+  const workload = arm === 'stable' ? lane.service : `${lane.service}-${arm}`;
+  const workloadPattern = workload.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
   const values: Readonly<Record<string, string>> = {
     arm,
     version,
     tag: imageTag(version),
     service: lane.service,
     environment: lane.environment,
-    workload: arm === 'stable' ? lane.service : `${lane.service}-${arm}`,
+    workload,
+    workloadPattern,
+    alternativePattern: arm === 'stable' ? '' : `(.+-)?${workloadPattern}(-[a-z0-9]+)?`,
   };
   return query.replace(/\{\{(\w+)\}\}/g, (whole, name: string) => {
     const value = values[name];

@@ -47,7 +47,8 @@ export function createOpenAi(options: OpenAiOptions): Ask {
 async function load({ apiKey, baseUrl, model, timeoutMs }: OpenAiOptions): Promise<Ask> {
   const { OpenAI, APIConnectionError, APIConnectionTimeoutError, APIError } = await import('openai');
   const { zodResponseFormat } = await import('openai/helpers/zod');
-  // All that the SDK would otherwise read from the environment by itself is given. Its debug log prints prompts.
+  // All that the SDK would otherwise read from the environment by itself is given, except OPENAI_CUSTOM_HEADERS, for
+  // which it has no option. Its debug log prints prompts.
   const client = new OpenAI({
     apiKey,
     baseURL: baseUrl ?? DEFAULT_BASE_URL,

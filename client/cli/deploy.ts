@@ -41,7 +41,7 @@ export async function deploy(
   const waiting = waitOptions(options);
   const { policy, release } = await describeRelease(context, service, options);
   const actor = await actorFrom(context, options);
-  const tenant = context.env['SLIPWAY_TENANT'] ?? 'default';
+  const tenant = context.env['SLIPWAY_TENANT'] || 'default';
   const key = options.key ?? randomUUID();
   const request: RolloutRequest = {
     rolloutId: rolloutIdFor({ ...policy.lane, tenant, key }),
@@ -65,7 +65,7 @@ export async function describeRelease(
   const { policy, images } = await readPolicy(context, { ...options, ...(service === undefined ? {} : { service }) });
   const release: Release = {
     images: releaseImages(images, options),
-    env: assignments(options.set ?? [], '--set'),
+    env: variables(options.set ?? []),
     change: await readChange(context, options),
   };
   return { policy, release };
@@ -132,7 +132,7 @@ export async function start(context: CliContext, request: RolloutRequest, waitin
 
 /** Where Temporal Web shows a rollout: `SLIPWAY_TEMPORAL_WEB`, else the dev server's usual port. */
 export function webLink(context: CliContext, slipway: Slipway, ref: RolloutRef): string {
-  const base = (context.env['SLIPWAY_TEMPORAL_WEB'] ?? 'http://localhost:8233').replace(/\/$/, '');
+  const base = (context.env['SLIPWAY_TEMPORAL_WEB'] || 'http://localhost:8233').replace(/\/$/, '');
   const id = encodeURIComponent(rolloutWorkflowId(ref.lane, ref.rolloutId));
   return `${base}/namespaces/${slipway.client.options.namespace}/workflows/${id}`;
 }
@@ -143,17 +143,27 @@ export function releaseImages(
   options: Pick<DeployOptions, 'tag' | 'image'>,
 ): Readonly<Record<string, string>> {
   const given = assignments(options.image ?? [], '--image');
-  const unknown = Object.keys(given).filter((container) => images[container] === undefined);
+  const unknown = Object.keys(given).filter((container) => !Object.hasOwn(images, container));
   if (unknown.length > 0)
     throw usage(
       `--image names no container of the service: ${unknown.join(', ')}`,
       `known: ${Object.keys(images).join(', ')}`,
     );
+  for (const [container, image] of Object.entries(given)) {
+    if (!/^\S{1,255}$/.test(image))
+      throw usage(
+        `--image ${container}=${image} is no image reference`,
+        'write it without blanks, 255 characters at most, as in registry/hello:v2',
+      );
+  }
   const { tag } = options;
   if (tag === undefined && Object.keys(given).length === 0)
-    throw usage('nothing to deploy', 'say what: --tag v2, or --image app=registry/hello:v2');
+    throw usage(
+      'nothing to deploy: neither --tag nor --image is given',
+      'say what: --tag v2, or --image app=registry/hello:v2',
+    );
   if (tag !== undefined && !/^[\w][\w.-]{0,127}$/.test(tag))
-    throw usage(`--tag ${tag} is no image tag`, 'letters, digits, _ . and -, 128 at most');
+    throw usage(`--tag "${tag}" is no image tag`, 'write letters, digits, _ . and -, 128 characters at most');
   return Object.fromEntries(
     Object.entries(images).map(([container, image]) => [
       container,
@@ -166,10 +176,21 @@ function assignments(list: readonly string[], flag: string): Readonly<Record<str
   return Object.fromEntries(
     list.map((item) => {
       const at = item.indexOf('=');
-      if (at <= 0 || at === item.length - 1) throw usage(`${flag} ${item}: write NAME=VALUE`);
+      if (at <= 0 || at === item.length - 1)
+        throw usage(`${flag} "${item}" has no ${at <= 0 ? 'name' : 'value'}`, `write ${flag} NAME=VALUE`);
       return [item.slice(0, at), item.slice(at + 1)];
     }),
   );
+}
+
+/** Environment variables of the release. */
+function variables(list: readonly string[]): Readonly<Record<string, string>> {
+  const given = assignments(list, '--set');
+  for (const name of Object.keys(given)) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+      throw usage(`--set: "${name}" is no name of a variable`, 'letters, digits and _, not beginning with a digit');
+  }
+  return given;
 }
 
 /** The change, from Git where there is a checkout; what is said by flags wins. */

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isFinal, needsPerson } from '../../domain/rollout.js';
 import type { RolloutView } from '../../domain/rollout.js';
+import { durationText } from '../../domain/words.js';
 import { CliError, EXIT, exitCodeFor } from '../exit-codes.js';
 import type { Found, RolloutRef, Slipway } from '../slipway.js';
 import type { CliContext, CommandResult } from './context.js';
-import { painter, timelineLine, viewTree } from './render.js';
+import { painter, plain, timelineLine, viewTree } from './render.js';
 
 const POLL_MS = 500;
 /** A server or worker that is restarted is waited for so long before the watch gives up. */
@@ -41,14 +42,20 @@ export async function follow(
     if (latest !== null && outSinceMs === null) {
       screen.show(latest);
       const ended = ending(latest, options);
-      if (ended !== null) return ended;
+      if (ended !== null) {
+        sayNext(context, latest, ended.exitCode);
+        return ended;
+      }
     }
     if (options.timeoutMs !== null && Date.now() - begunMs > options.timeoutMs) {
-      context.note(`slipway: still not over after --wait-timeout; the rollout goes on: slipway watch ${ref.rolloutId}`);
+      context.note(`slipway: not over after ${durationText(options.timeoutMs)}; the rollout goes on`);
+      context.note(`  → slipway watch ${ref.rolloutId}`);
+      sayWait(context, latest);
       return { exitCode: EXIT.held, document: latest };
     }
     if (context.signal.aborted) {
-      context.note(`slipway: stopped watching; the rollout goes on: slipway watch ${ref.rolloutId}`);
+      context.note(`slipway: stopped watching; the rollout goes on`);
+      context.note(`  → slipway watch ${ref.rolloutId}`);
       return { exitCode: EXIT.held, document: latest };
     }
     await sleep(POLL_MS, undefined, { signal: context.signal }).catch(() => undefined);
@@ -60,11 +67,9 @@ function ending(found: Found, options: FollowOptions): CommandResult | null {
     case 'queued':
       return null;
     case 'never-ran': {
+      // Also a rollout whose history is no longer kept: the lane still knows how it ended.
       const { outcome } = found.entry;
-      return {
-        exitCode: outcome === 'rejected' || outcome === 'superseded' ? EXIT.notShipped : EXIT.rolledBack,
-        document: found.entry,
-      };
+      return { exitCode: outcome === null ? EXIT.internal : exitCodeFor(outcome, null), document: found.entry };
     }
     case 'running': {
       const { view } = found;
@@ -72,6 +77,33 @@ function ending(found: Found, options: FollowOptions): CommandResult | null {
       return options.untilHeld && needsPerson(view.wait) ? { exitCode: EXIT.held, document: view } : null;
     }
   }
+}
+
+/** On standard error, whatever standard output shows: what it came to, and what to do next. */
+function sayNext(context: CliContext, found: Found, exitCode: number): void {
+  if (exitCode === EXIT.completed) return;
+  if (found.kind === 'never-ran') {
+    const { rolloutId, outcome, reason } = found.entry;
+    context.note(`slipway: ${outcome ?? 'ended'}: ${plain(reason ?? 'no reason was recorded')}`);
+    context.note(`  → slipway status ${rolloutId}; to try again, deploy with a new key`);
+  }
+  if (found.kind !== 'running') return;
+  const { rolloutId, phase, outcome, reason } = found.view;
+  if (outcome === null) return sayWait(context, found);
+  context.note(`slipway: ${phase}: ${plain(reason?.text ?? 'no reason was recorded')}`);
+  context.note(
+    outcome === 'rollback-failed'
+      ? `  → slipway status ${rolloutId}; put right what it names, then: slipway lane unblock …`
+      : `  → slipway status ${rolloutId}; to try again: slipway retry ${rolloutId}`,
+  );
+}
+
+/** What it waits for, and the commands that end the wait. */
+function sayWait(context: CliContext, found: Found | null): void {
+  if (found?.kind !== 'running' || found.view.wait === null) return;
+  const { kind, reason, who, commands } = found.view.wait;
+  context.note(`slipway: waits (${kind}): ${plain(reason)}${who === '' ? '' : `; who can act: ${plain(who)}`}`);
+  for (const command of commands) context.note(`  → ${command}`);
 }
 
 interface Screen {
@@ -93,7 +125,7 @@ function lineScreen(context: CliContext): Screen {
         if (text !== queued) say(text);
         queued = text;
       }
-      if (found.kind === 'never-ran') say(`${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''}`);
+      if (found.kind === 'never-ran') say(neverRanText(found));
       if (found.kind !== 'running') return;
       for (const entry of found.view.timeline.slice(shown)) say(timelineLine(entry, paint));
       shown = found.view.timeline.length;
@@ -119,7 +151,7 @@ function treeScreen(context: CliContext): Screen {
     show(found) {
       if (found.kind === 'running') draw([...viewTree(found.view, Date.now(), paint), '', ...recent(found.view)]);
       else if (found.kind === 'queued') draw([queuedText(found)]);
-      else draw([`${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''}`]);
+      else draw([neverRanText(found)]);
     },
     trouble(text) {
       draw([paint('yellow', `${text}: trying again`)]);
@@ -127,7 +159,11 @@ function treeScreen(context: CliContext): Screen {
   };
 }
 
+function neverRanText({ entry }: Extract<Found, { kind: 'never-ran' }>): string {
+  return `${entry.outcome ?? 'ended'}: ${plain(entry.reason ?? '')}`;
+}
+
 function queuedText(found: Extract<Found, { kind: 'queued' }>): string {
-  const blocked = found.blocked === null ? '' : `; the lane is blocked: ${found.blocked}`;
+  const blocked = found.blocked === null ? '' : `; the lane is blocked: ${plain(found.blocked)}`;
   return found.ahead === 0 ? `next in its lane${blocked}` : `queued: ${found.ahead} ahead${blocked}`;
 }

@@ -4,7 +4,7 @@ import { usage } from './context.js';
 /** A duration given as a flag, ms. */
 export function parseDurationOption(flag: string, text: string): number {
   const ms = parseDuration(text);
-  if (ms === null) throw usage(`${flag} ${text} is no duration`, 'write it with a unit: 90s, 15m, 24h');
+  if (ms === null) throw usage(`${flag} "${text}" is no duration`, 'write it with a unit: 90s, 15m, 24h');
   return ms;
 }
 
@@ -12,6 +12,6 @@ export function parseDurationOption(flag: string, text: string): number {
 export function parseCountOption(flag: string, text: string, most: number): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1 || value > most)
-    throw usage(`${flag} ${text}: a whole number from 1 to ${most} is wanted`);
+    throw usage(`${flag} "${text}" is not accepted`, `write a whole number from 1 to ${most}`);
   return value;
 }

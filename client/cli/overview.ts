@@ -1,7 +1,6 @@
 import { needsPerson } from '../../domain/rollout.js';
 import { durationText } from '../../domain/words.js';
 import { CliError, EXIT } from '../exit-codes.js';
-import { ensureSetup } from '../setup.js';
 import type { RolloutSummary, Slipway } from '../slipway.js';
 import {
   LANE_WORKFLOW,
@@ -32,9 +31,9 @@ export interface ListOptions {
 export async function list(context: CliContext, options: ListOptions): Promise<CommandResult> {
   const limit = options.limit === undefined ? 20 : parseCountOption('--limit', options.limit, 1000);
   const clauses = [
-    clause(searchAttributes.service.name, options.service),
-    clause(searchAttributes.environment.name, options.env),
-    clause(searchAttributes.outcome.name, options.outcome),
+    clause(searchAttributes.service.name, '--service', options.service),
+    clause(searchAttributes.environment.name, '--env', options.env),
+    clause(searchAttributes.outcome.name, '--outcome', options.outcome),
     options.open === true ? "ExecutionStatus = 'Running'" : null,
     options.waiting === true ? `${searchAttributes.waitsFor.name} IS NOT NULL AND ExecutionStatus = 'Running'` : null,
   ].filter((text) => text !== null);
@@ -45,9 +44,9 @@ export async function list(context: CliContext, options: ListOptions): Promise<C
   });
 }
 
-function clause(name: string, value: string | undefined): string | null {
+function clause(name: string, flag: string, value: string | undefined): string | null {
   if (value === undefined) return null;
-  if (!/^[\w.-]+$/.test(value)) throw usage(`"${value}" is no name`, 'letters, digits, _ . and -');
+  if (!/^[\w.-]+$/.test(value)) throw usage(`${flag} "${value}" is no name`, 'write letters, digits, _ . and -');
   return `${name} = '${value}'`;
 }
 
@@ -184,7 +183,7 @@ export async function showLane(
       throw new CliError(EXIT.usage, `${service} was never deployed to ${options.env}`, 'see `slipway list`');
     if (!context.json) {
       context.out(`lane of ${service} in ${options.env}: ${lane.running === null ? 'free' : `runs ${lane.running}`}`);
-      if (lane.blocked !== null) context.out(`blocked: ${lane.blocked.reason}`);
+      if (lane.blocked !== null) context.out(`blocked: ${plain(lane.blocked.reason)}`);
       for (const item of lane.queue)
         context.out(`queued: ${item.rolloutId} since ${item.queuedAt}, until ${item.expiresAt}`);
       for (const entry of lane.remembered.slice(-5))
@@ -204,7 +203,7 @@ export async function unblockLane(
   return withSlipway(context, async (slipway) => {
     const { subject } = await actorFrom(context, options);
     const text = await slipway.unblock({ service, environment: options.env }, { subject, reason: options.reason });
-    if (!context.json) context.out(text);
+    if (!context.json) context.out(plain(text));
     return done({ text });
   });
 }
@@ -212,7 +211,7 @@ export async function unblockLane(
 /** `slipway setup`: makes the Temporal namespace ready. */
 export async function setup(context: CliContext): Promise<CommandResult> {
   return withSlipway(context, async (slipway) => {
-    const report = await ensureSetup(slipway.client, { taskQueue: slipway.taskQueue });
+    const report = await slipway.setup();
     if (!context.json) {
       context.out(
         report.added.length > 0 ? `added search attributes: ${report.added.join(', ')}` : 'search attributes are there',

@@ -52,7 +52,7 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
   }
   if (plan !== null) {
     lines.push(
-      `├ plan ${plan.digest.slice(7, 19)}: ${plan.strategy}${plan.stableVersion === null ? '' : `, from ${plain(plan.stableVersion)}`}`,
+      `├ plan ${plan.digest.slice(7, 19)}: ${plan.kind === 'first' ? 'first release' : plan.strategy}${plan.stableVersion === null ? '' : `, from ${plain(plan.stableVersion)}`}`,
     );
     for (const stage of plan.stages) {
       const verdict = view.verdicts.findLast((entry) => entry.stage === `stage-${stage.number}`)?.verdict;

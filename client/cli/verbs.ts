@@ -14,7 +14,7 @@ import { start, waitOptions } from './deploy.js';
 import { follow } from './follow.js';
 import type { DeployOptions } from './deploy.js';
 import { parseDurationOption } from './options.js';
-import { painter, timelineLine, viewTree } from './render.js';
+import { painter, plain, timelineLine, viewTree } from './render.js';
 
 export interface VerbOptions extends ActorOptions {
   readonly reason?: string;
@@ -47,19 +47,15 @@ export async function decide(
     const ref = await slipway.resolve(rollout);
     const actor = await actorFrom(context, options);
     const atGate = verb === 'approve' || verb === 'reject';
-    let gate: string | null = null;
-    let planDigest: string | null = null;
-    if (atGate) {
-      const view = running(await slipway.find(ref));
-      if (isFinal(view.phase))
-        throw new CliError(
-          EXIT.usage,
-          `rollout ${ref.rolloutId} is over: ${view.phase}`,
-          `slipway status ${ref.rolloutId}`,
-        );
-      gate = options.gate ?? view.approvals?.gate ?? null;
-      planDigest = options.plan ?? view.approvals?.planDigest ?? null;
-    }
+    const view = running(await slipway.find(ref));
+    if (isFinal(view.phase))
+      throw new CliError(
+        EXIT.usage,
+        `rollout ${ref.rolloutId} is over (${view.phase}): there is nothing to ${verb} any more`,
+        `slipway status ${ref.rolloutId}`,
+      );
+    const gate = atGate ? (options.gate ?? view.approvals?.gate ?? null) : null;
+    const planDigest = atGate ? (options.plan ?? view.approvals?.planDigest ?? null) : null;
     const decision = newDecision(verb, actor, {
       gate,
       planDigest,
@@ -70,7 +66,7 @@ export async function decide(
     const receipt = await slipway.decide(ref, decision);
     if (receipt.kind === 'refused')
       throw new CliError(EXIT.usage, `refused: ${receipt.text}`, `slipway status ${ref.rolloutId}`);
-    if (!context.json) context.out(receipt.text);
+    if (!context.json) context.out(plain(receipt.text));
     return done({ rolloutId: ref.rolloutId, decision, receipt });
   });
 }
@@ -87,9 +83,9 @@ export async function status(context: CliContext, rollout: string): Promise<Comm
       for (const entry of found.view.timeline) context.out(timelineLine(entry, paint));
     } else if (found.kind === 'queued') {
       context.out(found.ahead === 0 ? 'next in its lane' : `queued: ${found.ahead} ahead`);
-      if (found.blocked !== null) context.out(`the lane is blocked: ${found.blocked}`);
+      if (found.blocked !== null) context.out(`the lane is blocked: ${plain(found.blocked)}`);
     } else {
-      context.out(`${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''}`);
+      context.out(`${found.entry.outcome ?? 'ended'}: ${plain(found.entry.reason ?? '')}`);
     }
     return done(found);
   });
@@ -121,7 +117,7 @@ export async function retry(
         `rollout ${view.rolloutId} is not over: ${view.phase}`,
         `slipway abort ${view.rolloutId} first, or wait for it`,
       );
-    const tenant = context.env['SLIPWAY_TENANT'] ?? 'default';
+    const tenant = context.env['SLIPWAY_TENANT'] || 'default';
     return {
       rolloutId: rolloutIdFor({ ...view.lane, tenant, key: options.key ?? randomUUID() }),
       tenant,
@@ -141,7 +137,7 @@ function running(found: Found): Extract<Found, { kind: 'running' }>['view'] {
   const text =
     found.kind === 'queued'
       ? 'still waits in its lane'
-      : `never ran (${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''})`;
+      : `is over, and its history is not kept any more (${found.entry.outcome ?? 'ended'}: ${found.entry.reason ?? ''})`;
   const id = found.ref.rolloutId;
   throw new CliError(EXIT.usage, `rollout ${id} ${text}`, `slipway status ${id}`);
 }

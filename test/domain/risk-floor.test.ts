@@ -238,6 +238,15 @@ describe('rules on paths', () => {
       assert.deepEqual(ids(floorOf([path])), ['base.docs'], path);
   });
 
+  it('hostile names take no long time', () => {
+    const started = performance.now();
+    for (const part of ['config', 'docs/', '.prompt', 'requirements', 'auth', 'раy', '/..', 'x.min.']) {
+      for (const length of [4000, 500_000]) floorOf([part.repeat(length / part.length)]);
+    }
+    assert.ok(performance.now() - started < 3000);
+    assert.ok(ids(floorOf([`${'x/'.repeat(2048)}a.md`])).includes('unknown'));
+  });
+
   it('a list that was cut, or without line counts, is unknown', () => {
     assert.deepEqual(ids(floorOf(['README.md'], { truncated: true })), ['base.code', 'unknown']);
     const uncounted = { path: 'src/a.ts', added: null, deleted: null };

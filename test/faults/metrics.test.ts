@@ -34,7 +34,7 @@ describe('metrics', { concurrency: 4 }, () => {
       const request = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
       await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
       gateway.rule = NO_METRICS;
-      const held = await pilot.until(request, 'it is blind', ({ wait }) => wait?.kind === 'blind', 60_000);
+      const held = await pilot.until(request, 'it is blind', ({ wait }) => wait?.kind === 'blind');
       assert.equal(held.stage, 1);
       assert.ok(gateway.hits >= 4, `called an outage after ${gateway.hits} failed looks`);
       await until('somebody is paged', async () => (await alerts()).includes("the canary can't be seen"));
@@ -46,7 +46,7 @@ describe('metrics', { concurrency: 4 }, () => {
         await new Promise((resolve) => setTimeout(resolve, 500));
       }
       gateway.rule = null;
-      const view = await pilot.ended(request, 60_000);
+      const view = await pilot.ended(request);
       assert.equal(view.outcome, 'completed', view.reason?.text);
       assert.ok(view.timeline.some(({ text }) => text.startsWith('metrics are back after')));
       assert.deepEqual(await it.arms(policy.lane), { stable: 'blind:v2 x1' });
@@ -82,10 +82,10 @@ describe('metrics', { concurrency: 4 }, () => {
     const traffic = await it.serve(policy);
     const failFile = path.join(stack.folder, 'fail');
     const request = await pilot.deploy(testRequest({ policy, tag: 'v2', env: { FAIL_FILE: failFile } }));
-    const waits = await pilot.until(request, 'it waits at the gate', ({ wait }) => wait?.kind === 'gate', 60_000);
+    const waits = await pilot.until(request, 'it waits at the gate', ({ wait }) => wait?.kind === 'gate');
     assert.equal(waits.verdicts.at(-1)?.verdict.kind, 'PROMOTE');
     await writeFile(failFile, '');
-    const view = await pilot.ended(request, 60_000);
+    const view = await pilot.ended(request);
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict'], view.reason?.text);
     assert.deepEqual(await it.arms(policy.lane), { stable: 'turns:v1 x1' });
     assert.deepEqual(

@@ -27,7 +27,7 @@ describe('runs', { concurrency: 4 }, () => {
     assert.equal(await pilot.remembered(request), 'rolled-back');
     assert.deepEqual(await it.arms(policy.lane), { stable: 'terminated:v1 x1' });
     assert.deepEqual(await it.weights(policy.lane), { stable: 100, canary: 0, baseline: 0 });
-    const next = await pilot.ship(testRequest({ policy: it.policy('terminated'), tag: 'v3' }), 60_000);
+    const next = await pilot.ship(testRequest({ policy: it.policy('terminated'), tag: 'v3' }));
     assert.equal(next.outcome, 'completed', next.reason?.text);
     assert.deepEqual(
       traffic.answers.filter(({ ok }) => !ok),
@@ -53,7 +53,7 @@ describe('runs', { concurrency: 4 }, () => {
       requestId: randomUUID(),
       workflowTaskFinishEventId: first?.eventId ?? null,
     });
-    const view = await pilot.ended(request, 60_000);
+    const view = await pilot.ended(request);
     assert.equal(view.outcome, 'completed', view.reason?.text);
     assert.ok((view.generation ?? 0) > (before.generation ?? 0), 'it kept its generation');
     assert.equal(await pilot.remembered(request), 'completed');
@@ -71,7 +71,7 @@ describe('runs', { concurrency: 4 }, () => {
     const first = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
     await pilot.until(first, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
     const second = testRequest({ policy: it.policy('superseded', { change: { whenBusy: 'supersede' } }), tag: 'v3' });
-    const view = await pilot.ship(second, 60_000);
+    const view = await pilot.ship(second);
     assert.equal(view.outcome, 'completed', view.reason?.text);
     assert.equal((await pilot.ended(first)).outcome, 'superseded');
     assert.deepEqual(await it.arms(policy.lane), { stable: 'superseded:v3 x1' });
@@ -95,7 +95,7 @@ test('all workers are replaced, one by one, in mid-canary: it completes, each ef
   await pilot.until(request, 'it is in the second stage', ({ weights }) => weights?.canary === 50);
   await stack.startWorker();
   await third.stop();
-  const view = await pilot.ended(request, 60_000);
+  const view = await pilot.ended(request);
   assert.equal(view.outcome, 'completed', view.reason?.text);
   assert.deepEqual(await it.arms(policy.lane), { stable: 'rolling:v2 x1' });
   assert.deepEqual(appliedTwice(await it.journal(policy.lane)), []);

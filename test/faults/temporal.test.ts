@@ -28,7 +28,7 @@ describe('Temporal', { concurrency: 2 }, () => {
       assert.equal(second.outcome, null);
       await stack.temporal.kill9();
       await stack.temporal.restart();
-      const view = await pilot.ended(request, 60_000);
+      const view = await pilot.ended(request);
       assert.equal(view.outcome, 'completed', view.reason?.text);
       assert.deepEqual(await it.arms(policy.lane), { stable: 'hello:v2 x1' });
       assert.deepEqual(appliedTwice(await it.journal(policy.lane)), []);
@@ -55,10 +55,10 @@ describe('Temporal', { concurrency: 2 }, () => {
       // What a worker does every minute, and the schedule that it then sets up, at once.
       await ensureSetup(it.slipway.client, { taskQueue: it.slipway.taskQueue });
       await pilot.wakeLane(policy.lane, policy.target);
-      assert.equal(await pilot.remembered(request, 60_000), 'rolled-back');
+      assert.equal(await pilot.remembered(request), 'rolled-back');
       assert.deepEqual(await it.weights(policy.lane), { stable: 100, canary: 0, baseline: 0 });
       assert.deepEqual(await it.arms(policy.lane), { stable: 'hello:v1 x1' });
-      const next = await pilot.ship(testRequest({ policy: it.policy('hello'), tag: 'v3' }), 90_000);
+      const next = await pilot.ship(testRequest({ policy: it.policy('hello'), tag: 'v3' }));
       assert.equal(next.outcome, 'completed', next.reason?.text);
       assert.deepEqual(
         traffic.answers.filter(({ ok }) => !ok),

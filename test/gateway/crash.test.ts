@@ -21,7 +21,8 @@ import type { TestContext } from 'node:test';
 async function processFor(t: TestContext, stateDir: string, flags: Readonly<Record<string, unknown>> = {}) {
   const module = JSON.stringify(new URL('../../gateway/cli.js', import.meta.url).href);
   const given = JSON.stringify({ adminPort: 0, dataPort: 0, stateDir, ...flags });
-  const code = `import { runLocalGateway } from ${module}; process.exitCode = await runLocalGateway(${given});`;
+  const code = `import { runLocalGateway } from ${module};
+    await runLocalGateway(${given}).catch((error) => { console.error(error.message); process.exitCode = 2; });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'ignore', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
   let said = '';

@@ -12,8 +12,10 @@ import { runWorker } from '../../worker/worker.js';
 import { KEY_HEADER, NOTICE_PATH, SENDER_HEADER } from './fault-proxy.js';
 import type { Notice, Sender } from './fault-proxy.js';
 
-/** Activities that write. */
-const WRITERS = [
+/** Activities that are announced: those that write, and those that a rollback or the end of a run waits for. */
+const ANNOUNCED = [
+  'inspectRun',
+  'recordRollout',
   'claimLane',
   'openRollout',
   'raiseFence',
@@ -41,13 +43,14 @@ function taggedFetch(patient: boolean): typeof fetch {
   };
 }
 
-function interceptorsFor(proxy: string): WorkerInterceptors {
+function interceptorsFor(proxy: string, patient: boolean): WorkerInterceptors {
   const notify = async (sender: Sender, notice: Notice): Promise<void> => {
     const headers = { [SENDER_HEADER]: JSON.stringify(sender), 'content-type': 'application/json' };
     await plainFetch(`${proxy}${NOTICE_PATH}`, { method: 'POST', headers, body: JSON.stringify(notice) });
   };
-  const inbound = ({ info }: Context): ActivityInboundCallsInterceptor => ({
+  const inbound = (context: Context): ActivityInboundCallsInterceptor => ({
     async execute(input, next) {
+      const { info } = context;
       const sender = {
         pid: process.pid,
         activity: info.activityType,
@@ -55,11 +58,13 @@ function interceptorsFor(proxy: string): WorkerInterceptors {
         attempt: `${info.workflowExecution?.runId}/${info.activityId}/${info.attempt}`,
         key: (input.args[0] as { permit?: { key?: string } } | undefined)?.permit?.key ?? null,
       };
-      if (!WRITERS.includes(sender.activity)) return senders.run(sender, () => next(input));
+      if (!ANNOUNCED.includes(sender.activity)) return senders.run(sender, () => next(input));
+      // Nor does a patient worker hear that its time is over: so nothing but the fence can stop it.
+      if (patient) Object.defineProperty(context, 'cancellationSignal', { value: new AbortController().signal });
       await notify(sender, { moment: 'starting', result: null });
       try {
         const result = await senders.run(sender, () => next(input));
-        await notify(sender, { moment: 'returned', result: (result as { kind: string }).kind });
+        await notify(sender, { moment: 'returned', result: (result as { kind?: string }).kind ?? 'a value' });
         return result;
       } catch (error) {
         await notify(sender, { moment: 'returned', result: `thrown: ${String(error)}` });
@@ -72,10 +77,11 @@ function interceptorsFor(proxy: string): WorkerInterceptors {
 
 const proxy = process.env['SLIPWAY_TEST_PROXY'];
 if (proxy === undefined) throw new Error('SLIPWAY_TEST_PROXY is not set');
-globalThis.fetch = taggedFetch(process.env['SLIPWAY_TEST_PATIENT'] === 'true');
+const patient = process.env['SLIPWAY_TEST_PATIENT'] === 'true';
+globalThis.fetch = taggedFetch(patient);
 await runWorker({
   config: loadWorkerConfig(process.env),
   env: process.env,
   bundlePath: BUNDLE_PATH,
-  interceptors: interceptorsFor(proxy),
+  interceptors: interceptorsFor(proxy, patient),
 });

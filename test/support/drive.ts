@@ -14,13 +14,14 @@ import {
   WORKFLOW_TASK_TIMEOUT,
 } from '../../workflows/messages.js';
 
-const POLL_MS = 50;
+/** Each question to a workflow costs its worker a task: seldom enough for many tests at once, on two cores. */
+const POLL_MS = 150;
 
 /** Asks until the answer is neither null nor false; the error names what was waited for and what was seen last. */
 export async function until<T>(
   what: string,
   ask: () => T | null | false | Promise<T | null | false>,
-  limitMs = 30_000,
+  limitMs = 90_000,
 ): Promise<T> {
   let last = 'nothing';
   for (const endMs = Date.now() + limitMs; ;) {
@@ -71,7 +72,7 @@ export class Pilot {
     request: RolloutRequest,
     what: string,
     wanted: (view: RolloutView) => boolean,
-    limitMs = 30_000,
+    limitMs = 90_000,
   ): Promise<RolloutView> {
     let last: RolloutView | null = null;
     try {
@@ -91,7 +92,7 @@ export class Pilot {
   }
 
   /** Waits for the end of its run, and gives the last view. */
-  async ended(request: RolloutRequest, limitMs = 30_000): Promise<RolloutView> {
+  async ended(request: RolloutRequest, limitMs = 90_000): Promise<RolloutView> {
     const view = await this.until(request, 'the rollout ends', ({ outcome }) => outcome !== null, limitMs);
     await until(
       'its run closes',
@@ -102,7 +103,7 @@ export class Pilot {
   }
 
   /** Waits until the lane remembers an outcome: also where the run itself is gone. */
-  async remembered(request: RolloutRequest, limitMs = 30_000): Promise<Outcome> {
+  async remembered(request: RolloutRequest, limitMs = 90_000): Promise<Outcome> {
     return until(
       'the lane knows the outcome',
       async () =>

@@ -49,7 +49,7 @@ async function code(answer: ReturnType<Pilot['decide']>): Promise<string> {
   return receipt.kind === 'refused' ? receipt.code : receipt.kind;
 }
 
-describe('decisions', { concurrency: 12 }, () => {
+describe('decisions', { concurrency: 6 }, () => {
   test('an approval counts once, from one who may, on the plan that stands', async () => {
     const world = await env.worldWithV1();
     const request = await awaitingApproval(world, { quorum: 2, groups: ['release'] });

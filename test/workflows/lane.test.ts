@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => env.stop());
 
-describe('the lane', { concurrency: 12 }, () => {
+describe('the lane', { concurrency: 6 }, () => {
   test('the same key gives the same rollout for the same payload, and a conflict for another', async () => {
     const world = await env.worldWithV1();
     const key = randomUUID();

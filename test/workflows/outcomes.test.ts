@@ -31,7 +31,7 @@ function assertBackOnV1(world: World): void {
   assert.deepEqual(appliedTwice(world.gateway.journal), []);
 }
 
-describe('outcomes', { concurrency: 12 }, () => {
+describe('outcomes', { concurrency: 6 }, () => {
   test('promoted: each effect once, in the order of the plan', async () => {
     const world = await env.worldWithV1();
     const begun = world.gateway.journal.length;

@@ -72,7 +72,7 @@ function snapshot(world: World): unknown {
   return { arms: world.arms, weights: world.weights, holder: world.holder, writes: world.gateway.journal.length };
 }
 
-describe('abort', { concurrency: 16 }, () => {
+describe('abort', { concurrency: 6 }, () => {
   for (const [name, moment] of Object.entries(MOMENTS)) {
     test(`abort: ${name}`, async () => {
       const { request, outcome } = await stopAt(moment, async (asked) => {
@@ -87,7 +87,7 @@ describe('abort', { concurrency: 16 }, () => {
   }
 });
 
-describe('cancel', { concurrency: 16 }, () => {
+describe('cancel', { concurrency: 6 }, () => {
   for (const [name, moment] of Object.entries(MOMENTS)) {
     test(`cancel: ${name}`, async () => {
       const { request, outcome } = await stopAt(moment, async (asked) => void (await pilot.handle(asked).cancel()));
@@ -97,7 +97,7 @@ describe('cancel', { concurrency: 16 }, () => {
   }
 });
 
-describe('terminate', { concurrency: 16 }, () => {
+describe('terminate', { concurrency: 6 }, () => {
   for (const [name, moment] of Object.entries(MOMENTS)) {
     test(`terminate: ${name}`, async () => {
       // Reads stand still for the recovery too, so it is let go by then: what counts is that nothing is written late.
@@ -163,10 +163,9 @@ describe('the edges', { concurrency: 8 }, () => {
         await pilot.handle(request).cancel();
       }
       await hold.release();
-      const view = await pilot.ended(request);
-      assert.equal(await pilot.remembered(request), view.outcome, 'run and lane tell different stories');
-      const stable = view.outcome === 'completed' ? 'v2' : 'v1';
-      assert.deepEqual(world.arms, { stable: `${world.lane.service}:${stable} x2` }, `it says ${view.outcome}`);
+      assert.equal((await pilot.ended(request)).outcome, 'completed');
+      assert.equal(await pilot.remembered(request), 'completed');
+      assert.deepEqual(world.arms, { stable: `${world.lane.service}:v2 x2` });
       assert.equal(world.holder, null);
     });
 

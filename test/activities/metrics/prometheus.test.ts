@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
-import type { MetricsAnswer, MetricsQuery } from '../../../activities/metrics/metrics-source.js';
+import type { MetricsAnswer, MetricsQuery, MetricsSource } from '../../../activities/metrics/metrics-source.js';
 import { createMetricsFactory } from '../../../activities/metrics/metrics-for.js';
 import { createPrometheusSource } from '../../../activities/metrics/prometheus.js';
 import { fillQuery, TEMPLATES } from '../../../activities/metrics/templates.js';
@@ -55,9 +55,10 @@ function synthetic(requests: number, errors: number): string {
   family(
     'nginx_ingress_controller_requests',
     'nginx_ingress_controller_request_duration_seconds_bucket',
-    'ingress="hello-canary"',
+    'ingress="hello",canary="shop-hello-canary-80"',
     'status',
   );
+  add('nginx_ingress_controller_requests', 'ingress="hello",canary="",status="503"', 5000);
   family(
     'http_server_request_duration_seconds_count',
     'http_server_request_duration_seconds_bucket',
@@ -71,12 +72,15 @@ let exporter: Exporter;
 let other: Exporter;
 let prometheus: PrometheusServer;
 let folder: string;
+const stops: (() => Promise<unknown>)[] = [];
 
 before(async () => {
   if (skip !== false) return;
   folder = await mkdtemp(path.join(tmpdir(), 'slipway-prometheus-'));
+  stops.push(() => rm(folder, { recursive: true, force: true }));
   exporter = await startExporter(synthetic(100, 7));
   other = await startExporter('lonely_total{pod="b"} 5\n');
+  stops.push(exporter.close, other.close);
   prometheus = await startPrometheus({
     scrapeIntervalMs: STEP_MS,
     targets: [
@@ -85,14 +89,12 @@ before(async () => {
     ],
     dataDir: folder,
   });
+  stops.push(() => prometheus.stop());
 });
 
+// Whatever of it was started: an open server would keep a failed test from ending.
 after(async () => {
-  if (skip !== false) return;
-  await prometheus.stop();
-  await exporter.close();
-  await other.close();
-  await rm(folder, { recursive: true, force: true });
+  for (const stop of stops.toReversed()) await stop();
 });
 
 function query(fromMs: number, toMs: number): MetricsQuery {
@@ -159,17 +161,69 @@ test(
     const toMs = Date.now();
     const whole = canaryOf(await source.samples(query(begun, toMs), NEVER));
     // Cut where something is on either side: a stretch in which nothing was seen is "no data", not samples.
-  const last = whole?.series[0]?.requests.findLastIndex((value) => value !== null) ?? 0;
-  const middle = whole?.timesMs[Math.floor(last / 2)] ?? 0;
-  const head = canaryOf(await source.samples(query(begun, middle), NEVER));
-  const tail = canaryOf(await source.samples(query(middle + 1, toMs), NEVER));
-  assert.deepEqual([...(head?.timesMs ?? []), ...(tail?.timesMs ?? [])], whole?.timesMs);
-  assert.deepEqual([...(head?.series[0]?.requests ?? []), ...(tail?.series[0]?.requests ?? [])], whole?.series[0]?.requests);
-  assert.ok(whole?.series[0]?.requests.includes(50));
+    const last = whole?.series[0]?.requests.findLastIndex((value) => value !== null) ?? 0;
+    const middle = whole?.timesMs[Math.floor(last / 2)] ?? 0;
+    const head = canaryOf(await source.samples(query(begun, middle), NEVER));
+    const tail = canaryOf(await source.samples(query(middle + 1, toMs), NEVER));
+    assert.deepEqual([...(head?.timesMs ?? []), ...(tail?.timesMs ?? [])], whole?.timesMs);
+    assert.deepEqual(
+      [...(head?.series[0]?.requests ?? []), ...(tail?.series[0]?.requests ?? [])],
+      whole?.series[0]?.requests,
+    );
+    assert.ok(whole?.series[0]?.requests.includes(50));
     // No errors_total exists: none were counted.
     assert.ok(whole?.series[0]?.errors.every((value) => value === 0 || value === null));
   },
 );
+
+test(
+  'a process that counts in several series is summed, and a wrong label is said instead of no errors',
+  { skip },
+  async () => {
+    other.text = ['200', '500', '503']
+      .map((code, index) => `many_total{pod="b",code="${code}"} ${[90, 4, 6][index]}\n`)
+      .concat('elsewhere_total{pod="other"} 1\n')
+      .join('');
+    const source = (errors: string): MetricsSource =>
+      createPrometheusSource({
+        url: prometheus.url,
+        queries: { requests: 'many_total # all of them', errors, latencyBuckets: null },
+        authorization: null,
+      });
+    const samples = await eventually('the counters', async () =>
+      canaryOf(await source('many_total{code=~"5.."}').samples(query(Date.now() - 2000, Date.now()), NEVER)),
+    );
+    assert.equal(samples.series.length, 1);
+    assert.equal(samples.series[0]?.requests.at(-1), 100);
+    assert.equal(samples.series[0]?.errors.at(-1), 10);
+    const wrong = await source('elsewhere_total').samples(query(Date.now() - 2000, Date.now()), NEVER);
+    assert.match(
+      wrong.kind === 'unreachable' ? wrong.reason : '',
+      /latencies of other belong to no series of requests/,
+    );
+  },
+);
+
+test('what Prometheus still shows after a crash of its own is no sample', { skip }, async () => {
+  const asked = (requests: string): Promise<MetricsAnswer> =>
+    createPrometheusSource({
+      url: prometheus.url,
+      queries: { requests, errors: 'no_errors', latencyBuckets: null },
+      authorization: null,
+    }).samples(query(Date.now() - 1000, Date.now()), NEVER);
+  other.text = 'steady_total{pod="b"} 77\n';
+  await eventually('77', async () => canaryOf(await asked('steady_total')));
+  await prometheus.kill9();
+  other.mode = 'refuse';
+  await new Promise((resolve) => setTimeout(resolve, 2 * STEP_MS));
+  await prometheus.restart();
+  const gone = await asked('steady_total');
+  assert.equal(gone.kind, 'no-data', JSON.stringify(gone));
+  // It does show it: of what is computed, its age can't be told.
+  const shown = canaryOf(await asked('sum(steady_total)'));
+  assert.equal(shown?.series[0]?.requests.at(-1), 77);
+  other.mode = 'ok';
+});
 
 test('value, no data and unreachable are three answers', { skip }, async () => {
   const nothing = createPrometheusSource({
@@ -210,6 +264,17 @@ test('a server that is gone, refuses, hangs or talks HTML is unreachable within 
   assert.equal((await source.samples(query(Date.now() - 2000, Date.now()), NEVER)).kind, 'unreachable');
 });
 
+test('a secret that no request can carry is not said either', async () => {
+  const said = async (url: string, authorization: string | null): Promise<string> => {
+    const source = createPrometheusSource({ url, queries: 'traefik', authorization });
+    return JSON.stringify(await source.samples(query(0, 1000), NEVER));
+  };
+  assert.match(await said('http://127.0.0.1:1', 'Bearer s3cr\n3t'), /"unreachable".*is no header/);
+  assert.match(await said('http://user:s3cr3t@127.0.0.1:1', null), /"unreachable".*holds a password/);
+  for (const answer of [await said('http://127.0.0.1:1', 'Bearer s3cr\n3t'), await said('http://s3cr@127.0.0.1', null)])
+    assert.doesNotMatch(answer, /s3cr/);
+});
+
 test('a secret that the worker does not have is said by its name', async () => {
   const factory = createMetricsFactory({ scrapeDir: tmpdir(), secrets: {} });
   const source = factory({
@@ -228,5 +293,5 @@ test('a name can not end a label and begin another query', () => {
     { environment: 'e', service: 'x"} or up{a="' },
     { arm: 'canary', version: 'x:1' },
   );
-  assert.match(filled, /x\\"\} or up\{a=\\"-canary/);
+  assert.match(filled, /service=~"\(\.\+-\)\?x\\"\\\\} or up\\\\{a=\\"-canary/);
 });

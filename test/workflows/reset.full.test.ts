@@ -1,0 +1,4 @@
+/** Reset to each checkpoint of a rollout. */
+import { resetTests } from '../support/reset-tests.js';
+
+resetTests(1);
