@@ -65,6 +65,23 @@ async function serve(
   await evidence.check();
 
   const sdkMetricsAddress = `127.0.0.1:${await freePort()}`;
+  const metrics = createMetrics();
+  metrics.info.set({ version: '0.0.1', config: config.version }, 1);
+  const workers: Worker[] = [];
+  const notReady = (): string | null => {
+    const states = workers.map((worker) => worker.getState());
+    if (states.length === 0) return 'not taking work: starting';
+    return states.every((state) => state === 'RUNNING') ? null : `not taking work: ${states.join(', ')}`;
+  };
+  const http = await startWorkerHttp({
+    ...config.http,
+    registry: metrics.registry,
+    sdkMetricsUrl: `http://${sdkMetricsAddress}/metrics`,
+    notReady,
+  });
+  opened.push(() => http.close());
+
+  // From here on the process lives until the last connection is closed.
   Runtime.install({
     logger: temporalLogger(logger),
     telemetryOptions: {
@@ -81,21 +98,6 @@ async function serve(
     shutdownSignals: ['SIGINT', 'SIGTERM'],
   });
 
-  const metrics = createMetrics();
-  metrics.info.set({ version: '0.0.1', config: config.version }, 1);
-  const workers: Worker[] = [];
-  const notReady = (): string | null => {
-    const states = workers.map((worker) => worker.getState());
-    if (states.length === 0) return 'not taking work: starting';
-    return states.every((state) => state === 'RUNNING') ? null : `not taking work: ${states.join(', ')}`;
-  };
-  const http = await startWorkerHttp({
-    ...config.http,
-    registry: metrics.registry,
-    sdkMetricsUrl: `http://${sdkMetricsAddress}/metrics`,
-    notReady,
-  });
-  opened.push(() => http.close());
   const { connectionOptions, namespace } = connectConfig(env);
   const connection = await NativeConnection.connect(connectionOptions);
   opened.push(() => connection.close());
@@ -179,7 +181,6 @@ async function serve(
         logger.warn({ error: String(error) }, 'the set-up of the Temporal namespace could not be checked'),
     );
   }, SETUP_EVERY_MS);
-
   opened.push(async () => clearInterval(upkeep));
 
   const running = Promise.all([effects.run(), waits.run()]);

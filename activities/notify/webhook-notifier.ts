@@ -11,7 +11,7 @@ export interface WebhookOptions {
 /** POSTs the message as JSON, with its id as `Idempotency-Key`; anything but 2xx is tried again. */
 export function createWebhookNotifier({ name, url, timeoutMs = 10_000 }: WebhookOptions): Notifier {
   return {
-    async notify({ channels: _, ...notification }) {
+    async notify(notification) {
       let status: number;
       try {
         const response = await fetch(url, {
@@ -24,8 +24,9 @@ export function createWebhookNotifier({ name, url, timeoutMs = 10_000 }: Webhook
         status = response.status;
         await response.body?.cancel();
       } catch (error) {
-        // The error's own text names the address.
+        // The error's own text, and its cause, name the address.
         const timedOut = error instanceof Error && error.name === 'TimeoutError';
+        // oxlint-disable-next-line preserve-caught-error
         throw new Error(
           timedOut ? `webhook ${name} did not answer within ${timeoutMs} ms` : `webhook ${name} can't be reached`,
         );

@@ -141,6 +141,7 @@ async function freeze(t: TestContext, stack: Stack, track: CrashTrack, frozen: F
   await track.deploy(request);
   const stopped = await victim.opened;
   const { pid, attempt } = stopped.sender ?? assert.fail('nobody sent it');
+  t.after(() => track.worker(pid).kill('SIGCONT'));
   await track.worker(pid).kill('SIGSTOP');
   const frozenMs = Date.now();
   await track.abort(request);

@@ -36,7 +36,8 @@ function explained(error: unknown, address: string, namespace: string): CliError
   if (/ECONNREFUSED|UNAVAILABLE|tcp connect|connection (refused|error)|transport error|dns error/i.test(text))
     return new CliError(
       EXIT.unavailable,
-      `Temporal can't be reached at ${address} (${error.message})`,
+      // The SDK's text is its own data structure; the system's words are in it.
+      `Temporal can't be reached at ${address} (${/message: "([^"]+)"/.exec(error.message)?.[1] ?? error.message})`,
       'start it, or set TEMPORAL_ADDRESS; `npm run doctor` tells what is there',
     );
   if (/targetUrl|invalid (international|uri|url)/i.test(text))

@@ -80,7 +80,10 @@ before(async () => {
   stops.push(() => rm(folder, { recursive: true, force: true }));
   exporter = await startExporter(synthetic(100, 7));
   other = await startExporter('lonely_total{pod="b"} 5\n');
-  stops.push(exporter.close, other.close);
+  stops.push(
+    () => exporter.close(),
+    () => other.close(),
+  );
   prometheus = await startPrometheus({
     scrapeIntervalMs: STEP_MS,
     targets: [

@@ -54,7 +54,7 @@ test('a webhook gets the message with its id as idempotency key; a failure is th
     hook.seen.map(({ key }) => key),
     [NOTICE.id, NOTICE.id],
   );
-  assert.equal((hook.seen[1]?.body as Notification).title, NOTICE.title);
+  assert.equal((hook.seen[1]?.body as Notification | undefined)?.title, NOTICE.title);
   hook.close();
 });
 
