@@ -245,7 +245,8 @@ lane
       const { showLane, unblockLane } = await import('../client/cli/overview.js');
       if (first !== 'unblock' || second === undefined) return showLane(context, first, options);
       const { usage } = await import('../client/cli/context.js');
-      if (options.reason === undefined) throw usage('unblocking a lane needs a reason', '--reason "…"');
+      if (options.reason === undefined)
+        throw usage('unblocking a lane needs a reason', 'add --reason "…": it is kept in the lane’s story');
       return unblockLane(context, second, options);
     }),
   );

@@ -54,11 +54,6 @@ export class EffectRunner {
     return this.generation > 0;
   }
 
-  /** Whether a generation was granted: without one nothing has been written. */
-  get hasGeneration(): boolean {
-    return this.generation > 0;
-  }
-
   /** Takes a generation; every write from here on carries it. */
   async claim(direction: 'forward' | 'back'): Promise<EffectOutcome> {
     const activities = direction === 'forward' ? reads() : rollbackEffects();

@@ -655,9 +655,6 @@ class Rollout {
         if (!isCancellation(error)) throw error;
       }
     });
-    // Stopped in the very moment of the claim: it is not known whether it was granted.
-    const claimed = runner.hasGeneration ? null : await runner.claim('back');
-    if (claimed?.kind === 'denied') return claimed;
     const result = await rollBack({
       scope,
       runner,

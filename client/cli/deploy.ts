@@ -81,7 +81,8 @@ export function waitOptions(options: Pick<DeployOptions, 'wait' | 'waitTimeout'>
   const { wait } = options;
   if (typeof wait === 'string' && wait !== 'held')
     throw usage(`--wait=${wait} is not known`, 'use --wait, or --wait=held to return as soon as a person is needed');
-  if (options.waitTimeout !== undefined && wait === undefined) throw usage('--wait-timeout needs --wait');
+  if (options.waitTimeout !== undefined && wait === undefined)
+    throw usage('--wait-timeout needs --wait', 'add --wait, or leave --wait-timeout out');
   return {
     wait: wait !== undefined && wait !== false,
     untilHeld: wait === 'held',
@@ -177,7 +178,10 @@ function assignments(list: readonly string[], flag: string): Readonly<Record<str
     list.map((item) => {
       const at = item.indexOf('=');
       if (at <= 0 || at === item.length - 1)
-        throw usage(`${flag} "${item}" has no ${at <= 0 ? 'name' : 'value'}`, `write ${flag} NAME=VALUE`);
+        throw usage(
+          `${flag} "${item}" has no ${at < 0 ? '=' : at === 0 ? 'name' : 'value'}`,
+          `write ${flag} NAME=VALUE`,
+        );
       return [item.slice(0, at), item.slice(at + 1)];
     }),
   );
@@ -207,7 +211,7 @@ async function readChange(context: CliContext, options: DeployOptions): Promise<
       change = read.change;
       for (const warning of read.warnings) context.note(`slipway: ${warning}`);
     } else if (options.base !== undefined) {
-      throw usage(`--base ${options.base}: ${read.reason}`);
+      throw usage(`--base ${options.base}: ${read.reason}`, 'name a commit of this checkout, or leave --base out');
     } else {
       context.note(
         `slipway: what changed is not known (${read.reason}): the risk floor says "unknown" and a person must approve`,

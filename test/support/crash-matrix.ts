@@ -289,7 +289,7 @@ export class Runner {
     const request = track.request(service, tag, scenario.change);
     const { rolloutId } = request;
 
-    const traffic = startTraffic({ url: `${this.stack.dataUrl}/test/${service}/`, perSecond: 30 });
+    const traffic = startTraffic({ url: `${this.stack.dataUrl}/test/${service}/`, perSecond: 40 });
     let crash: Crash | null = null;
     try {
       crash = point === null ? null : setCrash(track, request, point);
