@@ -51,15 +51,20 @@ export async function follow(
       context.note(`slipway: not over after ${durationText(options.timeoutMs)}; the rollout goes on`);
       context.note(`  → slipway watch ${ref.rolloutId}`);
       sayWait(context, latest);
-      return { exitCode: EXIT.held, document: latest };
+      return { exitCode: EXIT.held, document: latest && documentOf(latest) };
     }
     if (context.signal.aborted) {
       context.note(`slipway: stopped watching; the rollout goes on`);
       context.note(`  → slipway watch ${ref.rolloutId}`);
-      return { exitCode: EXIT.held, document: latest };
+      return { exitCode: EXIT.held, document: latest && documentOf(latest) };
     }
     await sleep(POLL_MS, undefined, { signal: context.signal }).catch(() => undefined);
   }
+}
+
+/** What `--json` shows of a rollout, in every command: its view, or what its lane knows. */
+export function documentOf(found: Found): unknown {
+  return found.kind === 'running' ? found.view : found;
 }
 
 function ending(found: Found, options: FollowOptions): CommandResult | null {
@@ -69,7 +74,7 @@ function ending(found: Found, options: FollowOptions): CommandResult | null {
     case 'never-ran': {
       // Also a rollout whose history is no longer kept: the lane still knows how it ended.
       const { outcome } = found.entry;
-      return { exitCode: outcome === null ? EXIT.internal : exitCodeFor(outcome, null), document: found.entry };
+      return { exitCode: outcome === null ? EXIT.internal : exitCodeFor(outcome, null), document: documentOf(found) };
     }
     case 'running': {
       const { view } = found;

@@ -11,7 +11,7 @@ import type { ActorOptions } from './actor.js';
 import { done, usage } from './context.js';
 import type { CliContext, CommandResult } from './context.js';
 import { start, waitOptions } from './deploy.js';
-import { follow } from './follow.js';
+import { documentOf, follow } from './follow.js';
 import type { DeployOptions } from './deploy.js';
 import { parseDurationOption } from './options.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
@@ -75,7 +75,7 @@ export async function decide(
 export async function status(context: CliContext, rollout: string): Promise<CommandResult> {
   return withSlipway(context, async (slipway) => {
     const found = await slipway.find(await slipway.resolve(rollout));
-    if (context.json) return done(found.kind === 'running' ? found.view : found);
+    if (context.json) return done(documentOf(found));
     const paint = painter(context.color);
     if (found.kind === 'running') {
       for (const line of viewTree(found.view, Date.now(), paint)) context.out(line);
@@ -87,7 +87,7 @@ export async function status(context: CliContext, rollout: string): Promise<Comm
     } else {
       context.out(`${found.entry.outcome ?? 'ended'}: ${plain(found.entry.reason ?? '')}`);
     }
-    return done(found);
+    return done(documentOf(found));
   });
 }
 

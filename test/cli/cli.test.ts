@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { Slipway } from '../../client/slipway.js';
 import type { DecisionReceipt } from '../../domain/approval.js';
 import type { EnqueueReceipt, LaneView } from '../../domain/lane.js';
 import type { RolloutView } from '../../domain/rollout.js';
@@ -77,7 +78,7 @@ describe('the help', () => {
       assert.equal(said.code, 0, story(said));
       assert.match(said.out, new RegExp(`^Usage: slipway ${name} `), name);
       assert.match(said.out, new RegExp(`^Example:\\n {2}([A-Z_]+=\\S+ )?slipway ${name}\\b`, 'm'), name);
-      assert.match(said.out, /--json {2,}print one JSON document on standard output, and nothing/, name);
+      assert.match(said.out, /^ {2}--json {2,}print one JSON document on standard output, and\s+nothing else$/m, name);
       assert.equal(said.err, '');
     });
   });
@@ -91,13 +92,18 @@ describe('the help', () => {
 
 describe('the command line', { concurrency: 3 }, () => {
   let stack: Stack;
+  let client: Slipway;
   let slipway: Terminal;
   before(async () => {
     stack = await startStack({ maxReplicas: 40 });
     await stack.startWorker();
-    slipway = new Terminal(stack);
+    client = await Slipway.connect(stack.env);
+    slipway = new Terminal(stack, client);
   });
-  after(async () => stack.stop());
+  after(async () => {
+    await client.close();
+    await stack.stop();
+  });
 
   /** A terminal in the folder of a service of its own. */
   async function service(name: string, ...more: readonly string[]): Promise<Terminal> {
@@ -190,6 +196,7 @@ describe('the command line', { concurrency: 3 }, () => {
     const view = await at.view(id);
     assert.equal(view.phase, 'awaiting-approval');
     assert.deepEqual(view.approvals?.excluded, ['au@x', 'st@x']);
+    assert.deepEqual(await at.json<RolloutView>('status', id), view);
     const status = await at.expect(0, 'status', id);
     assert.match(status.out, /approval of gate "release": 0 of 2/);
     assert.ok(status.out.includes(`$ slipway approve ${id} --gate release`));

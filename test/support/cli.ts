@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Slipway } from '../../client/slipway.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { JournalEntry } from '../../formats/gateway.js';
 import { SLIPWAY } from '../../tools/stack.js';
@@ -23,13 +25,15 @@ export interface Said {
 export class Terminal {
   constructor(
     private readonly stack: Stack,
+    /** Looks without a process of its own, for waiting. */
+    private readonly client: Slipway,
     private readonly cwd: string = stack.folder,
     private readonly env: Readonly<Record<string, string>> = {},
   ) {}
 
   /** The same in another folder, or with other settings. */
   in(folder: string, env: Readonly<Record<string, string>> = {}): Terminal {
-    return new Terminal(this.stack, folder, { ...this.env, ...env });
+    return new Terminal(this.stack, this.client, folder, { ...this.env, ...env });
   }
 
   /** Runs `slipway` with these arguments to its end. */
@@ -56,16 +60,19 @@ export class Terminal {
   }
 
   async view(rolloutId: string): Promise<RolloutView> {
-    return this.json<RolloutView>('status', rolloutId);
+    const found = await this.client.find(await this.client.resolve(rolloutId));
+    return found.kind === 'running' ? found.view : assert.fail(`rollout ${rolloutId} does not run: ${found.kind}`);
   }
 
-  /** Waits until `status` is as wanted; fails at once where the rollout is over without it. */
+  /** Waits until a rollout is as wanted; fails at once where it is over without it. */
   async until(rolloutId: string, what: string, wanted: (view: RolloutView) => boolean): Promise<RolloutView> {
-    for (const endMs = Date.now() + 60_000; ;) {
-      const view = await this.json<Partial<RolloutView>>('status', rolloutId);
-      if (view.version === 1 && wanted(view as RolloutView)) return view as RolloutView;
-      const over = view.outcome != null || Date.now() > endMs;
-      assert.ok(!over, `${what}: not seen\n${JSON.stringify(view.timeline ?? view, null, 1)}`);
+    const ref = await this.client.resolve(rolloutId);
+    for (const endMs = Date.now() + 60_000; ; await sleep(100)) {
+      const found = await this.client.find(ref);
+      const view = found.kind === 'running' ? found.view : null;
+      if (view !== null && wanted(view)) return view;
+      const over = view?.outcome != null || Date.now() > endMs;
+      assert.ok(!over, `${what}: not seen\n${JSON.stringify(view?.timeline ?? found, null, 1)}`);
     }
   }
 }
