@@ -223,7 +223,7 @@ withWait(
 withFile(
   command('lint', 'check slipway.yaml; asks and touches nothing', 'slipway lint --file services/hello/slipway.yaml'),
 ).action((options) =>
-  perform(options, async (context) => (await import('../client/cli/overview.js')).lint(context, options)),
+  perform(options, async (context) => (await import('../client/cli/lint.js')).lint(context, options)),
 );
 
 command('stuck', 'list runs that need a person, or whose activities keep failing, and why', 'slipway stuck').action(
@@ -292,7 +292,8 @@ command(
         progressDeadlineSeconds: number('progress-deadline', options.progressDeadline),
         ...(process.env['PATH'] === undefined ? {} : { path: process.env['PATH'] }),
       }).catch((error: unknown) => {
-        throw error instanceof GatewayStartError ? new CliError(EXIT.usage, error.message) : error;
+        if (!(error instanceof GatewayStartError)) throw error;
+        throw new CliError(EXIT.usage, error.message, 'for the flags see `slipway local-gateway --help`');
       });
       return { exitCode: EXIT.completed, document: { stopped: true } };
     }),

@@ -31,7 +31,7 @@ export function createGatewaySource({ scrapeDir, timeoutMs = 2500 }: GatewaySour
   return {
     async samples(query, signal) {
       const { lane, target, arms, fromMs, stepMs } = query;
-      const name = `${lane.environment}.${lane.service}.jsonl`;
+      const name = `${lane.environment}~${lane.service}.jsonl`;
       const file = files.get(name) ?? new ScrapeFile(path.join(scrapeDir, name));
       files.set(name, file);
       try {

@@ -27,7 +27,7 @@ export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
   traefik: counters({
     total: 'traefik_service_requests_total',
     buckets: 'traefik_service_request_duration_seconds_bucket',
-    labels: 'service=~"(.+-)?{{workloadPattern}}(-[a-z]*[0-9]+)?(@.+)?"',
+    labels: 'service=~"(.+-)?{{workloadPattern}}(-((http|https|h2c|grpc|tcp)-?)?[0-9]+)?(@.+)?"',
     code: 'code=~"5.."',
   }),
   istio: {

@@ -39,8 +39,9 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
     for (let dueMs = begunMs; ; dueMs = nextLook(call.startMs, lookMs, Date.now())) {
       await pause(Math.max(0, dueMs - Date.now()), signal);
       heartbeat();
+      const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, Date.now(), signal);
+      // After the answer: a sample that was taken in between counts at once.
       const atMs = Date.now();
-      const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, atMs, signal);
       let trouble: string | null =
         answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
       if (answer.kind === 'value') {

@@ -15,3 +15,29 @@ export function parseCountOption(flag: string, text: string, most: number): numb
     throw usage(`${flag} "${text}" is not accepted`, `write a whole number from 1 to ${most}`);
   return value;
 }
+
+/** The flags of commands that can stay until a rollout is over. */
+export interface WaitFlags {
+  /** `--wait`, or `--wait=held`. */
+  readonly wait?: boolean | string;
+  readonly waitTimeout?: string;
+}
+
+export interface Waiting {
+  readonly wait: boolean;
+  readonly untilHeld: boolean;
+  readonly timeoutMs: number | null;
+}
+
+export function waitOptions(options: WaitFlags): Waiting {
+  const { wait } = options;
+  if (typeof wait === 'string' && wait !== 'held')
+    throw usage(`--wait=${wait} is not known`, 'use --wait, or --wait=held to return as soon as a person is needed');
+  if (options.waitTimeout !== undefined && wait === undefined)
+    throw usage('--wait-timeout needs --wait', 'add --wait, or leave --wait-timeout out');
+  return {
+    wait: wait !== undefined && wait !== false,
+    untilHeld: wait === 'held',
+    timeoutMs: options.waitTimeout === undefined ? null : parseDurationOption('--wait-timeout', options.waitTimeout),
+  };
+}

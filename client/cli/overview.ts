@@ -12,10 +12,9 @@ import {
 import { actorFrom } from './actor.js';
 import type { ActorOptions } from './actor.js';
 import { done, usage } from './context.js';
-import type { CliContext, CommandResult, FileOptions } from './context.js';
+import type { CliContext, CommandResult } from './context.js';
 import { parseCountOption } from './options.js';
 import { painter, plain } from './render.js';
-import { readServiceFile } from './service-file.js';
 import { withSlipway } from './verbs.js';
 
 export interface ListOptions {
@@ -224,17 +223,4 @@ export async function setup(context: CliContext): Promise<CommandResult> {
     }
     return done(report);
   });
-}
-
-/** `slipway lint`: checks slipway.yaml; touches and asks nothing. */
-export async function lint(context: CliContext, options: FileOptions): Promise<CommandResult> {
-  const { fileName, config, warnings } = await readServiceFile(context, options);
-  if (!context.json) {
-    for (const warning of warnings)
-      context.out(`${fileName}:${warning.line}:${warning.column}: warning: ${warning.message}\n  → ${warning.remedy}`);
-    context.out(
-      `${fileName} is valid: service ${config.service}, environments ${Object.keys(config.environments).join(', ')}`,
-    );
-  }
-  return done({ valid: true, service: config.service, environments: Object.keys(config.environments), warnings });
 }

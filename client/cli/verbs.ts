@@ -10,11 +10,11 @@ import { actorFrom } from './actor.js';
 import type { ActorOptions } from './actor.js';
 import { done, usage } from './context.js';
 import type { CliContext, CommandResult } from './context.js';
-import { start, waitOptions } from './deploy.js';
 import { documentOf, follow } from './follow.js';
-import type { DeployOptions } from './deploy.js';
-import { parseDurationOption } from './options.js';
+import { parseDurationOption, waitOptions } from './options.js';
+import type { WaitFlags } from './options.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
+import { start } from './start.js';
 
 export interface VerbOptions extends ActorOptions {
   readonly reason?: string;
@@ -107,7 +107,7 @@ export async function watch(
 export async function retry(
   context: CliContext,
   rollout: string,
-  options: ActorOptions & Pick<DeployOptions, 'key' | 'wait' | 'waitTimeout'>,
+  options: ActorOptions & WaitFlags & { readonly key?: string },
 ): Promise<CommandResult> {
   const waiting = waitOptions(options);
   const request = await withSlipway(context, async (slipway): Promise<RolloutRequest> => {

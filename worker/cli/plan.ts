@@ -3,8 +3,8 @@ import { Unavailable } from '../../activities/failures.js';
 import { localTime } from '../../activities/risk-model/assess.js';
 import type { CliContext, CommandResult } from '../../client/cli/context.js';
 import { done } from '../../client/cli/context.js';
-import { describeRelease } from '../../client/cli/deploy.js';
-import type { DeployOptions } from '../../client/cli/deploy.js';
+import { describeRelease } from '../../client/cli/release.js';
+import type { ReleaseOptions } from '../../client/cli/release.js';
 import { plain } from '../../client/cli/render.js';
 import { CliError, EXIT } from '../../client/exit-codes.js';
 import { planLine } from '../../domain/details.js';
@@ -17,7 +17,7 @@ import { riskFloor } from '../../domain/risk-floor.js';
 export async function plan(
   context: CliContext,
   service: string | undefined,
-  options: DeployOptions,
+  options: ReleaseOptions,
 ): Promise<CommandResult> {
   const { policy, release } = await describeRelease(context, service, options);
   const platform = createLocalPlatform({ gateways: [] });

@@ -24,7 +24,8 @@ export async function worker(context: CliContext): Promise<CommandResult> {
 
 /** What a person can put right, said so; null for anything else. */
 function explained(error: unknown, address: string, namespace: string): CliError | null {
-  if (error instanceof ConfigError || error instanceof EvidenceUnusable) return new CliError(EXIT.usage, error.message);
+  if (error instanceof ConfigError || error instanceof EvidenceUnusable)
+    return new CliError(EXIT.usage, error.message, 'correct the setting, then start the worker again');
   if (!(error instanceof Error)) return null;
   const text = `${error.message} ${String(error.cause)}`;
   if ('code' in error && error.code === 'EADDRINUSE')

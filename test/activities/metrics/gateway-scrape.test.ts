@@ -45,7 +45,7 @@ test('what one worker has scraped is there for the next one, over torn lines and
     const begun = Date.now();
     const first = createGatewaySource({ scrapeDir });
     assert.equal((await first.samples(query(exporter.url, begun), NEVER)).kind, 'value');
-    await appendFile(path.join(scrapeDir, 'test.hello.jsonl'), '{"t":17000000,"arms":[{"arm":"can');
+    await appendFile(path.join(scrapeDir, 'test~hello.jsonl'), '{"t":17000000,"arms":[{"arm":"can');
     exporter.mode = 'refuse';
     await new Promise((resolve) => setTimeout(resolve, 25));
     const down = await first.samples(query(exporter.url, begun), NEVER);
@@ -86,7 +86,7 @@ test('a look asks only for what is new, and many at once share one scrape', asyn
     const last = first?.kind === 'value' ? (first.arms.canary?.timesMs.at(-1) ?? 0) : 0;
     const next = await source.samples({ ...query(exporter.url, last + 1), stepMs: 60_000 }, NEVER);
     assert.deepEqual(next, { kind: 'value', arms: {} });
-    const lines = (await readFile(path.join(scrapeDir, 'test.hello.jsonl'), 'utf8'))
+    const lines = (await readFile(path.join(scrapeDir, 'test~hello.jsonl'), 'utf8'))
       .split('\n')
       .filter((line) => line !== '');
     assert.equal(lines.length, 1);

@@ -40,11 +40,11 @@ function synthetic(requests: number, errors: number): string {
   family(
     'traefik_service_requests_total',
     'traefik_service_request_duration_seconds_bucket',
-    'service="shop-hello-canary-http80@kubernetesgateway"',
+    'service="shop-hello-canary-http-80@kubernetesgateway"',
     'code',
   );
   // The stable arm's counters must never be taken for the canary's.
-  add('traefik_service_requests_total', 'service="shop-hello-http80@kubernetesgateway",code="503"', 5000);
+  add('traefik_service_requests_total', 'service="shop-hello-http-80@kubernetesgateway",code="503"', 5000);
   family(
     'istio_requests_total',
     'istio_request_duration_milliseconds_bucket',
