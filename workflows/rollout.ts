@@ -381,7 +381,12 @@ class Rollout {
     const { state } = this;
     const { verifyMs } = this.input.request.policy;
     state.stage = null;
-    state.enter('verifying', `all traffic on ${state.name}: verifying for ${durationText(verifyMs)}`);
+    state.enter(
+      'verifying',
+      verifyMs === 0
+        ? `all traffic on ${state.name}`
+        : `all traffic on ${state.name}: verifying for ${durationText(verifyMs)}`,
+    );
     if (verifyMs === 0) return null;
     const result = await this.watch(plan, {
       label: 'verify',

@@ -134,6 +134,12 @@ describe('a decision at a gate is refused', () => {
     }
   });
 
+  it('when the author’s name is written in another way, on either side', () => {
+    const opened = openGate({ gate: 'release', planDigest: PLAN, policy: POLICY, involved: ['Au.Thor@Example.com'] });
+    assert.equal(refused(decision({ by: 'au.thor@example.com' }), POLICY, opened)?.code, 'excluded');
+    assert.equal(refused(decision({ by: 'thor@example.com' }), POLICY, opened), null);
+  });
+
   it('when the person is in none of the groups; anyone may where no group is named', () => {
     const refusal = refused(decision({ groups: ['sales'] }));
     assert.equal(refusal?.code, 'not-in-group');

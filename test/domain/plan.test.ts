@@ -47,6 +47,14 @@ describe('the stages of a plan', () => {
     ]);
   });
 
+  it('lose the baseline above 75 %, where it would be the only rest', () => {
+    const weights = (percent: number) =>
+      plan({ stages: { ...POLICY.stages, canary_10: [stage(percent, 60)] } }).stages[0]?.weights;
+    assert.deepEqual(weights(25), { stable: 50, canary: 25, baseline: 25 });
+    assert.deepEqual(weights(75), { stable: 0, canary: 75, baseline: 25 });
+    assert.deepEqual(weights(76), { stable: 24, canary: 76, baseline: 0 });
+  });
+
   it('have no baseline where the policy compares with stable', () => {
     for (const { weights, baselineReplicas } of plan({ compareWith: 'stable' }).stages) {
       assert.equal(weights.baseline, 0);
