@@ -26,7 +26,7 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
 };
 
 async function detection(): Promise<readonly Row[]> {
-  const results = await measureDetection(5);
+  const results = await measureDetection(3);
   return results.flatMap((result) => [
     {
       what: `${result.title}: from the first failed answer to weight 0`,
@@ -44,7 +44,7 @@ async function detection(): Promise<readonly Row[]> {
 }
 
 async function blindness(): Promise<readonly Row[]> {
-  const gaps = await measureBlindness(3);
+  const gaps = await measureBlindness(2);
   const worst = Math.max(...gaps);
   return [
     {
@@ -75,7 +75,7 @@ async function history(): Promise<readonly Row[]> {
 }
 
 async function soak(): Promise<readonly Row[]> {
-  const fleet = await measureFleet({ count: 500, soakSeconds: 45, turnBad: false });
+  const fleet = await measureFleet({ count: 500, soakSeconds: 30, turnBad: false });
   return [
     {
       what: `${fleet.soaking} rollouts soaking on one worker: its memory`,
@@ -99,7 +99,7 @@ async function soak(): Promise<readonly Row[]> {
 }
 
 async function mass(): Promise<readonly Row[]> {
-  const { rollback } = await measureFleet({ count: 200, soakSeconds: 20, turnBad: true });
+  const { rollback } = await measureFleet({ count: 200, soakSeconds: 10, turnBad: true });
   if (rollback === null) throw new Error('nothing was rolled back');
   const { p50, p95, max } = rollback;
   return [
