@@ -4,13 +4,13 @@ import type {
   EffectOf,
   EffectOp,
   Arm,
-  ArmReadiness,
+  ArmsReadiness,
   ClaimResult,
   EffectResult,
   LaneAnchor,
   LaneRef,
 } from '../domain/target.js';
-import type { PreflightFinding, Target, TargetSnapshot } from '../domain/target.js';
+import type { PreflightFinding, SizedArm, Target, TargetSnapshot } from '../domain/target.js';
 import type { MetricsPolicy } from '../domain/policy.js';
 import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
@@ -90,8 +90,8 @@ export interface Activities {
   removeArm: EffectActivity<'remove-arm'>;
   removeStable: EffectActivity<'remove-stable'>;
   closeRollout: EffectActivity<'close-rollout'>;
-  /** Waits (read-only, heartbeating) until an arm can serve, will never serve, or `untilMs` (epoch) has passed. */
-  awaitReady(call: { scope: PlatformScope; arm: Arm; replicas: number; untilMs: number }): Promise<ArmReadiness>;
+  /** Waits (read-only, heartbeating) until all arms can serve, one never will, or `untilMs` (epoch) has passed. */
+  awaitReady(call: { scope: PlatformScope; arms: readonly SizedArm[]; untilMs: number }): Promise<ArmsReadiness>;
   /** Looks at the metrics until there is something to say (read-only, heartbeating). */
   watch(call: WatchCall): Promise<WatchResult>;
   /** The floor, and a model's opinion above it. Never fails because of the model. */

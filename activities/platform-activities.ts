@@ -1,5 +1,14 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
-import type { ArmReadiness, Effect, EffectOp, EffectResult, Target } from '../domain/target.js';
+import type {
+  Arm,
+  ArmReadiness,
+  ArmsReadiness,
+  Effect,
+  EffectOp,
+  EffectResult,
+  SizedArm,
+  Target,
+} from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
 import { asFailure, Unavailable } from './failures.js';
@@ -64,17 +73,19 @@ export function createPlatformActivities({
     removeStable: effect,
     closeRollout: effect,
 
-    async awaitReady({ scope, arm, replicas, untilMs }) {
+    async awaitReady({ scope, arms, untilMs }) {
       const signal = cancellationSignal();
-      let last: ArmReadiness = { kind: 'waiting', ready: 0, wanted: replicas, message: null };
-      for (;;) {
+      async function look({ arm, replicas }: SizedArm): Promise<ArmReadiness> {
         try {
-          last = await of(scope.target).readiness(scope, arm, replicas, signal);
+          return await of(scope.target).readiness(scope, arm, replicas, signal);
         } catch (error) {
           // An outage of the platform is no answer about the arm: keep asking until the deadline.
           if (!(error instanceof Unavailable)) throw asFailure(error);
-          last = { kind: 'waiting', ready: 0, wanted: replicas, message: error.message };
+          return { kind: 'waiting', ready: 0, wanted: replicas, message: error.message };
         }
+      }
+      for (;;) {
+        const last = allReady(await Promise.all(arms.map(async (arm) => ({ arm: arm.arm, now: await look(arm) }))));
         if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;
         heartbeat();
         await pause(READY_POLL_MS, signal);
@@ -98,6 +109,16 @@ export function createPlatformActivities({
       return lists.flat();
     },
   };
+}
+
+/** Of several arms the one that speaks for all: what never will be ready, then what is not yet. */
+function allReady(arms: readonly { readonly arm: Arm; readonly now: ArmReadiness }[]): ArmsReadiness {
+  let result: ArmsReadiness = { kind: 'ready' };
+  for (const { arm, now } of arms) {
+    if (now.kind === 'failed') return { ...now, arm };
+    if (now.kind === 'waiting' && result.kind === 'ready') result = { ...now, arm };
+  }
+  return result;
 }
 
 async function retryable<T>(work: () => Promise<T>): Promise<T> {

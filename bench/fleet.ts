@@ -19,14 +19,14 @@ export interface Fleet {
   readonly workerMiB: number;
   readonly workerCpuPercent: number;
   readonly lookDelayP95: number;
-  /** Seconds from the moment in which all canaries turned bad to weight 0, of those that were told to. */
+  /** Seconds from the moment in which `bad` of the canaries turned bad to their weight 0. */
   readonly rollback: {
     readonly count: number;
     readonly p50: number;
     readonly p95: number;
     readonly max: number;
     readonly workerMiB: number;
-  } | null;
+  };
 }
 
 /**
@@ -36,9 +36,10 @@ export interface Fleet {
 export async function measureFleet(options: {
   readonly count: number;
   readonly soakSeconds: number;
-  readonly turnBad: boolean;
+  /** How many turn bad in the same moment, while the others soak on. */
+  readonly bad: number;
 }): Promise<Fleet> {
-  const { count, soakSeconds, turnBad } = options;
+  const { count, soakSeconds, bad } = options;
   const folder = await mkdtemp(path.join(tmpdir(), 'slipway-fleet-'));
   const stops: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
   try {
@@ -90,20 +91,15 @@ export async function measureFleet(options: {
         },
       }),
     );
-    await inBatches(policies, async (policy) => {
-      await client.enqueue(testRequest({ policy, tag: 'v1' }));
+    await inWaves(policies, {
+      begin: (policy) => client.enqueue(testRequest({ policy, tag: 'v1' })),
+      done: async () => (await gatewayWeights(gateway.adminUrl)).size,
     });
-    await until(async () => (await gatewayWeights(gateway.adminUrl)).size === count, 600_000, 'the first releases');
     const begunMs = Date.now();
-    await inBatches(policies, async (policy) => {
-      await client.enqueue(testRequest({ policy, tag: 'v2' }));
+    await inWaves(policies, {
+      begin: (policy) => client.enqueue(testRequest({ policy, tag: 'v2' })),
+      done: async () => [...(await gatewayWeights(gateway.adminUrl)).values()].filter((canary) => canary === 25).length,
     });
-    await until(
-      async () =>
-        [...(await gatewayWeights(gateway.adminUrl)).values()].filter((canary) => canary === 25).length === count,
-      900_000,
-      'the canaries',
-    );
     const secondsToStart = (Date.now() - begunMs) / 1000;
 
     const before = await lookDelays(port);
@@ -113,34 +109,50 @@ export async function measureFleet(options: {
     const lookDelayP95 = p95OfBuckets(before, await lookDelays(port));
     const workerMiB = await residentMiB(worker.pid);
 
-    let rollback: Fleet['rollback'] = null;
-    if (turnBad) {
-      const badMs = metrics.turnBad();
-      await until(
-        async () => [...(await gatewayWeights(gateway.adminUrl)).values()].every((canary) => canary === 0),
-        300_000,
-        'the rollbacks',
-      );
-      const zero = (await journal(gateway.adminUrl)).filter(
-        (entry) => entry.kind === 'route' && entry.key?.includes('/rollback/set-weights/') === true,
-      );
-      const times = zero.map((entry) => (Date.parse(entry.at) - badMs) / 1000);
-      rollback = {
-        count: times.length,
-        p50: quantile(times, 0.5),
-        p95: quantile(times, 0.95),
-        max: Math.max(...times),
-        workerMiB: await residentMiB(worker.pid),
-      };
-    }
+    const chosen = new Set(policies.slice(0, bad).map((policy) => policy.lane.service));
+    const badMs = metrics.turnBad(chosen);
+    await until(
+      async () =>
+        [...(await gatewayWeights(gateway.adminUrl))].every(
+          ([service, canary]) => canary === (chosen.has(service) ? 0 : 25),
+        ),
+      300_000,
+      'the rollbacks',
+    );
+    const times = (await journal(gateway.adminUrl))
+      .filter((entry) => entry.kind === 'route' && entry.key?.includes('/rollback/set-weights/') === true)
+      .map((entry) => (Date.parse(entry.at) - badMs) / 1000);
+    const rollback = {
+      count: times.length,
+      p50: quantile(times, 0.5),
+      p95: quantile(times, 0.95),
+      max: Math.max(...times),
+      workerMiB: await residentMiB(worker.pid),
+    };
     return { soaking: count, secondsToStart, workerMiB, workerCpuPercent, lookDelayP95, rollback };
   } finally {
     for (const stop of stops.reverse()) await stop();
   }
 }
 
-async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  for (let at = 0; at < items.length; at += 20) await Promise.all(items.slice(at, at + 20).map(work));
+/** Begins everything, no more than a few ahead of what is done: as fast as this machine can. */
+async function inWaves<T>(
+  items: readonly T[],
+  { begin, done }: { readonly begin: (item: T) => Promise<unknown>; readonly done: () => Promise<number> },
+): Promise<void> {
+  const AHEAD = 40;
+  let begun = 0;
+  await until(
+    async () => {
+      const finished = await done();
+      const next = items.slice(begun, Math.max(begun, finished + AHEAD));
+      begun += next.length;
+      await Promise.all(next.map(begin));
+      return finished === items.length;
+    },
+    900_000,
+    `${items.length} rollouts`,
+  );
 }
 
 async function until(done: () => Promise<boolean>, limitMs: number, what: string): Promise<void> {

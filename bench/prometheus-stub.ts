@@ -15,8 +15,8 @@ const SHARES = [0.5, 0.9, 0.97, 0.995, 0.999, 1] as const;
 
 export interface PrometheusStub {
   readonly url: string;
-  /** From now on all of the canaries' requests fail. */
-  turnBad(): number;
+  /** From now on all requests to the canaries of these services fail. Gives the moment, ms since the epoch. */
+  turnBad(services: ReadonlySet<string>): number;
   close(): void;
 }
 
@@ -24,12 +24,14 @@ export interface PrometheusStub {
 export async function startPrometheusStub(perSecond = 50): Promise<PrometheusStub> {
   const epochMs = Date.now() - 3_600_000;
   let badSinceMs: number | null = null;
+  let bad: ReadonlySet<string> = new Set();
   const value = (query: string, bound: string | null, atMs: number): number => {
     const requests = Math.round(((atMs - epochMs) / 1000) * perSecond);
     if (query.includes('stub_buckets'))
       return Math.round(requests * (SHARES[BOUNDS.indexOf(bound as (typeof BOUNDS)[number])] ?? 1));
     if (!query.includes('stub_errors')) return requests;
-    if (badSinceMs === null || !query.includes('arm="canary"')) return 0;
+    const service = /service="([^"]+)"/.exec(query)?.[1] ?? '';
+    if (badSinceMs === null || !bad.has(service) || !query.includes('arm="canary"')) return 0;
     return Math.round(Math.max(0, (atMs - badSinceMs) / 1000) * perSecond);
   };
   const server = createServer((request, response) => {
@@ -57,7 +59,8 @@ export async function startPrometheusStub(perSecond = 50): Promise<PrometheusStu
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    turnBad() {
+    turnBad(services) {
+      bad = services;
       badSinceMs = Date.now();
       return badSinceMs;
     },

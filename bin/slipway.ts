@@ -2,8 +2,7 @@
 /** The command's entry: says what commands there are, and loads a command's code only when it is called. */
 import { Command, CommanderError, Option } from 'commander';
 import type { CliContext, CommandResult } from '../client/cli/context.js';
-
-const VERSION = '0.0.1';
+import { SLIPWAY_VERSION } from '../domain/version.js';
 
 /** What Commander has said of wrong usage, for `--json`. */
 let said = '';
@@ -12,7 +11,7 @@ const program = new Command('slipway')
   .description(
     'Ships a release of a service through risk assessment, approval, canary stages and statistics to promoted or rolled back.',
   )
-  .version(VERSION)
+  .version(SLIPWAY_VERSION)
   .configureOutput({
     outputError(text, write) {
       said = text.replace(/^error: /, '').trim();

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Change, ChangedFile } from '../domain/release.js';
-import { redactSecrets } from './redact.js';
+import { redactSecrets } from '../domain/redact.js';
 
 export interface GitChangeRequest {
   /** A folder of the checkout. */

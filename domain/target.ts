@@ -173,3 +173,13 @@ export type ArmReadiness =
   | { readonly kind: 'ready'; readonly replicas: number }
   | { readonly kind: 'waiting'; readonly ready: number; readonly wanted: number; readonly message: string | null }
   | { readonly kind: 'failed'; readonly message: string };
+
+/** An arm and how many replicas of it are wanted. */
+export interface SizedArm {
+  readonly arm: Arm;
+  readonly replicas: number;
+}
+
+/** Whether several arms can serve; where not, the arm that stands for it. */
+export type ArmsReadiness =
+  { readonly kind: 'ready' } | (Exclude<ArmReadiness, { readonly kind: 'ready' }> & { readonly arm: Arm });

@@ -14,6 +14,7 @@ import { createLogNotifier } from '../activities/notify/log-notifier.js';
 import { createWebhookNotifier } from '../activities/notify/webhook-notifier.js';
 import { combineNotifiers } from '../activities/notify/notifier.js';
 import { createRiskModel } from '../activities/risk-model/risk-model.js';
+import { SLIPWAY_VERSION } from '../domain/version.js';
 import { connectConfig } from '../client/connection.js';
 import { ensureSetup } from '../client/setup.js';
 import {
@@ -66,7 +67,7 @@ async function serve(
 
   const sdkMetricsAddress = `127.0.0.1:${await freePort()}`;
   const metrics = createMetrics();
-  metrics.info.set({ version: '0.0.1', config: config.version }, 1);
+  metrics.info.set({ version: SLIPWAY_VERSION, config: config.version }, 1);
   const workers: Worker[] = [];
   const notReady = (): string | null => {
     const states = workers.map((worker) => worker.getState());

@@ -88,44 +88,38 @@ export class EffectRunner {
   }
 
   async perform(request: EffectRequest): Promise<EffectOutcome> {
-    const key = request.effect.op === 'raise-fence' ? null : this.nextKey(request);
+    const fencing = request.effect.op === 'raise-fence';
+    let key = this.nextKey(request);
     for (;;) {
-      // A fence is meant anew in each generation; every other effect is the same intent whatever the fence.
-      const outcome = await this.attempt(request, key ?? this.nextKey(request));
-      if (outcome.kind !== 'stale') return outcome;
-      const claimed = await this.claim(request.direction);
-      if (claimed.kind !== 'done') return claimed;
-      if (request.effect.op === 'raise-fence') continue;
-      const raised = await this.raiseFence(request.stage, request.direction);
-      if (raised.kind !== 'done') return raised;
-    }
-  }
-
-  private async attempt(
-    request: EffectRequest,
-    key: IdempotencyKey,
-  ): Promise<EffectOutcome | { readonly kind: 'stale' }> {
-    const permit: Permit = {
-      key,
-      fence: this.nextFence(),
-      onDrift: request.direction === 'back' || request.overwrite === true ? 'overwrite' : 'hold',
-    };
-    try {
-      const result = await this.dispatch(request, permit);
+      const fence = this.nextFence();
+      const onDrift = request.direction === 'back' || request.overwrite === true ? 'overwrite' : 'hold';
+      let result: EffectResult;
+      try {
+        result = await this.dispatch(request, { key, fence, onDrift });
+      } catch (error) {
+        return unreachable(error);
+      }
       switch (result.kind) {
         case 'applied':
           return { kind: 'done', drift: result.drift };
         case 'already':
           return { kind: 'done', drift: [] };
-        case 'stale':
-          return { kind: 'stale' };
         case 'drift':
           return result;
         case 'refused':
           return { kind: 'refused', reason: `${result.object}: ${result.reason}` };
+        case 'stale': {
+          const claimed = await this.claim(request.direction);
+          if (claimed.kind !== 'done') return claimed;
+          // A fence is meant anew in each generation; every other effect is the same intent whatever the fence.
+          if (fencing) {
+            key = this.nextKey(request);
+            continue;
+          }
+          const raised = await this.raiseFence(request.stage, request.direction);
+          if (raised.kind !== 'done') return raised;
+        }
       }
-    } catch (error) {
-      return unreachable(error);
     }
   }
 

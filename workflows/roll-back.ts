@@ -111,7 +111,7 @@ export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] 
 }
 
 async function awaitStable({ scope, warn }: RollBackRequest, replicas: number): Promise<void> {
-  const call = { scope, arm: 'stable' as const, replicas, untilMs: Date.now() + RESTORE_DEADLINE_MS };
+  const call = { scope, arms: [{ arm: 'stable' as const, replicas }], untilMs: Date.now() + RESTORE_DEADLINE_MS };
   try {
     const ready = await with_(
       waits(RESTORE_DEADLINE_MS),

@@ -1,27 +1,26 @@
 import { ActivityFailure, CancellationScope, condition, isCancellation, sleep } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
-import { gateState, openGate } from '../domain/approval.js';
-import { makePlan } from '../domain/plan.js';
 import type { Plan, PlannedStage } from '../domain/plan.js';
-import { moreCareful } from '../domain/policy.js';
-import type { Strategy } from '../domain/policy.js';
 import { hashRelease, releaseName } from '../domain/release.js';
-import type { Outcome, Reason, RolloutRequest, RolloutResult, Wait } from '../domain/rollout.js';
+import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import { ALL_STABLE } from '../domain/target.js';
-import type { Arm, Effect, TargetSnapshot, Weights } from '../domain/target.js';
-import { planLine } from '../domain/details.js';
+import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
+import { SLIPWAY_VERSION } from '../domain/version.js';
 import { durationText, percentText } from '../domain/words.js';
-import { courtesies, reads, steps, waits } from './activity-profiles.js';
+import { courtesies, reads, waits } from './activity-profiles.js';
 import { Controls, handleCommands } from './commands.js';
+import { decide } from './decide.js';
 import { EffectRunner, failureText, unreachable, with_ } from './effects.js';
 import type { EffectRequest } from './effects.js';
+import { back, ended } from './end.js';
+import type { End } from './end.js';
+import { Gates } from './gates.js';
+import type { GateCall } from './gates.js';
 import { Notices } from './notices.js';
 import { rollBack } from './roll-back.js';
 import { now, RunState } from './run-state.js';
 import { soak, stopReason } from './soak.js';
-import type { Gate, SoakResult } from './soak.js';
-import { upsertSearchAttributes } from '@temporalio/workflow';
-import { searchAttributes } from './messages.js';
+import type { SoakResult } from './soak.js';
 
 export interface RolloutInput {
   readonly request: RolloutRequest;
@@ -29,12 +28,6 @@ export interface RolloutInput {
   readonly laneGeneration: number;
   /** When this lane last rolled back, ms since the epoch: a factor of risk. */
   readonly lastRollbackAtMs: number | null;
-}
-
-/** How the way forward ended. `completed` needs nothing more; all else goes back as far as anything was touched. */
-interface End {
-  readonly outcome: Outcome;
-  readonly reason: Reason;
 }
 
 /** Takes one release of one service from risk assessment to promoted or rolled back. One run is one attempt. */
@@ -48,6 +41,7 @@ class Rollout {
   private readonly scope: PlatformScope;
   private readonly runner: EffectRunner;
   private readonly notices: Notices;
+  private readonly gates: Gates;
   /** Whether anything on the platform may have been changed. */
   private touched = false;
 
@@ -59,6 +53,7 @@ class Rollout {
       this.state.generation = generation;
     });
     this.notices = new Notices(request, (text) => this.state.warn(text));
+    this.gates = new Gates(this.state, this.notices);
     handleCommands(this.state, this.controls);
   }
 
@@ -70,7 +65,7 @@ class Rollout {
       end = await scope.run(() => this.forward());
     } catch (error) {
       if (!isCancellation(error)) throw error;
-      end = this.stopped();
+      end = back(stopReason(this.controls));
     }
     return CancellationScope.nonCancellable(() => this.finish(end));
   }
@@ -78,7 +73,9 @@ class Rollout {
   // The way forward ---------------------------------------------------------------------------------------------------
 
   private async forward(): Promise<End> {
-    const plan = await this.decide();
+    const { request, lastRollbackAtMs } = this.input;
+    const { state, gates } = this;
+    const plan = await decide({ request, lastRollbackAtMs, state, gates, describe: () => this.describe() });
     if ('outcome' in plan) return plan;
     const refused = await this.preflight(plan);
     if (refused !== null) return refused;
@@ -93,139 +90,6 @@ class Rollout {
     return this.close();
   }
 
-  /** Assess, gate, approve: nothing is touched. Asks again when stable changed while people were thinking. */
-  private async decide(): Promise<Plan | End> {
-    const { state } = this;
-    const { request, lastRollbackAtMs } = this.input;
-    state.enter('assessing', 'assessing the risk of the change');
-    const assessment = await steps().assessRisk({ request, nowMs: Date.now(), lastRollbackAtMs });
-    state.assessment = assessment;
-    const { risk } = assessment;
-    upsertSearchAttributes([{ key: searchAttributes.risk, value: risk.score }]);
-    state.say(
-      `risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`,
-    );
-    if (assessment.model.kind === 'failed')
-      state.say(
-        `no opinion from the model (${assessment.model.reason}): the rules' floor stands, a person must approve`,
-      );
-
-    state.enter('gating', 'checking the evidence that the policy asks for');
-    const evidence = await steps().checkEvidence({ request, assessment });
-    if (evidence.kind !== 'pass') return this.ended('rejected', 'preflight', evidence.text);
-    state.say(evidence.text);
-
-    let approvedFor: string | null = null;
-    for (;;) {
-      const snapshot = await this.describe();
-      if ('outcome' in snapshot) return snapshot;
-      const plan = makePlan({
-        policy: request.policy,
-        release: hashRelease(request.release),
-        strategy: this.strategy(risk.strategy),
-        snapshot,
-      });
-      state.plan = plan;
-      if (!this.needsApproval(risk.approval) || approvedFor === plan.digest) {
-        state.enter('preflight', `plan ${planLine(state)}`);
-        return plan;
-      }
-      if (approvedFor !== null)
-        state.say('stable changed since the approval: the plan is another one and must be approved again', 'bad');
-      const end = await this.approve(plan);
-      if (end !== null) return end;
-      approvedFor = plan.digest;
-    }
-  }
-
-  private strategy(byRisk: Strategy): Strategy {
-    const fixed = this.input.request.policy.strategy;
-    return fixed === 'auto' ? byRisk : moreCareful(fixed, byRisk);
-  }
-
-  private needsApproval(byRisk: boolean): boolean {
-    const { required } = this.input.request.policy.approval;
-    return required === 'always' || (required === 'risk' && byRisk);
-  }
-
-  /** Waits for the release gate. Null: approved. */
-  private async approve(plan: Plan): Promise<End | null> {
-    const { state } = this;
-    const { policy } = this.input.request;
-    if (state.phase !== 'awaiting-approval') state.enter('awaiting-approval', `plan ${planLine(state)}`);
-    this.openGate('release', plan);
-    const sinceMs = Date.now();
-    const deadline = new Date(sinceMs + policy.waits.approvalMs).toISOString();
-    state.setWait(this.gateWait('approval', 'release', new Date(sinceMs).toISOString(), deadline, 'rejected'));
-    const decided = await condition(
-      () => state.approvals !== null && gateState(state.approvals) !== 'open',
-      policy.waits.approvalMs,
-      {
-        summary: 'approval of the release expires',
-      },
-    );
-    state.setWait(null);
-    if (!decided)
-      return this.ended(
-        'rejected',
-        'approval-expired',
-        `nobody approved within ${durationText(policy.waits.approvalMs)}`,
-      );
-    const approvals = state.approvals;
-    if (approvals?.rejectedBy != null)
-      return this.ended(
-        'rejected',
-        'approval-rejected',
-        `${approvals.rejectedBy} rejected the release${this.lastReason()}`,
-      );
-    state.say(`approved by ${approvals?.approvedBy.join(', ') ?? 'nobody'}`, 'good');
-    return null;
-  }
-
-  private openGate(gate: string, plan: Plan): void {
-    const { request } = this.input;
-    const { policy } = request;
-    this.state.approvals = openGate({
-      gate,
-      planDigest: plan.digest,
-      policy: policy.approval,
-      involved: [request.release.change.author, request.actor.subject],
-    });
-    this.notices.send({
-      kind: 'approval-required',
-      severity: 'warning',
-      title: `${this.state.name} waits for approval (${gate})`,
-      text: `slipway approve ${request.rolloutId} --gate ${gate}`,
-      n: `${gate}-${plan.digest}`,
-    });
-  }
-
-  private gateWait(
-    kind: Wait['kind'],
-    gate: string,
-    since: string,
-    deadline: string,
-    atDeadline: Wait['atDeadline'],
-  ): Wait {
-    const { request } = this.input;
-    const { approval } = request.policy;
-    const groups = approval.groups.length > 0 ? `members of ${approval.groups.join(', ')}` : 'anyone';
-    const excluded = this.state.approvals?.excluded ?? [];
-    return {
-      kind,
-      since,
-      deadline,
-      atDeadline,
-      reason: `${approval.quorum} approval${approval.quorum === 1 ? '' : 's'} of gate "${gate}" needed`,
-      who: excluded.length > 0 ? `${groups} but ${excluded.join(', ')}` : groups,
-      commands: [
-        `slipway approve ${request.rolloutId} --gate ${gate}`,
-        `slipway reject ${request.rolloutId} --gate ${gate} --reason "…"`,
-      ],
-      gate,
-    };
-  }
-
   /** The last questions before the first effect, then the claim, the anchor and the fence. */
   private async preflight(plan: Plan): Promise<End | null> {
     const { state, runner, scope } = this;
@@ -235,14 +99,14 @@ class Rollout {
         state.warn(`${finding.problem}: ${finding.remedy}`);
       const refusals = findings.filter(({ severity }) => severity === 'refuse');
       if (refusals.length > 0) {
-        return this.ended(
+        return ended(
           'rejected',
           'preflight',
           refusals.map(({ problem, remedy }) => `${problem}: ${remedy}`).join('; '),
         );
       }
     } catch (error) {
-      return this.ended('rejected', 'platform-unreachable', unreachable(error).reason);
+      return ended('rejected', 'platform-unreachable', unreachable(error).reason);
     }
     // From here on the anchor may name this rollout: whatever happens, it is closed in the end.
     this.touched = true;
@@ -251,7 +115,7 @@ class Rollout {
       // Where no answer came, the anchor may name a run that is over: the lane settles that once the platform is back.
       this.touched = false;
       const reason = 'reason' in claimed ? claimed.reason : claimed.kind;
-      return this.ended('rejected', claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable', reason);
+      return ended('rejected', claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable', reason);
     }
     const opened = await this.do_({ op: 'open-rollout' }, 'preflight', 'record stable as it is');
     if (opened !== null) return opened;
@@ -266,8 +130,7 @@ class Rollout {
     const label = `stage-${stage.number}`;
     const title = `stage ${stage.number} of ${plan.stages.length} at ${percentText(stage.weightPercent)}`;
     if (stage.number === 1 && stage.approval) {
-      // Nothing stands yet that could be guarded: the gate is a plain wait.
-      const end = await this.awaitFirstGate(plan, stage);
+      const end = await this.askFirst(plan, stage);
       if (end !== null) return end;
     }
     state.stage = stage.number;
@@ -296,34 +159,29 @@ class Rollout {
       durationMs: stage.durationMs,
       budgetShare: stage.budgetShare,
       trial: false,
-      gate: next?.approval === true ? this.stageGate(plan, next) : null,
+      gate: next?.approval === true ? this.gateCall(plan, next) : null,
     });
-    return result.kind === 'back' ? this.back(result.reason) : null;
+    return result.kind === 'back' ? back(result.reason) : null;
   }
 
-  private stageGate(plan: Plan, next: PlannedStage): Gate {
-    const gate = `stage-${next.number}`;
-    return {
-      open: () => this.openGate(gate, plan),
-      wait: (since, deadline) => this.gateWait('gate', gate, since, deadline, 'rolled back'),
-    };
+  private gateCall(plan: Plan, stage: PlannedStage): GateCall {
+    return { gate: `stage-${stage.number}`, kind: 'gate', plan, atDeadline: 'rolled back' };
   }
 
-  private async awaitFirstGate(plan: Plan, stage: PlannedStage): Promise<End | null> {
-    const { state } = this;
+  /** The gate of the first stage: nothing stands yet that could be guarded. */
+  private async askFirst(plan: Plan, stage: PlannedStage): Promise<End | null> {
     const { heldMs } = this.input.request.policy.waits;
-    const gate = this.stageGate(plan, stage);
-    gate.open();
-    state.setWait(gate.wait(now(), new Date(Date.now() + heldMs).toISOString()));
-    const decided = await condition(() => state.approvals !== null && gateState(state.approvals) !== 'open', heldMs, {
-      summary: 'approval of the first stage expires',
-    });
-    state.setWait(null);
-    if (!decided)
-      return this.back({ code: 'approval-expired', text: `nobody approved stage 1 within ${durationText(heldMs)}` });
-    if (state.approvals?.rejectedBy != null)
-      return this.back({ code: 'approval-rejected', text: `${state.approvals.rejectedBy} rejected stage 1` });
-    return null;
+    switch (await this.gates.ask(this.gateCall(plan, stage), heldMs)) {
+      case 'approved':
+        return null;
+      case 'expired':
+        return back({ code: 'approval-expired', text: `nobody approved stage 1 within ${durationText(heldMs)}` });
+      case 'rejected':
+        return back({
+          code: 'approval-rejected',
+          text: `${this.state.approvals?.rejectedBy ?? 'somebody'} rejected stage 1`,
+        });
+    }
   }
 
   /** Full canary, all traffic on it, verify while going back is one write; then copy to stable and clean up. */
@@ -372,7 +230,8 @@ class Rollout {
       replicas,
     };
     return (
-      (await this.do_(effect, label, `stable runs ${this.state.name}`)) ?? (await this.awaitReady('stable', replicas))
+      (await this.do_(effect, label, `stable runs ${this.state.name}`)) ??
+      (await this.awaitReady([{ arm: 'stable', replicas }]))
     );
   }
 
@@ -399,7 +258,7 @@ class Rollout {
       trial: plan.kind === 'first',
       gate: null,
     });
-    return result.kind === 'back' ? this.back(result.reason) : null;
+    return result.kind === 'back' ? back(result.reason) : null;
   }
 
   private async watch(
@@ -413,7 +272,7 @@ class Rollout {
       durationMs: number;
       budgetShare: number;
       trial: boolean;
-      gate: Gate | null;
+      gate: GateCall | null;
     },
   ): Promise<SoakResult> {
     const { request } = this.input;
@@ -421,6 +280,7 @@ class Rollout {
     const result = await soak({
       state: this.state,
       controls: this.controls,
+      gates: this.gates,
       title,
       trial,
       gate,
@@ -452,45 +312,42 @@ class Rollout {
     return end;
   }
 
+  /** Starts arms and waits until all of them can serve. Those of size 0 are none. */
   private async readyArms(
     label: string,
-    arms: readonly { readonly arm: 'canary' | 'baseline'; readonly replicas: number }[],
+    arms: readonly (SizedArm & { arm: 'canary' | 'baseline' })[],
   ): Promise<End | null> {
-    const { request } = this.input;
-    for (const { arm, replicas } of arms) {
-      if (replicas === 0) continue;
+    const { release } = this.input.request;
+    const wanted = arms.filter(({ replicas }) => replicas > 0);
+    for (const { arm, replicas } of wanted) {
       const template =
         arm === 'canary'
-          ? ({ from: 'release', release: hashRelease(request.release) } as const)
+          ? ({ from: 'release', release: hashRelease(release) } as const)
           : ({ from: 'recorded' } as const);
       const end = await this.do_({ op: 'start-arm', arm, template, replicas }, label, `${arm}: ${replicas} ready`);
       if (end !== null) return end;
     }
-    for (const { arm, replicas } of arms) {
-      if (replicas === 0) continue;
-      const end = await this.awaitReady(arm, replicas);
-      if (end !== null) return end;
-    }
-    return null;
+    return this.awaitReady(wanted);
   }
 
   private async removeBaseline(label: string): Promise<End | null> {
     return this.do_({ op: 'remove-arm', arm: 'baseline' }, label, 'remove baseline');
   }
 
-  private async awaitReady(arm: Arm, replicas: number): Promise<End | null> {
+  private async awaitReady(arms: readonly SizedArm[]): Promise<End | null> {
     const { progressMs } = this.input.request.policy.waits;
-    const call = { scope: this.scope, arm, replicas, untilMs: Date.now() + progressMs };
+    const call = { scope: this.scope, arms, untilMs: Date.now() + progressMs };
+    const summary = `${arms.map(({ arm, replicas }) => `${arm}: ${replicas}`).join(', ')} ready`;
     try {
-      const ready = await with_(waits(progressMs), 'awaitReady', { summary: `${arm}: ${replicas} ready` }, call);
+      const ready = await with_(waits(progressMs), 'awaitReady', { summary }, call);
       if (ready.kind === 'ready') return null;
       const text =
         ready.kind === 'failed'
           ? ready.message
           : `${ready.ready} of ${ready.wanted} ready after ${durationText(progressMs)}${ready.message === null ? '' : `: ${ready.message}`}`;
-      return this.back({ code: 'not-ready', text: `${arm} did not become ready: ${text}` });
+      return back({ code: 'not-ready', text: `${ready.arm} did not become ready: ${text}` });
     } catch (error) {
-      return this.back({ code: 'platform-unreachable', text: unreachable(error).reason });
+      return back({ code: 'platform-unreachable', text: unreachable(error).reason });
     }
   }
 
@@ -509,18 +366,17 @@ class Rollout {
           for (const drift of outcome.drift) this.state.warn(`wrote over a change by somebody else: ${drift}`);
           return null;
         case 'refused':
-          return this.back({ code: 'refused', text: outcome.reason });
+          return back({ code: 'refused', text: outcome.reason });
         case 'unreachable':
-          return this.back({ code: 'platform-unreachable', text: outcome.reason });
+          return back({ code: 'platform-unreachable', text: outcome.reason });
         case 'denied':
           this.touched = false;
-          return this.ended('aborted', 'lost-claim', outcome.reason);
+          return ended('aborted', 'lost-claim', outcome.reason);
         case 'drift': {
           const resumed = await this.holdOnDrift(
             `${outcome.object} was changed by somebody else: it is ${outcome.found}, Slipway had left ${outcome.expected}`,
           );
-          if (!resumed)
-            return this.back({ code: 'wait-expired', text: `nobody settled the drift of ${outcome.object}` });
+          if (!resumed) return back({ code: 'wait-expired', text: `nobody settled the drift of ${outcome.object}` });
           request = { ...request, overwrite: true };
         }
       }
@@ -560,7 +416,7 @@ class Rollout {
     try {
       return await reads().describeTarget(this.scope);
     } catch (error) {
-      return this.ended('rejected', 'platform-unreachable', unreachable(error).reason);
+      return ended('rejected', 'platform-unreachable', unreachable(error).reason);
     }
   }
 
@@ -577,28 +433,8 @@ class Rollout {
         'record the outcome: completed',
         'back',
       );
-      return closed ?? this.ended('completed', 'verified', `${this.state.name} serves all traffic`);
+      return closed ?? ended('completed', 'verified', `${this.state.name} serves all traffic`);
     });
-  }
-
-  /** Going back because of the release or the platform, not because of a person. */
-  private back(reason: Reason): End {
-    if (reason.code === 'aborted' || reason.code === 'cancelled') return { outcome: 'aborted', reason };
-    if (reason.code === 'superseded' || reason.code === 'pre-empted') return { outcome: 'superseded', reason };
-    return { outcome: 'rolled-back', reason };
-  }
-
-  private stopped(): End {
-    return this.back(stopReason(this.controls));
-  }
-
-  private ended(outcome: Outcome, code: Reason['code'], text: string): End {
-    return { outcome, reason: { code, text } };
-  }
-
-  private lastReason(): string {
-    const reason = this.state.decisions.at(-1)?.reason;
-    return reason ? `: ${reason}` : '';
   }
 
   /** Goes back as far as anything was touched, records, tells. Not cancellable. */
@@ -684,7 +520,7 @@ class Rollout {
         version: 1,
         view: state.view(),
         decisions: state.decisions,
-        slipway: { version: '0.0.1' },
+        slipway: { version: SLIPWAY_VERSION },
       });
       return digest;
     } catch (error) {

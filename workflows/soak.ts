@@ -6,14 +6,16 @@ import { durationText } from '../domain/words.js';
 import { waits } from './activity-profiles.js';
 import type { Controls } from './commands.js';
 import { failureText, with_ } from './effects.js';
+import type { GateCall, Gates } from './gates.js';
 import type { RunState } from './run-state.js';
 
-/** A watch returns at least so often, so that a lost one is noticed. */
-const WATCH_MAX_MS = 30 * 60_000;
+/** A watch returns at least so often: heartbeats tell of a lost one, this bounds how long one attempt may live. */
+const WATCH_MAX_MS = 60 * 60_000;
 
 export interface SoakRequest {
   readonly state: RunState;
   readonly controls: Controls;
+  readonly gates: Gates;
   readonly watch: Omit<WatchCall, 'mode' | 'maxMs'>;
   /** `stage 2 of 3 at 25 %`, for people. */
   readonly title: string;
@@ -22,7 +24,7 @@ export interface SoakRequest {
    */
   readonly trial: boolean;
   /** A gate that must be approved before the rollout goes on; the guard goes on while people decide. */
-  readonly gate: Gate | null;
+  readonly gate: GateCall | null;
   readonly notify: (notice: {
     kind: string;
     severity: 'info' | 'warning' | 'page';
@@ -30,12 +32,6 @@ export interface SoakRequest {
     text: string;
     n: string;
   }) => void;
-}
-
-/** A gate that is opened once the stage itself has passed. */
-export interface Gate {
-  readonly open: () => void;
-  readonly wait: (since: string, deadline: string) => Wait;
 }
 
 /** `advance`: go on. `back`: roll back, and why. */
@@ -76,7 +72,7 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
       if (request.gate === null) return { kind: 'advance' };
       if (gateSinceMs === null) {
         gateSinceMs = Date.now();
-        request.gate.open();
+        request.gates.open(request.gate);
       }
       const gate = state.approvals === null ? 'open' : gateState(state.approvals);
       if (gate === 'approved') return { kind: 'advance' };
@@ -177,42 +173,44 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
   }
 }
 
-/** One watch, against people and the deadline: whichever comes first; the others are cancelled. */
+/** One watch, against people and the deadline: whichever comes first; a watch that is still open then is cancelled. */
 async function takeTurn(request: SoakRequest, mode: WatchMode, deadline: string | null): Promise<Turn> {
   const { controls, state } = request;
   const seen = controls.version;
-  const scope = new CancellationScope({ cancellable: true });
   const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS };
-  const watching = scope.run(async (): Promise<Turn> => {
-    try {
-      return {
-        kind: 'watch',
-        result: await with_(waits(WATCH_MAX_MS), 'watch', { summary: `${request.title} (${mode})` }, call),
-      };
-    } catch (error) {
-      if (isCancellation(error)) return { kind: 'stopped' };
-      if (!(error instanceof ActivityFailure)) throw error;
-      return { kind: 'watch', result: { kind: 'blind', reason: failureText(error) } };
-    }
-  });
-  const interrupted = scope.run(async (): Promise<Turn> => {
-    const changed = (): boolean => controls.version !== seen;
-    try {
-      if (deadline === null) {
-        await condition(changed);
-        return { kind: 'control' };
-      }
+  const summary = `${request.title} (${mode})`;
+  const scope = new CancellationScope();
+  let turn: Turn | null = null;
+  const watching = scope
+    .run(() => with_(waits(WATCH_MAX_MS), 'watch', { summary }, call))
+    .then(
+      (result) => {
+        turn = { kind: 'watch', result };
+      },
+      (error: unknown) => {
+        if (isCancellation(error)) turn ??= { kind: 'stopped' };
+        else if (error instanceof ActivityFailure)
+          turn = { kind: 'watch', result: { kind: 'blind', reason: failureText(error) } };
+        else throw error;
+      },
+    );
+  const interrupted = (): boolean => turn !== null || controls.version !== seen;
+  try {
+    if (deadline === null) await condition(interrupted);
+    else {
       const leftMs = Math.max(1, Date.parse(deadline) - Date.now());
-      const said = await condition(changed, leftMs, { summary: `deadline: ${state.wait?.kind ?? 'end of the trial'}` });
-      return { kind: said ? 'control' : 'deadline' };
-    } catch (error) {
-      if (isCancellation(error)) return { kind: 'stopped' };
-      throw error;
+      const inTime = await condition(interrupted, leftMs, {
+        summary: `deadline: ${state.wait?.kind ?? 'end of the trial'}`,
+      });
+      if (!inTime) turn ??= { kind: 'deadline' };
     }
-  });
-  const turn = await Promise.race([watching, interrupted]);
+    turn ??= { kind: 'control' };
+  } catch (error) {
+    if (!isCancellation(error)) throw error;
+    turn = { kind: 'stopped' };
+  }
   scope.cancel();
-  await Promise.all([watching, interrupted]);
+  await watching;
   return CancellationScope.current().consideredCancelled ? { kind: 'stopped' } : turn;
 }
 
@@ -250,7 +248,7 @@ function currentWait(
     };
   }
   if (passed && gateSinceMs !== null && request.gate !== null) {
-    return request.gate.wait(iso(gateSinceMs), iso(gateSinceMs + limits.heldMs));
+    return request.gates.wait(request.gate, gateSinceMs, limits.heldMs);
   }
   if (hold !== null) {
     return {

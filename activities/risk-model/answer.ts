@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../../domain/policy.js';
 import type { ModelOpinion } from '../../domain/risk.js';
-import { redact, visible } from './redact.js';
+import { redactSecrets } from '../../domain/redact.js';
+import { visible } from './visible.js';
 
 /**
  * The form of the answer, as the server is told it. Flat and without bounds: servers differ in which bounds they know,
@@ -91,7 +92,7 @@ function withoutFence(content: string): string {
 
 /** A model's words are, at one remove, those of the change's author: one line, nothing hidden, no secrets, cut. */
 function display(text: string, maxLength: number): string {
-  const line = redact(visible(text)).replace(/\s+/g, ' ').trim();
+  const line = redactSecrets(visible(text)).replace(/\s+/g, ' ').trim();
   return line.length > maxLength ? `${line.slice(0, maxLength - 1).replace(/[\uD800-\uDBFF]$/, '')}…` : line;
 }
 

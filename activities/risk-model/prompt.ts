@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { STRATEGIES } from '../../domain/policy.js';
 import type { ChangedFile } from '../../domain/release.js';
 import { weightOf } from '../../domain/risk-floor.js';
-import { redact, visible } from './redact.js';
+import { redactSecrets } from '../../domain/redact.js';
+import { visible } from './visible.js';
 import type { RiskQuestion } from './risk-model.js';
 
 /** Version of the words below and of the answer's form: a release input, kept with every answer. */
@@ -80,7 +81,7 @@ function mostTelling(files: readonly ChangedFile[]): readonly ChangedFile[] {
 
 /** Secrets are looked for before anything is cut: half a secret has no form that could be known. */
 function safe(text: string): string {
-  return redact(visible(text));
+  return redactSecrets(visible(text));
 }
 
 function cut(text: string, maxBytes: number): string {

@@ -2,7 +2,7 @@ import type { Policy } from '../../domain/policy.js';
 import { withTag } from '../../domain/release.js';
 import type { Change, Release } from '../../domain/release.js';
 import { readGitChange } from '../git.js';
-import { redactSecrets } from '../redact.js';
+import { redactSecrets } from '../../domain/redact.js';
 import { usage } from './context.js';
 import type { CliContext, FileOptions } from './context.js';
 import { readPolicy } from './service-file.js';

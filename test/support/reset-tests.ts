@@ -18,9 +18,9 @@ import { testRequest } from './request.js';
 
 /** As many as a rollout has at least; those that have more are reset to their last. */
 const CHECKPOINTS_IN_CANARY = 12;
-const CHECKPOINTS_IN_SETTLING = 26;
+const CHECKPOINTS_IN_SETTLING = 25;
 /** Of a rollout that has completed, about. */
-const CHECKPOINTS_IN_ALL = 33;
+const CHECKPOINTS_IN_ALL = 31;
 
 let env: FakeEnv;
 let pilot: Pilot;

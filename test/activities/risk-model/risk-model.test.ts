@@ -91,7 +91,7 @@ describe('an answer', () => {
     assert.equal(opinion.factors.length, 8);
     const shown = opinion.factors[0]?.reason ?? '';
     assert.equal(shown.length, 300);
-    assert.match(shown, /^a\[31mb c \[REDACTED:api-key\] xx/);
+    assert.match(shown, /^a\[31mb c \[redacted api-key\] xx/);
   });
 });
 

@@ -1,19 +1,20 @@
 /**
- * Secrets that people and tools leave in commit messages, by how they look. A net with known meshes, not a proof: what
- * looks like nothing known passes. Each pattern takes linear time.
+ * Secrets that people and tools leave in commit messages and diffs, by how they look: the formats that their issuers
+ * publish, and the names that people give to them. A net with known meshes, not a proof: what looks like nothing known
+ * passes. Each pattern takes linear time.
  */
 const PATTERNS: readonly (readonly [kind: string, pattern: RegExp])[] = [
   // The end marker may be cut off; then all that follows is taken for the key.
   ['private-key', /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|$)/g],
   ['jwt', /\beyJ[\w-]{8,1000}\.eyJ[\w-]{8,}\.[\w-]*/g],
   ['aws-key', /\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b/g],
-  ['github-token', /\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})/g],
-  ['gitlab-token', /\bglpat-[\w-]{20,}/g],
+  ['github-token', /\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,})/g],
+  ['gitlab-token', /\bglpat-[\w-]{16,}/g],
   ['slack-token', /\bxox[a-z]-[\w-]{10,}|\bxapp-[\w-]{10,}/g],
   ['slack-webhook', /https:\/\/hooks\.slack\.com\/(?:services|workflows|triggers)\/[\w/-]+/g],
   ['api-key', /\bsk-[A-Za-z0-9_-]{16,}|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}/g],
-  ['google-key', /\bAIza[\w-]{35}/g],
-  ['npm-token', /\bnpm_[A-Za-z0-9]{36}\b/g],
+  ['google-key', /\bAIza[\w-]{30,}/g],
+  ['npm-token', /\bnpm_[A-Za-z0-9]{30,}/g],
 ];
 
 /** `Authorization: Bearer …`, with the header's name or without. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { redactSecrets } from '../../client/redact.js';
+import { redactSecrets } from '../../domain/redact.js';
 
 // Well-known beginnings stand apart, so that scanners of this repository find no secrets here.
 const AWS = 'AKIA';

@@ -1,0 +1,108 @@
+import { upsertSearchAttributes } from '@temporalio/workflow';
+import { planLine } from '../domain/details.js';
+import { makePlan } from '../domain/plan.js';
+import type { Plan } from '../domain/plan.js';
+import { moreCareful } from '../domain/policy.js';
+import type { Policy, Strategy } from '../domain/policy.js';
+import { hashRelease } from '../domain/release.js';
+import type { Assessment } from '../domain/risk.js';
+import type { RolloutRequest } from '../domain/rollout.js';
+import type { TargetSnapshot } from '../domain/target.js';
+import { durationText } from '../domain/words.js';
+import { steps } from './activity-profiles.js';
+import { ended } from './end.js';
+import type { End } from './end.js';
+import type { Gates } from './gates.js';
+import { searchAttributes } from './messages.js';
+import type { RunState } from './run-state.js';
+
+export interface DecideRequest {
+  readonly request: RolloutRequest;
+  /** When this lane last rolled back, ms since the epoch: a factor of risk. */
+  readonly lastRollbackAtMs: number | null;
+  readonly state: RunState;
+  readonly gates: Gates;
+  /** Reads what stands now. */
+  readonly describe: () => Promise<TargetSnapshot | End>;
+}
+
+/** Assess, gate, approve: nothing is touched. Asks again when stable changed while people were thinking. */
+export async function decide({
+  request,
+  lastRollbackAtMs,
+  state,
+  gates,
+  describe,
+}: DecideRequest): Promise<Plan | End> {
+  const { policy } = request;
+  const assessment = await assess(state, request, lastRollbackAtMs);
+  const { risk } = assessment;
+
+  state.enter('gating', 'checking the evidence that the policy asks for');
+  const evidence = await steps().checkEvidence({ request, assessment });
+  if (evidence.kind !== 'pass') return ended('rejected', 'preflight', evidence.text);
+  state.say(evidence.text);
+
+  const strategy = strategyFor(policy, risk.strategy);
+  let approvedFor: string | null = null;
+  for (;;) {
+    const snapshot = await describe();
+    if ('outcome' in snapshot) return snapshot;
+    const plan = makePlan({ policy, release: hashRelease(request.release), strategy, snapshot });
+    state.plan = plan;
+    if (!needsApproval(policy, risk.approval) || approvedFor === plan.digest) {
+      state.enter('preflight', `plan ${planLine(state)}`);
+      return plan;
+    }
+    if (approvedFor !== null)
+      state.say('stable changed since the approval: the plan is another one and must be approved again', 'bad');
+    const end = await approve(state, gates, plan);
+    if (end !== null) return end;
+    approvedFor = plan.digest;
+  }
+}
+
+async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs: number | null): Promise<Assessment> {
+  state.enter('assessing', 'assessing the risk of the change');
+  const assessment = await steps().assessRisk({ request, nowMs: Date.now(), lastRollbackAtMs });
+  state.assessment = assessment;
+  const { risk, model } = assessment;
+  upsertSearchAttributes([{ key: searchAttributes.risk, value: risk.score }]);
+  state.say(
+    `risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`,
+  );
+  if (model.kind === 'failed')
+    state.say(`no opinion from the model (${model.reason}): the rules' floor stands, a person must approve`);
+  return assessment;
+}
+
+function strategyFor({ strategy }: Policy, byRisk: Strategy): Strategy {
+  return strategy === 'auto' ? byRisk : moreCareful(strategy, byRisk);
+}
+
+function needsApproval({ approval }: Policy, byRisk: boolean): boolean {
+  return approval.required === 'always' || (approval.required === 'risk' && byRisk);
+}
+
+/** Waits for the release gate. Null: approved. */
+async function approve(state: RunState, gates: Gates, plan: Plan): Promise<End | null> {
+  const { approvalMs } = state.request.policy.waits;
+  if (state.phase !== 'awaiting-approval') state.enter('awaiting-approval', `plan ${planLine(state)}`);
+  const answer = await gates.ask({ gate: 'release', kind: 'approval', plan, atDeadline: 'rejected' }, approvalMs);
+  const { approvals } = state;
+  switch (answer) {
+    case 'expired':
+      return ended('rejected', 'approval-expired', `nobody approved within ${durationText(approvalMs)}`);
+    case 'rejected': {
+      const reason = state.decisions.at(-1)?.reason;
+      return ended(
+        'rejected',
+        'approval-rejected',
+        `${approvals?.rejectedBy ?? 'somebody'} rejected the release${reason ? `: ${reason}` : ''}`,
+      );
+    }
+    case 'approved':
+      state.say(`approved by ${approvals?.approvedBy.join(', ') ?? 'nobody'}`, 'good');
+      return null;
+  }
+}
