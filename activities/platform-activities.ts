@@ -1,4 +1,4 @@
-import { cancellationSignal, heartbeat } from '@temporalio/activity';
+import { cancellationSignal } from '@temporalio/activity';
 import type {
   Arm,
   ArmReadiness,
@@ -13,6 +13,7 @@ import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
 import { asFailure, Unavailable } from './failures.js';
 import type { Platform, PlatformScope } from './platform.js';
+import { beating, pause } from './waiting.js';
 
 /** Pause between two looks at an arm that is not ready yet. */
 const READY_POLL_MS = 250;
@@ -84,12 +85,13 @@ export function createPlatformActivities({
           return { kind: 'waiting', ready: 0, wanted: replicas, message: error.message };
         }
       }
-      for (;;) {
-        const last = allReady(await Promise.all(arms.map(async (arm) => ({ arm: arm.arm, now: await look(arm) }))));
-        if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;
-        heartbeat();
-        await pause(READY_POLL_MS, signal);
-      }
+      return beating(async () => {
+        for (;;) {
+          const last = allReady(await Promise.all(arms.map(async (arm) => ({ arm: arm.arm, now: await look(arm) }))));
+          if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;
+          await pause(READY_POLL_MS, signal);
+        }
+      });
     },
 
     async readAnchor({ lane, target }) {
@@ -127,20 +129,4 @@ async function retryable<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw asFailure(error);
   }
-}
-
-/** Sleeps, and rejects with the signal's reason as soon as it is aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', onAbort);
-      resolve();
-    }, ms);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-  });
 }

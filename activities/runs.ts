@@ -1,9 +1,9 @@
-import { cancellationSignal, Context, heartbeat } from '@temporalio/activity';
+import { cancellationSignal, Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
 import type { RolloutResult } from '../domain/rollout.js';
 import type { Activities, RunState } from './contract.js';
-import { pause } from './platform-activities.js';
+import { beating, pause } from './waiting.js';
 
 /** Pause between two looks at a run that is followed. */
 const FOLLOW_POLL_MS = 2000;
@@ -24,12 +24,13 @@ export function createRunActivities(deps: RunDeps): Pick<Activities, 'inspectRun
       const { client } = Context.current();
       const signal = cancellationSignal();
       const begunMs = Date.now();
-      for (;;) {
-        const run = await inspect(client, workflowId);
-        if (run.kind !== 'open' || Date.now() - begunMs > FOLLOW_MAX_MS) return run;
-        heartbeat();
-        await pause(FOLLOW_POLL_MS, signal);
-      }
+      return beating(async () => {
+        for (;;) {
+          const run = await inspect(client, workflowId);
+          if (run.kind !== 'open' || Date.now() - begunMs > FOLLOW_MAX_MS) return run;
+          await pause(FOLLOW_POLL_MS, signal);
+        }
+      });
     },
 
     wakeLane: (call) => deps.wakeLane(Context.current().client, call),

@@ -19,14 +19,14 @@ export interface Fleet {
   readonly workerMiB: number;
   readonly workerCpuPercent: number;
   readonly lookDelayP95: number;
-  /** Seconds from the moment in which `bad` of the canaries turned bad to their weight 0. */
+  /** Seconds from the moment in which `bad` of the canaries turned bad to their weight 0; null where none did. */
   readonly rollback: {
     readonly count: number;
     readonly p50: number;
     readonly p95: number;
     readonly max: number;
     readonly workerMiB: number;
-  };
+  } | null;
 }
 
 /**
@@ -102,6 +102,29 @@ export async function measureFleet(options: {
     });
     const secondsToStart = (Date.now() - begunMs) / 1000;
 
+    const turnBad = async (): Promise<Fleet['rollback']> => {
+      const chosen = new Set(policies.slice(0, bad).map((policy) => policy.lane.service));
+      const badMs = metrics.turnBad(chosen);
+      await until(
+        async () =>
+          [...(await gatewayWeights(gateway.adminUrl))].every(
+            ([service, canary]) => canary === (chosen.has(service) ? 0 : 25),
+          ),
+        300_000,
+        'the rollbacks',
+      );
+      const times = (await journal(gateway.adminUrl))
+        .filter((entry) => entry.kind === 'route' && entry.key?.includes('/rollback/set-weights/') === true)
+        .map((entry) => (Date.parse(entry.at) - badMs) / 1000);
+      return {
+        count: times.length,
+        p50: quantile(times, 0.5),
+        p95: quantile(times, 0.95),
+        max: Math.max(...times),
+        workerMiB: await residentMiB(worker.pid),
+      };
+    };
+
     const before = await lookDelays(port);
     const cpuBefore = await cpuSeconds(worker.pid);
     await new Promise((resolve) => setTimeout(resolve, soakSeconds * 1000));
@@ -109,26 +132,7 @@ export async function measureFleet(options: {
     const lookDelayP95 = p95OfBuckets(before, await lookDelays(port));
     const workerMiB = await residentMiB(worker.pid);
 
-    const chosen = new Set(policies.slice(0, bad).map((policy) => policy.lane.service));
-    const badMs = metrics.turnBad(chosen);
-    await until(
-      async () =>
-        [...(await gatewayWeights(gateway.adminUrl))].every(
-          ([service, canary]) => canary === (chosen.has(service) ? 0 : 25),
-        ),
-      300_000,
-      'the rollbacks',
-    );
-    const times = (await journal(gateway.adminUrl))
-      .filter((entry) => entry.kind === 'route' && entry.key?.includes('/rollback/set-weights/') === true)
-      .map((entry) => (Date.parse(entry.at) - badMs) / 1000);
-    const rollback = {
-      count: times.length,
-      p50: quantile(times, 0.5),
-      p95: quantile(times, 0.95),
-      max: Math.max(...times),
-      workerMiB: await residentMiB(worker.pid),
-    };
+    const rollback = bad === 0 ? null : await turnBad();
     return { soaking: count, secondsToStart, workerMiB, workerCpuPercent, lookDelayP95, rollback };
   } finally {
     for (const stop of stops.reverse()) await stop();
@@ -140,7 +144,7 @@ async function inWaves<T>(
   items: readonly T[],
   { begin, done }: { readonly begin: (item: T) => Promise<unknown>; readonly done: () => Promise<number> },
 ): Promise<void> {
-  const AHEAD = 40;
+  const AHEAD = 20;
   let begun = 0;
   await until(
     async () => {

@@ -87,18 +87,23 @@ export class Slipway {
     readonly client: Client,
     readonly address: string,
     readonly taskQueue: string,
+    private readonly updateMs: number,
   ) {}
 
   /**
    * Connects by Temporal's own settings (`TEMPORAL_ADDRESS` …, or its profile file) and `SLIPWAY_TASK_QUEUE`.
    * @param env the environment, as the entry has read it
+   * @param updateMs for how long a message that gets no answer is repeated; 30 s unless told
    */
-  static async connect(env: Readonly<Record<string, string | undefined>>): Promise<Slipway> {
+  static async connect(
+    env: Readonly<Record<string, string | undefined>>,
+    { updateMs = UPDATE_MS }: { readonly updateMs?: number } = {},
+  ): Promise<Slipway> {
     const { connectionOptions, namespace, address } = readConnectConfig(env);
     try {
       const connection = await Connection.connect({ ...connectionOptions, connectTimeout: CALL_MS });
       const client = new Client({ connection, namespace, identity: `slipway-cli@${process.pid}` });
-      return new Slipway(client, address, env['SLIPWAY_TASK_QUEUE'] || DEFAULT_TASK_QUEUE);
+      return new Slipway(client, address, env['SLIPWAY_TASK_QUEUE'] || DEFAULT_TASK_QUEUE, updateMs);
     } catch (error) {
       throw unavailable(address, error);
     }
@@ -292,14 +297,15 @@ export class Slipway {
   }
 
   private async untilAnswered<T>(work: () => Promise<T>): Promise<T> {
-    for (const until = Date.now() + UPDATE_MS; ;) {
+    for (const until = Date.now() + this.updateMs; ;) {
       try {
         return await this.client.connection.withDeadline(Date.now() + UPDATE_TRY_MS, work);
       } catch (error) {
         const again =
           error instanceof WorkflowUpdateRPCTimeoutOrCancelledError ||
           code(error) === GRPC.unavailable ||
-          code(error) === GRPC.deadlineExceeded;
+          code(error) === GRPC.deadlineExceeded ||
+          notReady(error);
         if (!again || Date.now() > until) throw this.translate(error);
         await new Promise((resolve) => setTimeout(resolve, 500));
       }
@@ -318,6 +324,13 @@ export class Slipway {
     const status = code(error);
     if (status === GRPC.unavailable) return unavailable(this.address, error);
     if (status === GRPC.deadlineExceeded) return noWorker(this.taskQueue);
+    if (notReady(error)) {
+      return new CliError(
+        EXIT.unavailable,
+        'the workflow can take no message now: its workflow tasks fail, or time out on workers that are overloaded',
+        'see its last events in Temporal Web and the log of the worker, then say it again: nothing is done twice',
+      );
+    }
     if (error instanceof NamespaceNotFoundError || (status === GRPC.notFound && /namespace/i.test(String(error))))
       return noNamespace(this.client.options.namespace, this.address);
     if (/no poller|no worker/i.test(String(error))) return noWorker(this.taskQueue);
@@ -344,7 +357,18 @@ export function newDecision(
   };
 }
 
-const GRPC = { deadlineExceeded: 4, notFound: 5, unavailable: 14 } as const;
+const GRPC = { deadlineExceeded: 4, notFound: 5, failedPrecondition: 9, unavailable: 14 } as const;
+
+/**
+ * Temporal refuses updates while a workflow's task has failed or timed out several times in a row (`WorkflowNotReady`);
+ * an update with start wraps that in a text of its own. It passes as soon as a task gets through.
+ */
+function notReady(error: unknown): boolean {
+  return (
+    code(error) === GRPC.failedPrecondition &&
+    /Update-with-Start could not be executed|due to.* workflow task/i.test(String(error))
+  );
+}
 
 function code(error: unknown): number | null {
   for (let at: unknown = error; at instanceof Error; at = at.cause) if (isGrpcServiceError(at)) return at.code;

@@ -424,7 +424,7 @@ const Analysis = z.strictObject({
   ),
   scrapeInterval: optional(
     duration(100),
-    'Time from one sample of the metrics to the next; other times scale with it.',
+    'Time from one sample of the metrics to the next; other times scale with it. Not less than the interval at which your Prometheus scrapes the service: below half of it every sample looks stale, and the rollout is held for want of data.',
     {
       default: formatDuration(ANALYSIS.scrapeIntervalMs),
     },

@@ -31,7 +31,7 @@ const WorkerEnv = z.object({
   /** Watches that may run at once; each is one slot. */
   SLIPWAY_MAX_WATCHES: z.coerce.number().int().min(1).default(2000),
   /** Workflows kept in memory; others are replayed when they are needed. */
-  SLIPWAY_MAX_CACHED_WORKFLOWS: z.coerce.number().int().min(1).default(1000),
+  SLIPWAY_MAX_CACHED_WORKFLOWS: z.coerce.number().int().min(1).default(400),
   /** Key of an OpenAI-compatible API. Without it the rules' floor stands and a person must approve. */
   OPENAI_API_KEY: z.string().min(1).optional(),
   OPENAI_BASE_URL: Url.optional(),

@@ -158,6 +158,9 @@ async function serve(
     // What a dead or frozen worker costs is set by these numbers together: durability-notes.md, section 3.
     stickyQueueScheduleToStartTimeout: '1s',
     maxConcurrentWorkflowTaskPolls: 4,
+    // One thread runs them all, and a replay takes 0.1 s: a worker that took many more at once could not keep the task
+    // timeout of 3 s, and under load would do nothing but begin again.
+    maxConcurrentWorkflowTaskExecutions: 16,
     maxConcurrentActivityTaskPolls: 4,
     shutdownGraceTime: '5s',
     shutdownForceTime: '20s',

@@ -1,11 +1,11 @@
-import { cancellationSignal, heartbeat, log } from '@temporalio/activity';
+import { cancellationSignal, log } from '@temporalio/activity';
 import { judge } from '../../domain/canary/judge.js';
 import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
 import type { MetricsPolicy } from '../../domain/policy.js';
 import type { WatchCall, WatchResult } from '../contract.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import type { MetricsAnswer, MetricsSource } from '../metrics/metrics-source.js';
-import { pause } from '../platform-activities.js';
+import { beating, pause } from '../waiting.js';
 import { appendSamples } from './sample-buffer.js';
 
 /** Hard limits are looked at every few seconds, however long the scrape interval is. */
@@ -26,52 +26,53 @@ export interface WatchDeps {
 
 /** Looks, decides nothing but what the judge says, changes nothing. A lost watch is begun again and sees the same window. */
 export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<WatchResult> {
-  return async function watch(call) {
-    const signal = cancellationSignal();
-    const source = deps.metricsFor(call.metrics);
-    const lookMs = Math.min(MAX_LOOK_MS, Math.max(MIN_LOOK_MS, call.analysis.scrapeIntervalMs));
-    const begunMs = Date.now();
-    let canary: ArmSamples | null = null;
-    let comparison: ArmSamples | null = null;
-    let latest: Verdict | null = null;
-    let unseen = 0;
+  return async (call) => beating(() => watch(deps, call));
+}
 
-    for (let dueMs = begunMs; ; dueMs = nextLook(call.startMs, lookMs, Date.now())) {
-      await pause(Math.max(0, dueMs - Date.now()), signal);
-      heartbeat();
-      const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, Date.now(), signal);
-      // After the answer: a sample that was taken in between counts at once.
-      const atMs = Date.now();
-      let trouble: string | null =
-        answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
-      if (answer.kind === 'value') {
-        const seen = answer.arms[call.canary.arm];
-        const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
-        if (seen !== undefined) canary = appendSamples(canary, seen);
-        if (other !== undefined) comparison = appendSamples(comparison, other);
-        if (canary === null) trouble = `no samples of ${call.canary.arm} (${call.canary.version})`;
-      }
-      if (trouble === null && canary !== null) {
-        const input = judgeInput(call, atMs, canary, comparison);
-        const opinion = judged(input);
-        if (typeof opinion === 'string') trouble = opinion;
-        else latest = opinion;
-        if (latest?.hold === 'no-data') trouble = latest.summary;
-        if (trouble === null && call.mode === 'blind') return { kind: 'sighted' };
-        const result = trouble === null && latest !== null ? conclude(call, latest, atMs) : null;
-        if (result !== null && latest !== null) {
-          deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.kind });
-          return { kind: result, verdict: latest, evidence: await keep(deps.evidence, input) };
-        }
-      }
-      deps.onLook({ lateMs: Date.now() - dueMs, verdict: trouble === null ? (latest?.kind ?? 'blind') : 'blind' });
-      unseen = trouble === null ? 0 : unseen + 1;
-      if (trouble !== null && call.mode !== 'blind' && unseen > RETRIES && atMs > call.startMs + graceMs(call)) {
-        return { kind: 'blind', reason: trouble };
-      }
-      if (atMs - begunMs >= call.maxMs) return { kind: 'tick', verdict: latest };
+async function watch(deps: WatchDeps, call: WatchCall): Promise<WatchResult> {
+  const signal = cancellationSignal();
+  const source = deps.metricsFor(call.metrics);
+  const lookMs = Math.min(MAX_LOOK_MS, Math.max(MIN_LOOK_MS, call.analysis.scrapeIntervalMs));
+  const begunMs = Date.now();
+  let canary: ArmSamples | null = null;
+  let comparison: ArmSamples | null = null;
+  let latest: Verdict | null = null;
+  let unseen = 0;
+
+  for (let dueMs = begunMs; ; dueMs = nextLook(call.startMs, lookMs, Date.now())) {
+    await pause(Math.max(0, dueMs - Date.now()), signal);
+    const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, Date.now(), signal);
+    // After the answer: a sample that was taken in between counts at once.
+    const atMs = Date.now();
+    let trouble: string | null =
+      answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
+    if (answer.kind === 'value') {
+      const seen = answer.arms[call.canary.arm];
+      const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
+      if (seen !== undefined) canary = appendSamples(canary, seen);
+      if (other !== undefined) comparison = appendSamples(comparison, other);
+      if (canary === null) trouble = `no samples of ${call.canary.arm} (${call.canary.version})`;
     }
-  };
+    if (trouble === null && canary !== null) {
+      const input = judgeInput(call, atMs, canary, comparison);
+      const opinion = judged(input);
+      if (typeof opinion === 'string') trouble = opinion;
+      else latest = opinion;
+      if (latest?.hold === 'no-data') trouble = latest.summary;
+      if (trouble === null && call.mode === 'blind') return { kind: 'sighted' };
+      const result = trouble === null && latest !== null ? conclude(call, latest, atMs) : null;
+      if (result !== null && latest !== null) {
+        deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.kind });
+        return { kind: result, verdict: latest, evidence: await keep(deps.evidence, input) };
+      }
+    }
+    deps.onLook({ lateMs: Date.now() - dueMs, verdict: trouble === null ? (latest?.kind ?? 'blind') : 'blind' });
+    unseen = trouble === null ? 0 : unseen + 1;
+    if (trouble !== null && call.mode !== 'blind' && unseen > RETRIES && atMs > call.startMs + graceMs(call)) {
+      return { kind: 'blind', reason: trouble };
+    }
+    if (atMs - begunMs >= call.maxMs) return { kind: 'tick', verdict: latest };
+  }
 }
 
 /** The verdict, or why there can't be one: samples that make no sense are an outage of the metrics, never a verdict. */

@@ -3,7 +3,7 @@ import { compareCounts } from './compare-counts.js';
 import { errorPair } from './series.js';
 import type { Block } from './series.js';
 import type { AnalysisPolicy, MetricFinding } from './types.js';
-import { count, percent, points, probability, times } from './words.js';
+import { count, percent, points, probability, times } from '../words.js';
 
 /** Arms that are equal differ by this much for reasons that no model knows. */
 const TOLERANCE_RATIO = 1.15;

@@ -5,7 +5,7 @@ import { Z_95 } from './normal.js';
 import { addHistograms, histogramQuantile, slowerThan, totalOf } from './series.js';
 import type { Block, Histogram } from './series.js';
 import type { AnalysisPolicy, MetricFinding } from './types.js';
-import { count, percent, plural, probability, seconds, times } from './words.js';
+import { count, percent, plural, probability, seconds, times } from '../words.js';
 
 /** Arms that are equal differ by this much for reasons that no model knows. */
 const TOLERANCE_RATIO = 1.12;

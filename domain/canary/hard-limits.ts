@@ -2,7 +2,7 @@ import { binomialGreater } from './counts.js';
 import { countsWithin, histogramQuantile, histogramWithin, slowerThan, totalOf } from './series.js';
 import type { ArmEvidence } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
-import { count, duration, percent, probability, seconds } from './words.js';
+import { count, durationText, percent, probability, seconds } from '../words.js';
 
 /**
  * Limits are looked at every few seconds, all through a rollout, on few requests: one failure in 20 must not cross a
@@ -48,7 +48,7 @@ function catastrophe(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvid
       effect: rate - catastrophicErrorRate,
       threshold: catastrophicErrorRate,
       why:
-        `${percent(rate)} of the canary's ${count(own.requests)} requests of the last ${duration(lengthMs)} failed: at ` +
+        `${percent(rate)} of the canary's ${count(own.requests)} requests of the last ${durationText(lengthMs)} failed: at ` +
         `or above the catastrophic limit of ${percent(catastrophicErrorRate)}, whatever the comparison does.`,
     };
   }
@@ -74,7 +74,7 @@ function errorLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvide
     effect: rate - maxErrorRate,
     threshold: maxErrorRate,
     why:
-      `The canary's error rate of the last ${duration(windowMs)} is ${percent(rate)} (n = ${count(own.requests)}, ` +
+      `The canary's error rate of the last ${durationText(windowMs)} is ${percent(rate)} (n = ${count(own.requests)}, ` +
       `p = ${probability(p)}): above the limit of ${percent(maxErrorRate)}, ` +
       `${sharedOrNot(shared, otherRate === null ? null : percent(otherRate), other?.requests ?? 0)}.`,
   };
@@ -104,7 +104,7 @@ function latencyLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvi
     effect: quantile.seconds / maxP99Seconds,
     threshold: maxP99Seconds,
     why:
-      `The canary's p99 of the last ${duration(windowMs)} is ${quantile.saturated ? 'at least ' : ''}` +
+      `The canary's p99 of the last ${durationText(windowMs)} is ${quantile.saturated ? 'at least ' : ''}` +
       `${seconds(quantile.seconds)} (n = ${count(totalOf(own))}, p = ${probability(p)}): above the limit of ` +
       `${seconds(maxP99Seconds)}, ${sharedOrNot(shared, otherP99 === null ? null : seconds(otherP99.seconds), otherN)}.`,
   };

@@ -5,7 +5,7 @@ import type { Evidence, Opinion } from './opinion.js';
 import { addHistograms, blocksOf, histogramQuantile } from './series.js';
 import type { Block } from './series.js';
 import type { JudgeInput, MetricFinding, VerdictKind } from './types.js';
-import { count, duration, percent, plural, points, probability, seconds, times } from './words.js';
+import { count, durationText, percent, plural, points, probability, seconds, times } from '../words.js';
 
 /** A check of the rule. */
 export interface Check {
@@ -36,7 +36,7 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
   const ends = input.startMs + input.durationMs;
   const watching = { kind: 'HOLD', hold: 'watching', look: check.number } as const;
   if (check.number === 0) {
-    const summary = `Watching: the first check is due ${duration(rule.checkEveryMs)} after the start.`;
+    const summary = `Watching: the first check is due ${durationText(rule.checkEveryMs)} after the start.`;
     return { ...watching, summary, findings: [] };
   }
   const fromMs = Math.max(input.startMs, check.atMs - rule.windowMs);
@@ -61,7 +61,7 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
     const all = findings.map(({ why }) => why).join(' ');
     if (input.atMs >= ends)
       return { ...common, kind: 'PROMOTE', hold: null, summary: `${checks}: no difference. ${all}` };
-    const summary = `${checks} found no difference; the stage has ${duration(ends - input.atMs)} to go. ${all}`;
+    const summary = `${checks} found no difference; the stage has ${durationText(ends - input.atMs)} to go. ${all}`;
     return { ...common, ...watching, summary };
   }
   if (check.number < rule.checks) return { ...common, ...watching, summary: `${checks} is undecided. ${open.why}` };

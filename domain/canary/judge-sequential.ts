@@ -6,7 +6,7 @@ import type { Evidence, Opinion } from './opinion.js';
 import { blocksOf, countsWithin, errorPair } from './series.js';
 import type { Block } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
-import { duration, plural, probability } from './words.js';
+import { durationText, plural, probability } from '../words.js';
 
 /** Two metrics, each over all of the stage and over its last part. */
 const TESTS_PER_LOOK = 4;
@@ -62,7 +62,7 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
   const over = look.number > 0 && input.atMs >= input.startMs + input.durationMs;
   if (look.number === 0 || look.atMs <= fromMs) {
     if (!over) return { ...watching(input, look), findings: [], look: look.number };
-    const summary = `The stage of ${duration(input.durationMs)} was no longer than the warm-up: nothing could be judged.`;
+    const summary = `The stage of ${durationText(input.durationMs)} was no longer than the warm-up: nothing could be judged.`;
     return { kind: 'HOLD', hold: 'insufficient-data', summary, findings: [], look: look.number };
   }
   const findings = findingsOf(evidence, input, look);
@@ -78,7 +78,7 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
     const summary = `The stage is over, and the evidence suffices for neither: ${open.why}`;
     return { ...common, kind: 'HOLD', hold: 'inconclusive', summary };
   }
-  const summary = `Not worse than the comparison after ${duration(look.atMs - input.startMs)}. ${wholeStage(findings)}`;
+  const summary = `Not worse than the comparison after ${durationText(look.atMs - input.startMs)}. ${wholeStage(findings)}`;
   return { ...common, kind: 'PROMOTE', hold: null, summary };
 }
 
@@ -86,7 +86,7 @@ function watching(input: JudgeInput, look: Look): Pick<Opinion, 'kind' | 'hold' 
   const left = input.startMs + input.durationMs - input.atMs;
   const done = look.number === 0 ? 'no look yet' : `nothing wrong at ${plural(look.number, 'look')}`;
   const spent = `each test of a look may spend ${probability(look.alpha)}`;
-  return { kind: 'HOLD', hold: 'watching', summary: `Watching: ${done}, ${duration(left)} to go; ${spent}.` };
+  return { kind: 'HOLD', hold: 'watching', summary: `Watching: ${done}, ${durationText(left)} to go; ${spent}.` };
 }
 
 function wholeStage(findings: readonly MetricFinding[]): string {
@@ -105,7 +105,7 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
   const pair = addPairs(recent.map(errorPair));
   const enough = Math.min(pair.canaryTotal, pair.comparisonTotal) >= policy.minRequests;
   if (enough && recent.length < blocks.length * 0.75) {
-    windows.push({ blocks: recent, where: `over the last ${duration(look.atMs - recentFrom)}`, recent: true });
+    windows.push({ blocks: recent, where: `over the last ${durationText(look.atMs - recentFrom)}`, recent: true });
   }
   const obstacle = latencyObstacle(evidence);
   const { boundsSeconds } = evidence.comparison;

@@ -7,7 +7,7 @@ import { countsWithin, evidenceOf } from './series.js';
 import type { ArmEvidence } from './series.js';
 import { trafficSplitFinding } from './traffic-split.js';
 import type { JudgeInput, MetricFinding, Verdict } from './types.js';
-import { count, duration } from './words.js';
+import { count, durationText } from '../words.js';
 
 /** Part of every verdict. It changes whenever the same input may get another verdict. */
 export const JUDGE_VERSION = '1.0.0';
@@ -84,7 +84,7 @@ function limitsAlone(input: JudgeInput, canary: ArmEvidence): Opinion {
   const { requests } = countsWithin(canary, from, input.atMs, from);
   const left = input.startMs + input.durationMs - input.atMs;
   if (left > 0) {
-    const summary = `Watching: there is nothing to compare with, no hard limit is crossed; ${duration(left)} to go.`;
+    const summary = `Watching: there is nothing to compare with, no hard limit is crossed; ${durationText(left)} to go.`;
     return { ...common, kind: 'HOLD', hold: 'watching', summary };
   }
   const missing = Math.max(1, input.policy.minRequests) - requests;
@@ -105,7 +105,7 @@ function blindness(input: JudgeInput, arm: string, { lastSampleMs }: ArmEvidence
   if (unseen <= patience) return null;
   const since =
     lastSampleMs === null || lastSampleMs < input.startMs ? 'since the stage began' : 'since its last sample';
-  return `The ${arm} can't be seen: ${duration(unseen)} ${since}, where one is due every ${duration(input.policy.scrapeIntervalMs)}.`;
+  return `The ${arm} can't be seen: ${durationText(unseen)} ${since}, where one is due every ${durationText(input.policy.scrapeIntervalMs)}.`;
 }
 
 function checkPolicy({ policy, durationMs }: JudgeInput): void {

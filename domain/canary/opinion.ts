@@ -1,6 +1,6 @@
 import type { ArmEvidence } from './series.js';
 import type { HoldReason, JudgeInput, MetricFinding, VerdictKind } from './types.js';
-import { count, plural } from './words.js';
+import { count, plural } from '../words.js';
 
 /** What a statistical rule says, before hard limits, missing data and the traffic split are considered. */
 export interface Opinion {

@@ -2,7 +2,7 @@ import { binomialTwoSided } from './counts.js';
 import { countsWithin } from './series.js';
 import type { ArmEvidence } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
-import { count, percent, probability } from './words.js';
+import { count, percent, probability } from '../words.js';
 
 /** Below this a split is not a mismatch (semantics.md, "Arms on Kubernetes"). */
 const MISMATCH_P = 1e-4;

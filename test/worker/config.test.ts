@@ -24,7 +24,7 @@ describe('the settings of a worker', () => {
       http: { host: '127.0.0.1', port: 9464 },
       logLevel: 'info',
       maxWatches: 2000,
-      maxCachedWorkflows: 1000,
+      maxCachedWorkflows: 400,
       riskModel: { apiKey: null, baseUrl: null, model: 'gpt-5-mini', timeoutMs: 20_000, maxCallsPerHour: 200 },
       webhooks: {},
       secrets: {},

@@ -1,0 +1,36 @@
+/** What activities that wait have in common: heartbeats, and sleep that ends with a cancellation. */
+import { Context } from '@temporalio/activity';
+
+/** Well below the heartbeat timeout of 5 s: Temporal's SDK holds heartbeats back until 80 % of that are over. */
+const BEAT_MS = 1000;
+
+/**
+ * Heartbeats for as long as the work lasts, by a clock of its own: work that beats once a step is taken for dead as soon
+ * as a step takes as long as the timeout. What may hang needs a deadline of its own.
+ */
+export async function beating<T>(work: () => Promise<T>): Promise<T> {
+  const context = Context.current();
+  context.heartbeat();
+  const beat = setInterval(() => context.heartbeat(), BEAT_MS);
+  try {
+    return await work();
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+/** Sleeps, and rejects with the signal's reason as soon as it is aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    }, ms);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+}
