@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isFinal, needsPerson } from '../../domain/rollout.js';
-import type { RolloutView } from '../../domain/rollout.js';
+import type { RolloutView, Wait } from '../../domain/rollout.js';
 import { durationText } from '../../domain/words.js';
 import { CliError, EXIT, exitCodeFor } from '../exit-codes.js';
 import type { Found, RolloutRef, Slipway } from '../slipway.js';
@@ -106,9 +106,16 @@ function sayNext(context: CliContext, found: Found, exitCode: number): void {
 /** What it waits for, and the commands that end the wait. */
 function sayWait(context: CliContext, found: Found | null): void {
   if (found?.kind !== 'running' || found.view.wait === null) return;
-  const { kind, reason, who, commands } = found.view.wait;
-  context.note(`slipway: waits (${kind}): ${plain(reason)}${who === '' ? '' : `; who can act: ${plain(who)}`}`);
-  for (const command of commands) context.note(`  → ${command}`);
+  const [first = '', ...rest] = waitLines(found.view.wait);
+  context.note(`slipway: ${first}`);
+  for (const line of rest) context.note(line);
+}
+
+function waitLines({ kind, reason, who, commands }: Wait): readonly string[] {
+  return [
+    `waits (${kind}): ${plain(reason)}${who === '' ? '' : `; who can act: ${plain(who)}`}`,
+    ...commands.map((command) => `  → ${command}`),
+  ];
 }
 
 interface Screen {
@@ -122,6 +129,7 @@ function lineScreen(context: CliContext): Screen {
   let shown = 0;
   let lastTrouble = '';
   let queued = '';
+  let waited = '';
   return {
     show(found) {
       lastTrouble = '';
@@ -134,6 +142,10 @@ function lineScreen(context: CliContext): Screen {
       if (found.kind !== 'running') return;
       for (const entry of found.view.timeline.slice(shown)) say(timelineLine(entry, paint));
       shown = found.view.timeline.length;
+      const { wait } = found.view;
+      const waits = wait === null ? '' : `${wait.kind} ${wait.since}`;
+      if (wait !== null && waits !== waited) for (const line of waitLines(wait)) say(line);
+      waited = waits;
     },
     trouble(text) {
       if (text !== lastTrouble) context.note(`slipway: ${text}: trying again`);

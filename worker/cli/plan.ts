@@ -46,7 +46,9 @@ export async function plan(
       context.out(
         approval
           ? `approval: ${policy.approval.quorum} needed before anything is touched`
-          : 'approval: none asked for by the rules',
+          : policy.approval.required === 'never'
+            ? 'approval: none, says the policy'
+            : 'approval: none asked for by the rules; a worker whose model gives no opinion asks for one',
       );
       context.out(`plan ${planned.digest}`);
       context.out(`  ${planLine({ plan: planned })}`);
