@@ -72,7 +72,10 @@ async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs
     `risk ${risk.score} (${risk.level}): ${risk.factors.map((factor) => factor.reason).join('; ') || 'no factor'}`,
   );
   if (model.kind === 'failed')
-    state.say(`no opinion from the model (${model.reason}): the rules' floor stands, a person must approve`);
+    state.say(
+      `no opinion from the model (${model.reason}): the rules' floor stands` +
+        (needsApproval(request.policy, risk.approval) ? ', a person must approve' : ''),
+    );
   return assessment;
 }
 
