@@ -75,7 +75,7 @@ describe('judge, whatever the rule', () => {
     const canary = samples(healthy, 1, 12);
     const verdict = judge(inputOf(stage, canary, samples(healthy, 2), startMs + 120_000));
     assert.deepEqual([verdict.kind, verdict.hold], ['HOLD', 'no-data']);
-    assert.match(verdict.summary, /The canary can't be seen: 60 s since its last sample/);
+    assert.match(verdict.summary, /The canary can't be seen: 1 min since its last sample/);
     const never = judge(
       inputOf(stage, { timesMs: [], leSeconds: [], series: [] }, samples(healthy, 2), startMs + 120_000),
     );
