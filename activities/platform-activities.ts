@@ -1,14 +1,5 @@
 import { cancellationSignal } from '@temporalio/activity';
-import type {
-  Arm,
-  ArmReadiness,
-  ArmsReadiness,
-  Effect,
-  EffectOp,
-  EffectResult,
-  SizedArm,
-  Target,
-} from '../domain/target.js';
+import type { ArmsReadiness, Effect, EffectOp, EffectResult, SizedArm, Target } from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
 import { asFailure, Unavailable } from './failures.js';
@@ -76,18 +67,22 @@ export function createPlatformActivities({
 
     async awaitReady({ scope, arms, untilMs }) {
       const signal = cancellationSignal();
-      async function look({ arm, replicas }: SizedArm): Promise<ArmReadiness> {
+      async function look({ arm, replicas }: SizedArm): Promise<ArmsReadiness> {
         try {
-          return await of(scope.target).readiness(scope, arm, replicas, signal);
+          const now = await of(scope.target).readiness(scope, arm, replicas, signal);
+          return now.kind === 'ready' ? { kind: 'ready' } : { ...now, arm };
         } catch (error) {
           // An outage of the platform is no answer about the arm: keep asking until the deadline.
           if (!(error instanceof Unavailable)) throw asFailure(error);
-          return { kind: 'waiting', ready: 0, wanted: replicas, message: error.message };
+          return { kind: 'waiting', arm, ready: 0, wanted: replicas, message: error.message };
         }
       }
       return beating(async () => {
         for (;;) {
-          const last = allReady(await Promise.all(arms.map(async (arm) => ({ arm: arm.arm, now: await look(arm) }))));
+          const seen = await Promise.all(arms.map(look));
+          // One that never will be ready speaks for all, then one that is not yet.
+          const last = seen.find(({ kind }) => kind === 'failed') ?? seen.find(({ kind }) => kind === 'waiting');
+          if (last === undefined) return { kind: 'ready' };
           if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;
           await pause(READY_POLL_MS, signal);
         }
@@ -111,16 +106,6 @@ export function createPlatformActivities({
       return lists.flat();
     },
   };
-}
-
-/** Of several arms the one that speaks for all: what never will be ready, then what is not yet. */
-function allReady(arms: readonly { readonly arm: Arm; readonly now: ArmReadiness }[]): ArmsReadiness {
-  let result: ArmsReadiness = { kind: 'ready' };
-  for (const { arm, now } of arms) {
-    if (now.kind === 'failed') return { ...now, arm };
-    if (now.kind === 'waiting' && result.kind === 'ready') result = { ...now, arm };
-  }
-  return result;
 }
 
 async function retryable<T>(work: () => Promise<T>): Promise<T> {

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { Worker } from '@temporalio/worker';
 import { rolloutWorkflowId } from '../workflows/messages.js';
 import { startFakeEnv, WORKFLOW_BUNDLE } from '../test/support/fake-env.js';
@@ -28,7 +27,6 @@ export async function measureHistory(): Promise<HistoryCost> {
     const history = await env.slipway.client.workflow.getHandle(workflowId).fetchHistory();
     const events = history.events ?? [];
     const code = { workflowBundle: { codePath: WORKFLOW_BUNDLE } };
-    await readFile(WORKFLOW_BUNDLE);
     const times: number[] = [];
     // One replayer for all, and the first half to warm it up: what is measured is a replay by a worker that has been
     // running, neither the loading of the bundle nor the compiler.

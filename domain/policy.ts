@@ -118,3 +118,13 @@ export interface RiskPolicy {
 export function moreCareful(a: Strategy, b: Strategy): Strategy {
   return STRATEGIES.indexOf(a) >= STRATEGIES.indexOf(b) ? a : b;
 }
+
+/** The strategy of a rollout: what the policy fixes can be made more careful by the risk, never less. */
+export function strategyUnder({ strategy }: Policy, byRisk: Strategy): Strategy {
+  return strategy === 'auto' ? byRisk : moreCareful(strategy, byRisk);
+}
+
+/** Whether a person must approve the release before anything is touched. */
+export function needsApproval({ approval }: Policy, byRisk: boolean): boolean {
+  return approval.required === 'always' || (approval.required === 'risk' && byRisk);
+}

@@ -2,8 +2,7 @@ import { upsertSearchAttributes } from '@temporalio/workflow';
 import { planLine } from '../domain/details.js';
 import { makePlan } from '../domain/plan.js';
 import type { Plan } from '../domain/plan.js';
-import { moreCareful } from '../domain/policy.js';
-import type { Policy, Strategy } from '../domain/policy.js';
+import { needsApproval, strategyUnder } from '../domain/policy.js';
 import { hashRelease } from '../domain/release.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest } from '../domain/rollout.js';
@@ -43,7 +42,7 @@ export async function decide({
   if (evidence.kind !== 'pass') return ended('rejected', 'preflight', evidence.text);
   state.say(evidence.text);
 
-  const strategy = strategyFor(policy, risk.strategy);
+  const strategy = strategyUnder(policy, risk.strategy);
   let approvedFor: string | null = null;
   for (;;) {
     const snapshot = await describe();
@@ -79,19 +78,11 @@ async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs
   return assessment;
 }
 
-function strategyFor({ strategy }: Policy, byRisk: Strategy): Strategy {
-  return strategy === 'auto' ? byRisk : moreCareful(strategy, byRisk);
-}
-
-function needsApproval({ approval }: Policy, byRisk: boolean): boolean {
-  return approval.required === 'always' || (approval.required === 'risk' && byRisk);
-}
-
 /** Waits for the release gate. Null: approved. */
 async function approve(state: RunState, gates: Gates, plan: Plan): Promise<End | null> {
   const { approvalMs } = state.request.policy.waits;
   if (state.phase !== 'awaiting-approval') state.enter('awaiting-approval', `plan ${planLine(state)}`);
-  const answer = await gates.ask({ gate: 'release', kind: 'approval', plan, atDeadline: 'rejected' }, approvalMs);
+  const answer = await gates.ask({ gate: 'release', kind: 'approval', plan }, approvalMs);
   const { approvals } = state;
   switch (answer) {
     case 'expired':

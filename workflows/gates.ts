@@ -5,13 +5,12 @@ import type { Wait } from '../domain/rollout.js';
 import type { Notices } from './notices.js';
 import type { RunState } from './run-state.js';
 
-/** What is said of a gate that is open: which it is, for how long, and what happens if nobody answers. */
+/** Which gate: `approval` is asked before anything is touched, `gate` before a stage. */
 export interface GateCall {
   /** `release`, or `stage-2`. */
   readonly gate: string;
   readonly kind: Extract<Wait['kind'], 'approval' | 'gate'>;
   readonly plan: Plan;
-  readonly atDeadline: NonNullable<Wait['atDeadline']>;
 }
 
 /** Questions to people: each is bound to the plan's digest, and waits no longer than the policy says. */
@@ -41,7 +40,7 @@ export class Gates {
   }
 
   /** The wait at an open gate, as it is shown. */
-  wait({ gate, kind, atDeadline }: GateCall, sinceMs: number, forMs: number): Wait {
+  wait({ gate, kind }: GateCall, sinceMs: number, forMs: number): Wait {
     const { rolloutId, policy } = this.state.request;
     const { quorum, groups } = policy.approval;
     const anyone = groups.length > 0 ? `members of ${groups.join(', ')}` : 'anyone';
@@ -50,7 +49,7 @@ export class Gates {
       kind,
       since: new Date(sinceMs).toISOString(),
       deadline: new Date(sinceMs + forMs).toISOString(),
-      atDeadline,
+      atDeadline: kind === 'approval' ? 'rejected' : 'rolled back',
       reason: `${quorum} approval${quorum === 1 ? '' : 's'} of gate "${gate}" needed`,
       who: excluded.length > 0 ? `${anyone} but ${excluded.join(', ')}` : anyone,
       commands: [
@@ -71,7 +70,8 @@ export class Gates {
     return this.answer === 'open' ? 'expired' : this.answer;
   }
 
-  private get answer(): ReturnType<typeof gateState> {
+  /** What people have said so far. */
+  get answer(): ReturnType<typeof gateState> {
     return this.state.approvals === null ? 'open' : gateState(this.state.approvals);
   }
 }

@@ -143,7 +143,7 @@ class Rollout {
     const moved = await this.setWeights(stage.weights, label);
     if (moved !== null) return moved;
     if (stage.baselineReplicas === 0) {
-      const removed = await this.removeBaseline(label);
+      const removed = await this.do_({ op: 'remove-arm', arm: 'baseline' }, label, 'remove baseline');
       if (removed !== null) return removed;
     }
     const next = plan.stages[stage.number];
@@ -165,7 +165,7 @@ class Rollout {
   }
 
   private gateCall(plan: Plan, stage: PlannedStage): GateCall {
-    return { gate: `stage-${stage.number}`, kind: 'gate', plan, atDeadline: 'rolled back' };
+    return { gate: `stage-${stage.number}`, kind: 'gate', plan };
   }
 
   /** The gate of the first stage: nothing stands yet that could be guarded. */
@@ -328,10 +328,6 @@ class Rollout {
       if (end !== null) return end;
     }
     return this.awaitReady(wanted);
-  }
-
-  private async removeBaseline(label: string): Promise<End | null> {
-    return this.do_({ op: 'remove-arm', arm: 'baseline' }, label, 'remove baseline');
   }
 
   private async awaitReady(arms: readonly SizedArm[]): Promise<End | null> {

@@ -1,6 +1,5 @@
 import { ActivityFailure, CancellationScope, condition, isCancellation } from '@temporalio/workflow';
 import type { WatchCall, WatchMode, WatchResult } from '../activities/contract.js';
-import { gateState } from '../domain/approval.js';
 import type { Reason, Wait } from '../domain/rollout.js';
 import { durationText } from '../domain/words.js';
 import { waits } from './activity-profiles.js';
@@ -74,7 +73,7 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
         gateSinceMs = Date.now();
         request.gates.open(request.gate);
       }
-      const gate = state.approvals === null ? 'open' : gateState(state.approvals);
+      const gate = request.gates.answer;
       if (gate === 'approved') return { kind: 'advance' };
       if (gate === 'rejected') {
         return {

@@ -176,7 +176,8 @@ function treeScreen(context: CliContext): Screen {
   };
 }
 
-function neverRanText({ entry }: Extract<Found, { kind: 'never-ran' }>): string {
+/** What the lane remembers of a rollout that has no run. */
+export function neverRanText({ entry }: Extract<Found, { kind: 'never-ran' }>): string {
   return `${entry.outcome ?? 'ended'}: ${plain(entry.reason ?? '')}`;
 }
 

@@ -10,7 +10,7 @@ import { actorFrom } from './actor.js';
 import type { ActorOptions } from './actor.js';
 import { done, usage } from './context.js';
 import type { CliContext, CommandResult } from './context.js';
-import { documentOf, follow } from './follow.js';
+import { documentOf, follow, neverRanText } from './follow.js';
 import { parseDurationOption, waitOptions } from './options.js';
 import type { WaitFlags } from './options.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
@@ -85,7 +85,7 @@ export async function status(context: CliContext, rollout: string): Promise<Comm
       context.out(found.ahead === 0 ? 'next in its lane' : `queued: ${found.ahead} ahead`);
       if (found.blocked !== null) context.out(`the lane is blocked: ${plain(found.blocked)}`);
     } else {
-      context.out(`${found.entry.outcome ?? 'ended'}: ${plain(found.entry.reason ?? '')}`);
+      context.out(neverRanText(found));
     }
     return done(documentOf(found));
   });

@@ -9,7 +9,7 @@ import { plain } from '../../client/cli/render.js';
 import { CliError, EXIT } from '../../client/exit-codes.js';
 import { planLine } from '../../domain/details.js';
 import { makePlan } from '../../domain/plan.js';
-import { moreCareful } from '../../domain/policy.js';
+import { needsApproval, strategyUnder } from '../../domain/policy.js';
 import { hashRelease, releaseName } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
 
@@ -33,10 +33,10 @@ export async function plan(
   });
   try {
     const snapshot = await platform.describe(scope);
-    const strategy = policy.strategy === 'auto' ? floor.strategy : moreCareful(policy.strategy, floor.strategy);
+    const strategy = strategyUnder(policy, floor.strategy);
     const planned = makePlan({ policy, release: hashRelease(release), strategy, snapshot });
     const findings = await platform.preflight(scope, { replicas: planned.peakExtraReplicas });
-    const approval = policy.approval.required === 'always' || (policy.approval.required === 'risk' && floor.approval);
+    const approval = needsApproval(policy, floor.approval);
     if (!context.json) {
       context.out(
         `${policy.lane.service} in ${policy.lane.environment}: ${planned.stableVersion ?? '(nothing yet)'} → ${releaseName(release.images)}`,
