@@ -1,7 +1,6 @@
 import { Slipway } from '../client/slipway.js';
 import type { RolloutView } from '../domain/rollout.js';
-import type { JournalEntry } from '../formats/gateway.js';
-import { startStack } from '../tools/stack.js';
+import { readJournal, startStack } from '../tools/stack.js';
 import type { Stack } from '../tools/stack.js';
 import { startTraffic } from '../tools/traffic.js';
 import { stage, testPolicy, testRequest } from '../test/support/request.js';
@@ -91,9 +90,7 @@ export async function ship(
 }
 
 async function zeroWeightAt(stack: Stack, rolloutId: string): Promise<number> {
-  const response = await fetch(`${stack.adminUrl}/v1/journal?since=0`, { signal: AbortSignal.timeout(5000) });
-  const { entries } = (await response.json()) as { readonly entries: readonly JournalEntry[] };
-  const entry = entries.find(
+  const entry = (await readJournal(stack.adminUrl)).find(
     (item) => item.kind === 'route' && item.key?.startsWith(`${rolloutId}/rollback/set-weights/`) === true,
   );
   if (entry === undefined) throw new Error(`the journal has no write that took the traffic from ${rolloutId}`);

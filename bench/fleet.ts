@@ -3,9 +3,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Slipway } from '../client/slipway.js';
 import type { Policy } from '../domain/policy.js';
-import type { JournalEntry } from '../formats/gateway.js';
 import { startGateway } from '../gateway/gateway.js';
-import { SLIPWAY } from '../tools/stack.js';
+import { readJournal, SLIPWAY } from '../tools/stack.js';
 import { freePort, startServer } from '../tools/supervise.js';
 import { startTemporal } from '../tools/temporal-server.js';
 import { stage, testPolicy, testRequest } from '../test/support/request.js';
@@ -113,7 +112,7 @@ export async function measureFleet(options: {
         300_000,
         'the rollbacks',
       );
-      const times = (await journal(gateway.adminUrl))
+      const times = (await readJournal(gateway.adminUrl))
         .filter((entry) => entry.kind === 'route' && entry.key?.includes('/rollback/set-weights/') === true)
         .map((entry) => (Date.parse(entry.at) - badMs) / 1000);
       return {
@@ -173,11 +172,6 @@ async function gatewayWeights(adminUrl: string): Promise<Map<string, number>> {
     objects: readonly { service: string; spec: { weights: { canary: number } } }[];
   };
   return new Map(objects.map((object) => [object.service, object.spec.weights.canary]));
-}
-
-async function journal(adminUrl: string): Promise<readonly JournalEntry[]> {
-  const response = await fetch(`${adminUrl}/v1/journal?since=0`, { signal: AbortSignal.timeout(30_000) });
-  return ((await response.json()) as { readonly entries: readonly JournalEntry[] }).entries;
 }
 
 async function residentMiB(pid: number): Promise<number> {

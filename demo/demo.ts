@@ -5,10 +5,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Slipway } from '../client/slipway.js';
 import type { RolloutView } from '../domain/rollout.js';
-import type { JournalEntry } from '../formats/gateway.js';
 import { freePort } from '../tools/supervise.js';
 import type { Server } from '../tools/supervise.js';
-import { SLIPWAY, startStack } from '../tools/stack.js';
+import { readJournal, SLIPWAY, startStack } from '../tools/stack.js';
 import type { Stack } from '../tools/stack.js';
 import { startTraffic } from '../tools/traffic.js';
 import type { Traffic } from '../tools/traffic.js';
@@ -111,7 +110,7 @@ class Demo {
   }
 
   private async sumUp(good: Told, bad: Told, traffic: Traffic) {
-    const journal = await this.journal();
+    const journal = await readJournal(this.stack.adminUrl);
     const keyed = journal.filter((entry) => entry.key !== null && entry.verb !== 'collect');
     const effects = new Map<string, number>();
     for (const { key, kind, name, verb } of keyed) {
@@ -200,12 +199,6 @@ class Demo {
   private async view(rolloutId: string): Promise<RolloutView | null> {
     const found = await this.client.find({ lane: { environment: 'local', service: 'hello' }, rolloutId });
     return found.kind === 'running' ? found.view : null;
-  }
-
-  private async journal(): Promise<readonly JournalEntry[]> {
-    const response = await fetch(`${this.stack.adminUrl}/v1/journal?since=0`, { signal: AbortSignal.timeout(5000) });
-    const body = (await response.json()) as { readonly entries: readonly JournalEntry[] };
-    return body.entries;
   }
 
   private async slipway(args: readonly string[]): Promise<string> {

@@ -2,6 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { JournalEntry } from '../formats/gateway.js';
 import { freePort, startServer } from './supervise.js';
 import type { Server } from './supervise.js';
 import { startTemporal } from './temporal-server.js';
@@ -37,6 +39,14 @@ export interface Stack {
   /** Starts the gateway again after it was killed, on the same ports and state. */
   restartGateway(): Promise<void>;
   stop(): Promise<void>;
+}
+
+const Journal = z.object({ entries: z.array(JournalEntry) });
+
+/** All that a gateway has applied, as it tells it itself: the ground truth of what was touched, and how often. */
+export async function readJournal(adminUrl: string): Promise<readonly JournalEntry[]> {
+  const response = await fetch(`${adminUrl}/v1/journal`, { signal: AbortSignal.timeout(30_000) });
+  return Journal.parse(await response.json()).entries;
 }
 
 export async function startStack(options: StackOptions = {}): Promise<Stack> {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Slipway } from '../../client/slipway.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { JournalEntry } from '../../formats/gateway.js';
-import { SLIPWAY } from '../../tools/stack.js';
+import { readJournal, SLIPWAY } from '../../tools/stack.js';
 import type { Stack } from '../../tools/stack.js';
 
 /** Longer than any command may take, also on a busy machine. */
@@ -138,9 +138,7 @@ export function assertHarmless(said: Said): void {
 
 /** What the gateway has applied for a service: the ground truth of "nothing was touched". */
 export async function journalOf(stack: Stack, service: string): Promise<readonly JournalEntry[]> {
-  const response = await fetch(`${stack.adminUrl}/v1/journal?since=0`, { signal: AbortSignal.timeout(10_000) });
-  const { entries } = (await response.json()) as { readonly entries: readonly JournalEntry[] };
-  return entries.filter((entry) => entry.service === service);
+  return (await readJournal(stack.adminUrl)).filter((entry) => entry.service === service);
 }
 
 export interface ServiceOptions {

@@ -5,7 +5,9 @@ import { z } from 'zod';
 import { newDecision, Slipway } from '../../client/slipway.js';
 import type { StagePolicy } from '../../domain/policy.js';
 import type { RolloutRequest, RolloutResult, RolloutView } from '../../domain/rollout.js';
-import { GatewayObject, JournalEntry } from '../../formats/gateway.js';
+import { GatewayObject } from '../../formats/gateway.js';
+import type { JournalEntry } from '../../formats/gateway.js';
+import { readJournal } from '../../tools/stack.js';
 import type { Stack } from '../../tools/stack.js';
 import type { Server } from '../../tools/supervise.js';
 import { recoverWorkflowId, rolloutWorkflowId } from '../../workflows/messages.js';
@@ -192,8 +194,7 @@ export class CrashTrack {
   }
 
   async journal(service: string): Promise<readonly JournalEntry[]> {
-    const body = await getJson(`${this.options.stack.adminUrl}/v1/journal?since=0`);
-    const { entries } = z.object({ entries: z.array(JournalEntry) }).parse(body);
+    const entries = await readJournal(this.options.stack.adminUrl);
     return entries.filter((entry) => entry.environment === ENVIRONMENT && entry.service === service);
   }
 

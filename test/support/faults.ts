@@ -4,7 +4,7 @@ import { Slipway } from '../../client/slipway.js';
 import type { GatewayObject, JournalEntry } from '../../formats/gateway.js';
 import type { Policy } from '../../domain/policy.js';
 import type { LaneRef, Weights } from '../../domain/target.js';
-import { startStack } from '../../tools/stack.js';
+import { readJournal, startStack } from '../../tools/stack.js';
 import type { Stack, StackOptions } from '../../tools/stack.js';
 import type { Server } from '../../tools/supervise.js';
 import { startTraffic } from '../../tools/traffic.js';
@@ -88,8 +88,7 @@ export async function startFaultStack(options: StackOptions = {}): Promise<Fault
         return traffic;
       },
       async journal({ environment, service }) {
-        const answer = await fetch(`${stack.adminUrl}/v1/journal`);
-        const { entries } = (await answer.json()) as { entries: readonly JournalEntry[] };
+        const entries = await readJournal(stack.adminUrl);
         return entries.filter((entry) => entry.environment === environment && entry.service === service);
       },
       async weights(lane) {
