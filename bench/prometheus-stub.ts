@@ -9,6 +9,9 @@ export const STUB_QUERIES: CustomQueries = {
   latencyBuckets: 'stub_buckets{service="{{service}}",arm="{{arm}}"}',
 };
 
+/** Slipway asks for all that a look needs in one query: its parts, each with a label that names it. */
+const PART = /label_replace\(\(([^]*?)\n\), "(\w+)", "([^"]+)", "", ""\)/g;
+
 const BOUNDS = ['0.01', '0.05', '0.1', '0.5', '1', '+Inf'] as const;
 /** Share of the requests that take at most each bound. */
 const SHARES = [0.5, 0.9, 0.97, 0.995, 0.999, 1] as const;
@@ -43,15 +46,16 @@ export async function startPrometheusStub(perSecond = 50): Promise<PrometheusStu
       const query = given.get('query') ?? '';
       const start = Number(given.get('start'));
       const step = Number.parseFloat(given.get('step') ?? '1');
-      const bounds = query.includes('stub_buckets') ? BOUNDS : [null];
-      const result = bounds.map((bound) => {
-        const values: [number, string][] = [];
-        for (let at = start; at <= Number(given.get('end')); at += step) {
-          if (at * 1000 <= Date.now())
-            values.push([at, String(query.includes('timestamp(') ? at : value(query, bound, at * 1000))]);
-        }
-        return { metric: { instance: 'stub:1', ...(bound === null ? {} : { le: bound }) }, values };
-      });
+      const result = [...query.matchAll(PART)].flatMap(([, text = '', label = '', part = '']) =>
+        (text.includes('stub_buckets') ? BOUNDS : [null]).map((bound) => {
+          const values: [number, string][] = [];
+          for (let at = start; at <= Number(given.get('end')); at += step) {
+            if (at * 1000 <= Date.now())
+              values.push([at, String(text.includes('timestamp(') ? at : value(text, bound, at * 1000))]);
+          }
+          return { metric: { instance: 'stub:1', [label]: part, ...(bound === null ? {} : { le: bound }) }, values };
+        }),
+      );
       response.writeHead(200, { 'content-type': 'application/json' });
       response.end(JSON.stringify({ status: 'success', data: { resultType: 'matrix', result } }));
     });

@@ -17,6 +17,9 @@ const FRESH_STEPS = 2;
 /** Errors of the far side go into histories and messages. */
 const MAX_ERROR_LENGTH = 300;
 
+/** The label that tells the parts of a query apart. */
+const PART = 'slipway_part';
+
 const Matrix = z.object({
   status: z.literal('success'),
   data: z.object({
@@ -56,10 +59,12 @@ export function createPrometheusSource(options: PrometheusOptions): MetricsSourc
       if (endMs < startMs) return { kind: 'value', arms: {} };
       const grid = { startMs: Math.max(startMs, endMs - MAX_POINTS * stepMs), endMs, stepMs };
       try {
-        const found = await Promise.all(
-          arms.map(async (arm) => [arm.arm, await armSamples(options, set, query, arm, grid, signal)] as const),
-        );
-        const seen = found.filter(([, samples]) => samples !== null);
+        const parts = arms.flatMap((arm) => partsOf(set, query, arm));
+        const found = await ask(options, parts, grid, signal);
+        const of = (part: Part['name']): readonly Series[] => found.filter(({ metric }) => metric[PART] === part);
+        const seen = arms
+          .map(({ arm }) => [arm, armSamples(set, grid, (kind) => of(`${arm}/${kind}`))] as const)
+          .filter(([, samples]) => samples !== null);
         if (seen.length > 0)
           return { kind: 'value', arms: Object.fromEntries(seen) as Partial<Record<Arm, ArmSamples>> };
         const [first] = arms;
@@ -83,22 +88,53 @@ interface Grid {
   readonly stepMs: number;
 }
 
-async function armSamples(
+type Kind = 'requests' | 'errors' | 'latencyBuckets' | 'scrapedAt';
+
+/** One of the queries that a look consists of. */
+interface Part {
+  readonly name: `${Arm}/${Kind}`;
+  readonly text: string;
+}
+
+function partsOf(
+  { requests, errors, latencyBuckets, scrapedAt }: QuerySet,
+  { lane }: MetricsQuery,
+  arm: MetricsQuery['arms'][number],
+): readonly Part[] {
+  const part = (kind: Kind, text: string): Part => ({ name: `${arm.arm}/${kind}`, text: fillQuery(text, lane, arm) });
+  return [
+    part('requests', requests),
+    part('errors', errors),
+    ...(latencyBuckets === null ? [] : [part('latencyBuckets', latencyBuckets)]),
+    part('scrapedAt', scrapedAt),
+  ];
+}
+
+/**
+ * All parts in one query, so that all are of one instant: a scrape that is stored between a query for errors and one for
+ * requests would look as if the errors had been reset, and at the next look as if all of them were new.
+ */
+async function ask(
   options: PrometheusOptions,
-  set: QuerySet,
-  query: MetricsQuery,
-  arm: { readonly arm: Arm; readonly version: string },
+  parts: readonly Part[],
   grid: Grid,
   signal: AbortSignal,
-): Promise<ArmSamples | null> {
-  const ask = (text: string): Promise<readonly Series[]> =>
-    rangeQuery(options, fillQuery(text, query.lane, arm), grid, signal);
-  const [requests, errors, buckets, scrapes] = await Promise.all([
-    ask(set.requests),
-    ask(set.errors),
-    set.latencyBuckets === null ? Promise.resolve([]) : ask(set.latencyBuckets),
-    ask(set.scrapedAt),
-  ]);
+): Promise<readonly Series[]> {
+  // The line break ends a comment at the end of a part.
+  const labelled = parts.map(({ name, text }) => `label_replace((${text}\n), "${PART}", "${name}", "", "")`);
+  try {
+    return await rangeQuery(options, labelled.join(' or '), grid, signal);
+  } catch (error) {
+    if (!(error instanceof QueryRefused)) throw error;
+    // Which part it was can't be told from an answer to all of them.
+    for (const { text } of parts) await rangeQuery(options, text, grid, signal);
+    throw error;
+  }
+}
+
+function armSamples(set: QuerySet, grid: Grid, those: (kind: Kind) => readonly Series[]): ArmSamples | null {
+  const [requests, errors, buckets] = [those('requests'), those('errors'), those('latencyBuckets')];
+  const scrapes = those('scrapedAt');
   const instances = [...new Set(requests.map(instanceOf))];
   const stranger = [...errors, ...buckets].map(instanceOf).find((instance) => !instances.includes(instance));
   // Left out, they would make every release look healthy.
@@ -187,7 +223,7 @@ function onGrid(
 
 /** What resets on its own: the pod where it is named, else the scrape target, else whatever labels there are. */
 function instanceOf({ metric }: Series): string {
-  const { le: _, __name__: __, ...labels } = metric;
+  const { le: _, __name__: __, [PART]: ___, ...labels } = metric;
   return labels['pod'] ?? labels['instance'] ?? JSON.stringify(labels);
 }
 
@@ -202,6 +238,13 @@ function whyUnusable({ url, authorization }: PrometheusOptions): string | null {
   } catch {
     return `Prometheus at ${origin}: the secret of \`authorization\` is no header: it holds a line break or the like`;
   }
+}
+
+/** What Prometheus says of a query that it will never answer: no syntax, or types and labels that don't go together. */
+const REFUSALS: ReadonlySet<string> = new Set(['bad_data', 'execution']);
+
+class QueryRefused extends Error {
+  override readonly name = 'QueryRefused';
 }
 
 async function rangeQuery(
@@ -232,11 +275,10 @@ async function rangeQuery(
   const parsed = Matrix.safeParse(jsonOf(text));
   if (parsed.success) return parsed.data.data.result;
   const failure = Failure.safeParse(jsonOf(text));
-  throw new Error(
-    failure.success
-      ? `${failure.data.errorType}: ${failure.data.error.slice(0, MAX_ERROR_LENGTH)} (query ${query})`
-      : `answered ${response.status} with something that is no range of samples`,
-  );
+  if (!failure.success) throw new Error(`answered ${response.status} with something that is no range of samples`);
+  const { errorType, error } = failure.data;
+  const said = `${errorType}: ${error.slice(0, MAX_ERROR_LENGTH)} (query ${query.slice(0, MAX_ERROR_LENGTH)})`;
+  throw REFUSALS.has(errorType) ? new QueryRefused(said) : new Error(said);
 }
 
 function jsonOf(text: string): unknown {

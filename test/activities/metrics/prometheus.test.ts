@@ -137,6 +137,21 @@ for (const template of PROMETHEUS_TEMPLATES) {
   );
 }
 
+test('arms whose counters have the same labels are told apart', { skip }, async () => {
+  const source = createPrometheusSource({ url: prometheus.url, queries: 'traefik', authorization: null });
+  const arms: MetricsQuery['arms'] = [
+    { arm: 'stable', version: 'hello:v1' },
+    { arm: 'canary', version: 'hello:v2' },
+  ];
+  const answer = await source.samples({ ...query(Date.now() - 3000, Date.now()), arms }, NEVER);
+  const last = (arm: 'stable' | 'canary'): readonly unknown[] => {
+    const series = answer.kind === 'value' ? (answer.arms[arm]?.series ?? []) : [];
+    return series.map(({ requests, errors, buckets }) => [requests.at(-1), errors.at(-1), buckets.at(-1)]);
+  };
+  assert.deepEqual(last('stable'), [[5000, 5000, undefined]]);
+  assert.deepEqual(last('canary'), [[100, 7, [90, 99, 100]]]);
+});
+
 test(
   'a counter reset and a target that is gone are seen as what they are, and stretches join to the whole',
   { skip },
@@ -244,7 +259,15 @@ test('value, no data and unreachable are three answers', { skip }, async () => {
     authorization: null,
   });
   const refused = await wrong.samples(query(Date.now() - 2000, Date.now()), NEVER);
-  assert.match(refused.kind === 'unreachable' ? refused.reason : '', /bad_data/);
+  // The query as it was written, not the one that it is a part of.
+  assert.match(refused.kind === 'unreachable' ? refused.reason : '', /bad_data.*\(query sum\(\)$/);
+  const mistyped = createPrometheusSource({
+    url: prometheus.url,
+    queries: { requests: 'up', errors: 'sum by (pod) (rate(', latencyBuckets: null },
+    authorization: null,
+  });
+  const named = await mistyped.samples(query(Date.now() - 2000, Date.now()), NEVER);
+  assert.match(named.kind === 'unreachable' ? named.reason : '', /bad_data.*\(query sum by \(pod\) \(rate\(\)$/);
 });
 
 test('a server that is gone, refuses, hangs or talks HTML is unreachable within the limit, and no secret is said', async () => {
@@ -263,6 +286,7 @@ test('a server that is gone, refuses, hangs or talks HTML is unreachable within 
     assert.doesNotMatch(JSON.stringify(answer), /s3cr3t/);
     assert.ok(Date.now() - begun < 2000, mode);
   }
+  assert.equal(fake.seen.length, 4, 'one request for a look: two could see different scrapes');
   assert.ok(fake.seen.every(({ authorization }) => authorization === 'Bearer s3cr3t'));
   await fake.close();
   assert.equal((await source.samples(query(Date.now() - 2000, Date.now()), NEVER)).kind, 'unreachable');
