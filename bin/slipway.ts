@@ -187,7 +187,7 @@ const VERB_TEXTS = [
     'skip the rest of this stage; over a HOLD it needs a reason',
     'slipway promote 3f2a9c1e5b7d8f00 --reason "too little traffic at night"',
   ],
-  ['abort', 'roll back and end', 'slipway abort 3f2a9c1e5b7d8f00 --reason "wrong image"'],
+  ['abort', 'roll back and end, or leave the queue', 'slipway abort 3f2a9c1e5b7d8f00 --reason "wrong image"'],
 ] as const;
 for (const [verb, description, example] of VERB_TEXTS) {
   const target = withActor(command(`${verb} <rollout>`, description, example))

@@ -191,10 +191,13 @@ function lineCount(text: string): number | null {
   return text === '-' ? null : Number(text);
 }
 
+/** What a worker or a gateway keeps in the folder where it was started is nobody's change. */
+const OWN_STATE = ':(top,exclude,glob)**/.slipway/**';
+
 async function dirtWarnings(git: Git): Promise<readonly string[]> {
   const bare = await must(git, 'rev-parse', '--is-bare-repository');
   if (bare.trim() === 'true') return [];
-  const status = await git('status', '--porcelain', '-z', '--untracked-files=normal');
+  const status = await git('status', '--porcelain', '-z', '--untracked-files=normal', '--', ':/', OWN_STATE);
   if (!status.ok) return [`whether everything is committed is not known: ${status.said}`];
   const first = status.text.split('\0')[0]?.slice(3) ?? '';
   if (first === '') return [];

@@ -29,6 +29,7 @@ import {
   ROLLOUT_WORKFLOW,
   rolloutWorkflowId,
   unblockUpdate,
+  withdrawUpdate,
   viewQuery,
   WORKFLOW_TASK_TIMEOUT,
 } from '../workflows/messages.js';
@@ -200,14 +201,25 @@ export class Slipway {
 
   /** Says a decision. A refusal is a value; so is a rollout that is over. */
   async decide(ref: RolloutRef, decision: Decision): Promise<DecisionReceipt> {
+    const said = await this.decideRun(ref, decision);
+    if (said !== null) return said;
+    if (decision.verb === 'abort') {
+      // It may leave the queue in this very moment, to run.
+      const receipt = (await this.withdraw(ref, decision)) ?? (await this.decideRun(ref, decision));
+      if (receipt !== null) return receipt;
+    }
+    return { kind: 'refused', code: 'finished', text: 'this rollout is over (or never began)' };
+  }
+
+  /** Null: there is no run (any more). */
+  private async decideRun(ref: RolloutRef, decision: Decision): Promise<DecisionReceipt | null> {
     const handle = this.client.workflow.getHandle(rolloutWorkflowId(ref.lane, ref.rolloutId));
     try {
       return await this.untilAnswered(() =>
         handle.executeUpdate(UPDATES[decision.verb], { args: [decision], updateId: decision.id }),
       );
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError)
-        return { kind: 'refused', code: 'finished', text: 'this rollout is over (or never began)' };
+      if (error instanceof WorkflowNotFoundError) return null;
       if (
         error instanceof WorkflowUpdateFailedError &&
         error.cause instanceof ApplicationFailure &&
@@ -216,6 +228,21 @@ export class Slipway {
         const code = error.cause.details?.[0] as Extract<DecisionReceipt, { kind: 'refused' }>['code'];
         return { kind: 'refused', code, text: error.cause.message };
       }
+      throw error;
+    }
+  }
+
+  /** Takes a rollout out of its lane's queue. Null: it does not wait there. */
+  private async withdraw({ lane: ref, rolloutId }: RolloutRef, decision: Decision): Promise<DecisionReceipt | null> {
+    const handle = this.client.workflow.getHandle(laneWorkflowId(ref));
+    const args: [{ rolloutId: string; decision: Decision }] = [{ rolloutId, decision }];
+    try {
+      const receipt = await this.untilAnswered(() =>
+        handle.executeUpdate(withdrawUpdate, { args, updateId: `withdraw-${decision.id}` }),
+      );
+      return receipt.kind === 'refused' ? null : receipt;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return null;
       throw error;
     }
   }

@@ -62,8 +62,9 @@ export function refusalAtGate(
 ): { code: RefusalCode; text: string } | null {
   const { actor } = decision;
   if (gate === null || decision.gate !== gate.gate) {
+    const asked = decision.gate === null ? '' : `gate "${decision.gate}" is not open: `;
     const open = gate === null ? 'no gate is open' : `the open gate is "${gate.gate}"`;
-    return { code: 'no-such-gate', text: `gate "${decision.gate ?? ''}" is not open: ${open}; see \`slipway status\`` };
+    return { code: 'no-such-gate', text: `${asked}${open}; see \`slipway status\`` };
   }
   if (!actor.verified && !policy.allowUnverified) {
     return {

@@ -129,6 +129,13 @@ export function expireQueued(state: LaneState, nowMs: number): LaneState {
   return { ...state, queue: state.queue.filter((item) => item.expiresAtMs > nowMs), remembered };
 }
 
+/** Ends a rollout that waits in the queue. Null: it does not (any more). */
+export function withdraw(state: LaneState, rolloutId: string, reason: string): LaneState | null {
+  const queue = state.queue.filter((item) => item.request.rolloutId !== rolloutId);
+  if (queue.length === state.queue.length) return null;
+  return { ...state, queue, remembered: remember(state.remembered, rolloutId, 'aborted', reason) };
+}
+
 /** Takes the next rollout; the lane must be free. */
 export function takeNext(state: LaneState): { state: LaneState; request: RolloutRequest } | null {
   const [next, ...queue] = state.queue;

@@ -10,7 +10,7 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow';
-import { enqueue, expireQueued, finish, laneView, newLane, takeNext } from '../domain/lane.js';
+import { enqueue, expireQueued, finish, laneView, newLane, takeNext, withdraw } from '../domain/lane.js';
 import type { LaneState } from '../domain/lane.js';
 import { releaseName } from '../domain/release.js';
 import type { RolloutRequest, RolloutResult } from '../domain/rollout.js';
@@ -25,6 +25,7 @@ import {
   rolloutWorkflowId,
   searchAttributes,
   unblockUpdate,
+  withdrawUpdate,
   WORKFLOW_TASK_TIMEOUT,
 } from './messages.js';
 import { recover } from './recover.js';
@@ -78,6 +79,20 @@ class Lane {
         return { text: `${subject} unblocked the lane (${reason}); it was blocked because: ${blocked.reason}` };
       },
       { description: 'Let the lane go on after a failed rollback was looked at' },
+    );
+    setHandler(
+      withdrawUpdate,
+      ({ rolloutId, decision }) => {
+        const { subject } = decision.actor;
+        const because = decision.reason === null ? '' : `: ${decision.reason}`;
+        const state = withdraw(this.state, rolloutId, `aborted in the queue by ${subject}${because}`);
+        if (state === null)
+          return { kind: 'refused', code: 'finished', text: 'this rollout does not wait in its lane' };
+        this.state = state;
+        this.refresh();
+        return { kind: 'accepted', text: `${subject} took the rollout out of the queue${because}` };
+      },
+      { description: 'Abort a rollout that still waits in the queue' },
     );
     setHandler(checkSignal, ({ target }) => {
       this.check = target;

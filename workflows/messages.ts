@@ -50,6 +50,11 @@ export const unblockUpdate = defineUpdate<
   { readonly text: string },
   [{ readonly subject: string; readonly reason: string }]
 >('unblock');
+/** Abort a rollout that still waits in the queue. */
+export const withdrawUpdate = defineUpdate<
+  DecisionReceipt,
+  [{ readonly rolloutId: string; readonly decision: Decision }]
+>('withdraw');
 /** Settle what the anchor says, if nothing runs. */
 export const checkSignal = defineSignal<[{ readonly target: Target }]>('check');
 export const laneQuery = defineQuery<LaneView>('lane');

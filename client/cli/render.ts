@@ -1,4 +1,6 @@
 import { statusLine } from '../../domain/details.js';
+import { needsApproval } from '../../domain/policy.js';
+import type { Policy } from '../../domain/policy.js';
 import { isFinal } from '../../domain/rollout.js';
 import type { RolloutView, TimelineEntry } from '../../domain/rollout.js';
 import { durationText, percentText } from '../../domain/words.js';
@@ -26,6 +28,11 @@ export function timelineLine(entry: TimelineEntry, paint: Paint): string {
   }
 }
 
+function approvalText(policy: Policy, byRisk: boolean): string {
+  if (needsApproval(policy, byRisk)) return ', a person must approve';
+  return byRisk ? ', worth an approval, which the policy never asks for' : '';
+}
+
 /** The whole of a rollout as a tree of phases, stages, weights and verdicts. */
 export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readonly string[] {
   const { lane, plan, wait } = view;
@@ -38,7 +45,7 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
     const { risk, model } = view.assessment;
     const by = model.kind === 'answered' ? `rules and ${model.model}` : 'rules';
     lines.push(
-      `├ risk ${risk.score} (${risk.level}, by ${by}): strategy ${risk.strategy}${risk.approval ? ', a person must approve' : ''}`,
+      `├ risk ${risk.score} (${risk.level}, by ${by}): strategy ${risk.strategy}${approvalText(view.policy, risk.approval)}`,
     );
     for (const factor of risk.factors) lines.push(`│   +${factor.weight} ${plain(factor.reason)}`);
   }

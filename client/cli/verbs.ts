@@ -47,15 +47,17 @@ export async function decide(
     const ref = await slipway.resolve(rollout);
     const actor = await actorFrom(context, options);
     const atGate = verb === 'approve' || verb === 'reject';
-    const view = running(await slipway.find(ref));
-    if (isFinal(view.phase))
+    const found = await slipway.find(ref);
+    // In the queue there is no gate, no stage and no traffic yet: all that can be said is that it is not wanted.
+    const view = verb === 'abort' && found.kind === 'queued' ? null : running(found);
+    if (view !== null && isFinal(view.phase))
       throw new CliError(
         EXIT.usage,
         `rollout ${ref.rolloutId} is over (${view.phase}): there is nothing to ${verb} any more`,
         `slipway status ${ref.rolloutId}`,
       );
-    const gate = atGate ? (options.gate ?? view.approvals?.gate ?? null) : null;
-    const planDigest = atGate ? (options.plan ?? view.approvals?.planDigest ?? null) : null;
+    const gate = atGate ? (options.gate ?? view?.approvals?.gate ?? null) : null;
+    const planDigest = atGate ? (options.plan ?? view?.approvals?.planDigest ?? null) : null;
     const decision = newDecision(verb, actor, {
       gate,
       planDigest,

@@ -346,6 +346,16 @@ describe('the command line', { concurrency: 3 }, () => {
     assert.equal(queued.receipt.kind === 'accepted' ? queued.receipt.ahead : null, 1);
     assert.match((await at.expect(0, 'status', queued.rolloutId)).out, /^queued: 1 ahead$/m);
     assertRefused(await at.run('approve', queued.rolloutId), 2, /still waits in its lane/);
+    const unwanted = await at.json<Deployed>('deploy', '--no-git', '--tag', 'v5');
+    assert.match(
+      (await at.expect(0, 'abort', unwanted.rolloutId, '--reason', 'wrong tag')).out,
+      / took the rollout out of the queue: wrong tag$/m,
+    );
+    assert.match(
+      (await at.expect(0, 'status', unwanted.rolloutId)).out,
+      /^aborted: aborted in the queue by .*: wrong tag$/m,
+    );
+    assertRefused(await at.run('abort', unwanted.rolloutId), 2, /is over/);
     const shown = await at.json<LaneView>('lane', 'lane', '--env', 'local');
     assert.equal(shown.running, running);
     assert.deepEqual(

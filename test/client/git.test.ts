@@ -221,6 +221,9 @@ describe('the change in a Git checkout', () => {
       ['a'],
     );
     assert.match(warnings[0] ?? '', /not committed, such as new file/);
+    await mkdir(path.join(cwd, 'sub', '.slipway', 'data'), { recursive: true });
+    await rename(path.join(cwd, 'new file'), path.join(cwd, 'sub', '.slipway', 'data', 'new file'));
+    assert.deepEqual((await read(path.join(cwd, 'sub'))).warnings, [], "Slipway's own files are nobody's change");
   });
 
   test('a bare repository works too', async (t) => {

@@ -18,7 +18,13 @@ describe('the tree of a rollout', () => {
     const text = tree();
     assert.match(text, /^hello in test: hello:v2 {2}canary stage 1 of 2$/m);
     assert.match(text, /^ {2}rollout [0-9a-f]{16} by starter@example\.com, for 10 min$/m);
-    assert.match(text, /risk 0\.32 \(medium, by rules\): strategy canary_10, a person must approve/);
+    assert.match(
+      text,
+      /risk 0\.32 \(medium, by rules\): strategy canary_10, worth an approval, which the policy never asks for$/m,
+    );
+    const { policy } = testView();
+    const asked = { ...policy, approval: { ...policy.approval, required: 'risk' } } as const;
+    assert.match(tree({ policy: asked }), /strategy canary_10, a person must approve$/m);
     assert.match(text, /\+0\.3 config\/prod\.yaml is configuration/);
     assert.ok(text.includes(`plan ${PLAN.digest.slice(7, 19)}: canary_10, from hello:v1`));
     assert.match(text, /▶ stage 1: 10 % for 15 min$/m);

@@ -111,6 +111,7 @@ describe('a decision at a gate is refused', () => {
     const none = refused(decision(), POLICY, null);
     assert.equal(none?.code, 'no-such-gate');
     assert.match(none?.text ?? '', /"release" is not open: no gate is open/);
+    assert.match(refused(decision({ gate: null }), POLICY, null)?.text ?? '', /^no gate is open; see/);
     const other = refused(decision({ gate: 'stage-2' }));
     assert.equal(other?.code, 'no-such-gate');
     assert.match(other?.text ?? '', /"stage-2" is not open: the open gate is "release"/);

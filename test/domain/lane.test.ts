@@ -10,6 +10,7 @@ import {
   payloadDigest,
   REMEMBER_MS,
   takeNext,
+  withdraw,
 } from '../../domain/lane.js';
 import type { EnqueueResult, LaneState } from '../../domain/lane.js';
 import type { Policy } from '../../domain/policy.js';
@@ -183,6 +184,16 @@ describe('a lane', () => {
     assert.deepEqual(queueOf(later), [id('c')]);
     assert.equal(rememberedAs(later, 'b'), 'rejected');
     assert.match(later.remembered.find(({ rolloutId }) => rolloutId === id('b'))?.reason ?? '', /waits\.queue/);
+  });
+
+  it('lets go of what is not wanted any more while it waits, and of nothing else', () => {
+    const state = all([ask('b'), ask('c')], busy());
+    const left = withdraw(state, id('b'), 'aborted in the queue by ann');
+    assert.deepEqual(left === null ? null : queueOf(left), [id('c')]);
+    assert.equal(left === null ? null : rememberedAs(left, 'b'), 'aborted');
+    assert.equal(left?.running, id('a'));
+    for (const key of ['a', 'z']) assert.equal(withdraw(state, id(key), 'x'), null);
+    assert.equal(enqueue(left ?? state, ask('b'), NOW).receipt.kind, 'duplicate');
   });
 
   it('remembers keys for 30 days after they came, and what is open for as long as it is open', () => {
