@@ -87,18 +87,14 @@ export class EffectRunner {
     });
   }
 
-  async perform(request: EffectRequest): Promise<EffectOutcome> {
-    const fencing = request.effect.op === 'raise-fence';
-    let key = this.nextKey(request);
-    for (;;) {
-      const fence = this.nextFence();
-      const onDrift = request.direction === 'back' || request.overwrite === true ? 'overwrite' : 'hold';
-      let result: EffectResult;
-      try {
-        result = await this.dispatch(request, { key, fence, onDrift });
-      } catch (error) {
-        return unreachable(error);
-      }
+  perform(request: EffectRequest): Promise<EffectOutcome> {
+    return this.attempt(request, this.nextKey(request));
+  }
+
+  private attempt(request: EffectRequest, key: IdempotencyKey): Promise<EffectOutcome> {
+    const fence = this.nextFence();
+    const onDrift = request.direction === 'back' || request.overwrite === true ? 'overwrite' : 'hold';
+    const settled = (result: EffectResult): EffectOutcome | Promise<EffectOutcome> => {
       switch (result.kind) {
         case 'applied':
           return { kind: 'done', drift: result.drift };
@@ -108,19 +104,21 @@ export class EffectRunner {
           return result;
         case 'refused':
           return { kind: 'refused', reason: `${result.object}: ${result.reason}` };
-        case 'stale': {
-          const claimed = await this.claim(request.direction);
-          if (claimed.kind !== 'done') return claimed;
-          // A fence is meant anew in each generation; every other effect is the same intent whatever the fence.
-          if (fencing) {
-            key = this.nextKey(request);
-            continue;
-          }
-          const raised = await this.raiseFence(request.stage, request.direction);
-          if (raised.kind !== 'done') return raised;
-        }
+        case 'stale':
+          return this.overtaken(request, key);
       }
-    }
+    };
+    return this.dispatch(request, { key, fence, onDrift }).then(settled, unreachable);
+  }
+
+  /** The platform holds a newer fence: takes a new generation, and tries again. */
+  private async overtaken(request: EffectRequest, key: IdempotencyKey): Promise<EffectOutcome> {
+    const claimed = await this.claim(request.direction);
+    if (claimed.kind !== 'done') return claimed;
+    // A fence is meant anew in each generation; every other effect is the same intent whatever the fence.
+    if (request.effect.op === 'raise-fence') return this.attempt(request, this.nextKey(request));
+    const raised = await this.raiseFence(request.stage, request.direction);
+    return raised.kind === 'done' ? this.attempt(request, key) : raised;
   }
 
   private dispatch({ effect, direction, summary }: EffectRequest, permit: Permit): Promise<EffectResult> {

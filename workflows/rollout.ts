@@ -11,7 +11,7 @@ import { courtesies, reads, waits } from './activity-profiles.js';
 import { Controls, handleCommands } from './commands.js';
 import { decide } from './decide.js';
 import { EffectRunner, failureText, unreachable, with_ } from './effects.js';
-import type { EffectRequest } from './effects.js';
+import type { EffectOutcome, EffectRequest } from './effects.js';
 import { back, ended } from './end.js';
 import type { End } from './end.js';
 import { Gates } from './gates.js';
@@ -348,15 +348,18 @@ class Rollout {
   }
 
   /** Performs an effect; holds on drift until a person says what to do. Null: done. */
-  private async do_(
+  private do_(
     effect: Effect,
     stage: string,
     summary: string,
     direction: EffectRequest['direction'] = 'forward',
   ): Promise<End | null> {
-    let request: EffectRequest = { effect, stage, direction, summary };
-    for (;;) {
-      const outcome = await this.runner.perform(request);
+    return this.perform({ effect, stage, direction, summary });
+  }
+
+  private perform(request: EffectRequest): Promise<End | null> {
+    // `then`, not `await`: Temporal takes a stack trace of every promise, and each effect comes this way.
+    return this.runner.perform(request).then((outcome) => {
       switch (outcome.kind) {
         case 'done':
           for (const drift of outcome.drift) this.state.warn(`wrote over a change by somebody else: ${drift}`);
@@ -368,18 +371,24 @@ class Rollout {
         case 'denied':
           this.touched = false;
           return ended('aborted', 'lost-claim', outcome.reason);
-        case 'drift': {
-          const resumed = await this.holdOnDrift(
-            `${outcome.object} was changed by somebody else: it is ${outcome.found}, Slipway had left ${outcome.expected}`,
-          );
-          if (!resumed) return back({ code: 'wait-expired', text: `nobody settled the drift of ${outcome.object}` });
-          request = { ...request, overwrite: true };
-        }
+        case 'drift':
+          return this.holdOnDrift(request, outcome);
       }
-    }
+    });
   }
 
-  private async holdOnDrift(reason: string): Promise<boolean> {
+  /** A person writes over what was found, or the rollout goes back. */
+  private async holdOnDrift(
+    request: EffectRequest,
+    { object, found, expected }: Extract<EffectOutcome, { kind: 'drift' }>,
+  ): Promise<End | null> {
+    const reason = `${object} was changed by somebody else: it is ${found}, Slipway had left ${expected}`;
+    if (await this.resumed(reason)) return this.perform({ ...request, overwrite: true });
+    return back({ code: 'wait-expired', text: `nobody settled the drift of ${object}` });
+  }
+
+  /** Waits until a person resumes the rollout; false when nobody did in time. */
+  private async resumed(reason: string): Promise<boolean> {
     const { state, controls } = this;
     const { request } = this.input;
     const { heldMs } = request.policy.waits;
