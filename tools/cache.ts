@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { chmod, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 import { isExecutable } from './command.js';
@@ -10,8 +10,10 @@ import { isExecutable } from './command.js';
 export interface CacheEntry {
   /** The entry's folder in the cache, such as `temporal-1.9.1`. */
   readonly name: string;
-  /** The program's file name in that folder. */
+  /** The file name of the program, or of the folder that is kept in its place. */
   readonly program: string;
+  /** Programs that the same fetch brings, in the same folder. */
+  readonly companions?: readonly string[];
 }
 
 const STAGING = /^\.staging-(?<pid>\d+)-/;
@@ -44,8 +46,10 @@ export async function addToCache(entry: CacheEntry, fetch: (folder: string) => P
     await mkdir(work, { recursive: true });
     await mkdir(ready);
     const fetched = await fetch(work);
-    await chmod(fetched, 0o755);
-    await rename(fetched, join(ready, entry.program));
+    for (const companion of entry.companions ?? []) {
+      await keep(join(dirname(fetched), companion), join(ready, companion));
+    }
+    await keep(fetched, join(ready, entry.program));
     await moveInto(ready, join(cache, entry.name));
   } finally {
     await rm(staging, { recursive: true, force: true });
@@ -61,6 +65,11 @@ export async function verifyChecksum(path: string, expected: string): Promise<vo
   if (actual !== expected) {
     throw new Error(`checksum mismatch: expected sha256 ${expected}, got ${actual}; nothing was kept`);
   }
+}
+
+async function keep(fetched: string, target: string): Promise<void> {
+  await chmod(fetched, 0o755);
+  await rename(fetched, target);
 }
 
 async function moveInto(source: string, target: string): Promise<void> {

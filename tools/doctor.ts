@@ -3,6 +3,7 @@
  * and what can't run here and why. `--fetch` fetches what is missing, `--json` prints one JSON document.
  */
 import { findOnPath, isAtLeast, run } from './command.js';
+import { networkNamespaceObstacle } from './network-namespace.js';
 import { find, lookFor, PartUnavailable, usableSources, type Part } from './part.js';
 import { parts } from './toolbox.js';
 
@@ -27,6 +28,7 @@ interface Finding {
 async function examine(fetchMissing: boolean): Promise<Finding[]> {
   const findings = [nodeFinding(), await commandFinding('npm'), await commandFinding('git')];
   for (const part of parts) findings.push(await partFinding(part, fetchMissing));
+  findings.push(await namespaceFinding());
   return findings;
 }
 
@@ -44,6 +46,14 @@ async function commandFinding(command: string): Promise<Finding> {
   if (path === undefined) return { ...about, version: '', state: 'unavailable', reasons: ['not on PATH'] };
   const version = /\d+(\.\d+)+/.exec(await run(path, ['--version']))?.[0] ?? '';
   return { ...about, version, state: 'here', path, how: 'PATH', reasons: [] };
+}
+
+/** Where pods run as processes with addresses of their own. */
+async function namespaceFinding(): Promise<Finding> {
+  const about = { part: 'network namespace', version: '', neededForDemo: false };
+  const obstacle = await networkNamespaceObstacle();
+  if (obstacle !== undefined) return { ...about, state: 'unavailable', reasons: [obstacle] };
+  return { ...about, state: 'here', path: 'unshare', how: 'tried', reasons: [] };
 }
 
 async function partFinding(part: Part, fetchMissing: boolean): Promise<Finding> {

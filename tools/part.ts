@@ -1,4 +1,4 @@
-import { addToCache, findInCache } from './cache.js';
+import { addToCache, findInCache, type CacheEntry } from './cache.js';
 import { findOnPath, isExecutable } from './command.js';
 import { withProgress } from './progress.js';
 
@@ -13,7 +13,7 @@ export interface Source {
   readonly fetch: (folder: string) => Promise<string>;
 }
 
-/** A real program that Slipway runs against. */
+/** A real program that Slipway runs against, or a folder of files that such programs need. */
 export interface Part {
   readonly title: string;
   /** The version fetched, or the oldest one accepted. */
@@ -23,6 +23,8 @@ export interface Part {
   /** The program's file name, and its folder in the cache. */
   readonly program: string;
   readonly cacheName: string;
+  /** Programs of other parts that the same fetch brings into the same folder of the cache. */
+  readonly companions?: readonly string[];
   /** Whether a program found on PATH will do; absent when its version can't be asked. */
   readonly accepts?: (path: string) => Promise<boolean>;
   /** In order of preference. */
@@ -56,7 +58,7 @@ export async function lookFor(part: Part): Promise<Found | undefined> {
   const installed = part.accepts === undefined ? undefined : await findOnPath(part.program);
   if (installed !== undefined && (await part.accepts?.(installed))) return { path: installed, how: 'PATH' };
 
-  const cached = await findInCache({ name: part.cacheName, program: part.program });
+  const cached = await findInCache(cacheEntry(part));
   return cached === undefined ? undefined : { path: cached, how: 'cache' };
 }
 
@@ -84,12 +86,14 @@ async function fetch(part: Part): Promise<string> {
   for (const source of usable) {
     const label = `fetching ${part.title} ${part.version} (${source.kind}, ${source.what})`;
     try {
-      return await addToCache({ name: part.cacheName, program: part.program }, (folder) =>
-        withProgress(label, folder, () => source.fetch(folder)),
-      );
+      return await addToCache(cacheEntry(part), (folder) => withProgress(label, folder, () => source.fetch(folder)));
     } catch (error) {
       reasons.push(`${source.kind}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
   throw new PartUnavailable(part, reasons);
+}
+
+function cacheEntry({ cacheName, program, companions = [] }: Part): CacheEntry {
+  return { name: cacheName, program, companions };
 }

@@ -1,9 +1,21 @@
 import { find, PartUnavailable, type Found, type Part } from './part.js';
+import { etcdPart } from './parts/etcd.js';
+import { gatewayApiPart, kubeApiServerPart, kubeControllerManagerPart } from './parts/kubernetes.js';
 import { prometheusPart } from './parts/prometheus.js';
 import { temporalPart, temporalTestServerPart } from './parts/temporal.js';
+import { traefikPart } from './parts/traefik.js';
 
 /** All real programs that Slipway can run against. */
-export const parts: readonly Part[] = [temporalPart, temporalTestServerPart, prometheusPart];
+export const parts: readonly Part[] = [
+  temporalPart,
+  temporalTestServerPart,
+  prometheusPart,
+  etcdPart,
+  kubeApiServerPart,
+  kubeControllerManagerPart,
+  gatewayApiPart,
+  traefikPart,
+];
 
 /** The Temporal dev server: `SLIPWAY_TEMPORAL_CLI`, PATH, the cache, else fetched. */
 export function findTemporal(): Promise<Found> {
@@ -18,6 +30,31 @@ export function findTemporalTestServer(): Promise<Found> {
 /** Prometheus: `SLIPWAY_PROMETHEUS`, PATH, the cache, else fetched. */
 export function findPrometheus(): Promise<Found> {
   return find(prometheusPart);
+}
+
+/** etcd: `SLIPWAY_ETCD`, PATH, the cache, else fetched. */
+export function findEtcd(): Promise<Found> {
+  return find(etcdPart);
+}
+
+/** The Kubernetes API server: `SLIPWAY_KUBE_APISERVER`, PATH, the cache, else built. */
+export function findKubeApiServer(): Promise<Found> {
+  return find(kubeApiServerPart);
+}
+
+/** The Kubernetes controller manager: `SLIPWAY_KUBE_CONTROLLER_MANAGER`, PATH, the cache, else built. */
+export function findKubeControllerManager(): Promise<Found> {
+  return find(kubeControllerManagerPart);
+}
+
+/** The folder of the Gateway API's definitions: `SLIPWAY_GATEWAY_API`, the cache, else fetched. */
+export function findGatewayApi(): Promise<Found> {
+  return find(gatewayApiPart);
+}
+
+/** Traefik: `SLIPWAY_TRAEFIK`, PATH, the cache, else fetched. */
+export function findTraefik(): Promise<Found> {
+  return find(traefikPart);
 }
 
 /**

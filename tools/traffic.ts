@@ -15,8 +15,14 @@ export interface Traffic {
 }
 
 /** Sends a steady stream of requests from this process, open loop: a slow answer delays no other request. */
-export function startTraffic(options: { readonly url: string; readonly perSecond: number }): Traffic {
+export function startTraffic(options: {
+  readonly url: string;
+  readonly perSecond: number;
+  /** Name of the host that is asked for, where it is not that of the URL. */
+  readonly host?: string;
+}): Traffic {
   const agent = new Agent({ keepAlive: true, maxSockets: 200 });
+  const headers = options.host === undefined ? {} : { host: options.host };
   const answers: Answer[] = [];
   let open = 0;
   let sent = 0;
@@ -27,7 +33,7 @@ export function startTraffic(options: { readonly url: string; readonly perSecond
       open -= 1;
       answers.push({ atMs: Date.now(), ...answer });
     };
-    const call = request(options.url, { agent, timeout: 5000 }, (response) => {
+    const call = request(options.url, { agent, timeout: 5000, headers }, (response) => {
       response.resume();
       const header = (name: string): string | null => {
         const value = response.headers[name];

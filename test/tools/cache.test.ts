@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -50,6 +50,23 @@ describe('the cache of fetched programs', () => {
     assert.equal(await findInCache(entry), undefined);
     await fetching;
     assert.notEqual(await findInCache(entry), undefined);
+  });
+
+  test('a fetch may bring several programs, or a folder in place of one', async () => {
+    const entry = { name: 'pair-1', program: 'downloaded', companions: ['other'] };
+    const path = await addToCache(entry, async (folder) => {
+      await writeFile(join(folder, 'other'), PROGRAM);
+      return write(folder, PROGRAM);
+    });
+    assert.equal(await findInCache({ name: 'pair-1', program: 'other' }), join(dirname(path), 'other'));
+
+    const kept = await addToCache({ name: 'files-1', program: 'files' }, async (folder) => {
+      await mkdir(join(folder, 'made'));
+      await writeFile(join(folder, 'made', 'one'), '1');
+      return join(folder, 'made');
+    });
+    assert.equal(await findInCache({ name: 'files-1', program: 'files' }), kept);
+    assert.deepEqual(await readdir(kept), ['one']);
   });
 
   test('a wrong checksum says so and leaves nothing behind', async () => {

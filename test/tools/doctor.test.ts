@@ -34,7 +34,20 @@ describe('doctor', () => {
     const report = JSON.parse(stdout) as Report;
     assert.equal(status, 0);
     assert.equal(report.demoCanRun, true);
-    const expected = ['Node.js', 'npm', 'git', 'Temporal dev server', 'Temporal test server', 'Prometheus'];
+    const expected = [
+      'Node.js',
+      'npm',
+      'git',
+      'Temporal dev server',
+      'Temporal test server',
+      'Prometheus',
+      'etcd',
+      'Kubernetes API server',
+      'Kubernetes controller manager',
+      'Gateway API definitions',
+      'Traefik',
+      'network namespace',
+    ];
     assert.deepEqual(
       report.parts.map(({ part }) => part),
       expected,
