@@ -3,7 +3,8 @@ import type { ArmsReadiness, Effect, EffectOp, EffectResult, SizedArm, Target } 
 import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
 import { asFailure, Unavailable } from './failures.js';
-import type { Platform, PlatformScope } from './platform.js';
+import { platformOf } from './platform.js';
+import type { Platform, Platforms, PlatformScope } from './platform.js';
 import { beating, pause } from './waiting.js';
 
 /** Pause between two looks at an arm that is not ready yet. */
@@ -27,7 +28,7 @@ type PlatformActivityName =
 
 export interface PlatformDeps {
   /** The platform of each kind of target. */
-  readonly platforms: Readonly<Record<Target['platform'], Platform>>;
+  readonly platforms: Platforms;
   /** Counts effects for the metrics. */
   readonly onEffect: (effect: { readonly op: EffectOp; readonly result: EffectResult['kind'] }) => void;
 }
@@ -37,7 +38,7 @@ export function createPlatformActivities({
   platforms,
   onEffect,
 }: PlatformDeps): Pick<Activities, PlatformActivityName> {
-  const of = (target: Target): Platform => platforms[target.platform];
+  const of = (target: Target): Platform => platformOf(platforms, target);
 
   async function effect(call: {
     readonly scope: PlatformScope;

@@ -1,3 +1,4 @@
+import { Refused } from './failures.js';
 import type {
   ClaimResult,
   Claimant,
@@ -11,13 +12,13 @@ import type { Arm, ArmReadiness, Target, TargetSnapshot } from '../domain/target
 import type { Permit } from '../domain/fence.js';
 
 /** What every call names: the lane, where it acts, and for which rollout. */
-export interface PlatformScope {
+export interface PlatformScope<T extends Target = Target> {
   readonly lane: LaneRef;
-  readonly target: Target;
+  readonly target: T;
   readonly rolloutId: string;
 }
 
-export interface ClaimRequest extends PlatformScope {
+export interface ClaimRequest<T extends Target = Target> extends PlatformScope<T> {
   readonly claimant: Claimant;
   /** The lane's own last generation: the grant is `max(lane, anchor) + 1`. */
   readonly laneGeneration: number;
@@ -30,20 +31,33 @@ export interface ClaimRequest extends PlatformScope {
  * - objects that a rollout creates belong to the rollout's anchor and vanish with it.
  * - errors that a retry may cure (unreachable, busy, conflict storms) are thrown; all else is a value.
  */
-export interface Platform {
+export interface Platform<T extends Target = Target> {
   /** Reads arms, weights, anchor and what was recorded for this rollout. */
-  describe(scope: PlatformScope, signal?: AbortSignal): Promise<TargetSnapshot>;
+  describe(scope: PlatformScope<T>, signal?: AbortSignal): Promise<TargetSnapshot>;
   /** Checks, without touching anything, whether every write of a rollout would be allowed and would fit. */
   preflight(
-    scope: PlatformScope,
+    scope: PlatformScope<T>,
     needs: { readonly replicas: number },
     signal?: AbortSignal,
   ): Promise<readonly PreflightFinding[]>;
   /** Grants a new generation by compare-and-set on the lane's anchor, which it creates if need be. */
-  claim(request: ClaimRequest, signal?: AbortSignal): Promise<ClaimResult>;
-  apply(scope: PlatformScope, effect: Effect, permit: Permit, signal?: AbortSignal): Promise<EffectResult>;
+  claim(request: ClaimRequest<T>, signal?: AbortSignal): Promise<ClaimResult>;
+  apply(scope: PlatformScope<T>, effect: Effect, permit: Permit, signal?: AbortSignal): Promise<EffectResult>;
   /** Whether an arm of this template and size can serve now. */
-  readiness(scope: PlatformScope, arm: Arm, replicas: number, signal?: AbortSignal): Promise<ArmReadiness>;
+  readiness(scope: PlatformScope<T>, arm: Arm, replicas: number, signal?: AbortSignal): Promise<ArmReadiness>;
   /** All lane anchors of a place that this worker looks after, for `reconcile`. */
   anchors(signal?: AbortSignal): Promise<readonly LaneAnchor[]>;
+}
+
+/** A platform for each kind of target that this worker can act on. */
+export type Platforms = {
+  readonly [Kind in Target['platform']]?: Platform<Extract<Target, { readonly platform: Kind }>>;
+};
+
+/** @throws Refused when this worker can't act on such a target */
+export function platformOf(platforms: Platforms, { platform }: Target): Platform {
+  // Each platform is only ever given targets of its own kind.
+  const found = platforms[platform] as Platform | undefined;
+  if (found === undefined) throw new Refused(`this worker has no platform "${platform}"`);
+  return found;
 }

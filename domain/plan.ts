@@ -2,7 +2,7 @@ import { digestOf } from './canonical.js';
 import type { Digest } from './canonical.js';
 import type { Policy, StagePolicy, Strategy } from './policy.js';
 import type { HashedRelease } from './release.js';
-import type { TargetSnapshot, Weights } from './target.js';
+import type { TargetSnapshot, Weights, Target } from './target.js';
 
 /** One stage as it will be done. */
 export interface PlannedStage extends StagePolicy {
@@ -43,7 +43,7 @@ export interface PlanRequest {
 /** The plan for a release, from what stands now. */
 export function makePlan({ policy, release, strategy, snapshot }: PlanRequest): Plan {
   const stable = snapshot.arms.stable ?? null;
-  const size = stable?.replicas ?? policy.target.run.replicas;
+  const size = stable?.replicas ?? firstSize(policy.target);
   const stagePolicies = stable === null ? [] : policy.stages[strategy];
   const stages = stagePolicies.map((stage, index): PlannedStage => {
     const baseline = baselineWeight(policy, stage.weightPercent);
@@ -82,6 +82,11 @@ export function makePlan({ policy, release, strategy, snapshot }: PlanRequest): 
 function baselineWeight(policy: Policy, canary: number): number {
   if (policy.compareWith === 'stable' || canary > 75) return 0;
   return Math.min(canary, 25, 100 - canary);
+}
+
+/** Size of a service that does not exist yet. On Kubernetes it must exist: preflight says so. */
+function firstSize(target: Target): number {
+  return target.platform === 'local' ? target.run.replicas : 1;
 }
 
 /** Replicas that carry a share of the traffic that `size` replicas carry whole: rounded up, one at least. */

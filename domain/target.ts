@@ -5,6 +5,11 @@ import type { HashedRelease } from './release.js';
 /** The three arms of a rollout: the serving version, the new one, and a fresh copy of the serving one. */
 export type Arm = 'stable' | 'canary' | 'baseline';
 
+/** The name of an arm's own object, where stable's is `name`. */
+export function armName(name: string, arm: Arm): string {
+  return arm === 'stable' ? name : `${name}-${arm}`;
+}
+
 /** Shares of traffic in percent; they sum to 100. */
 export interface Weights {
   readonly stable: number;
@@ -41,8 +46,27 @@ export interface LocalRun {
   readonly replicas: number;
 }
 
+/** A service that runs as a plain Deployment on Kubernetes, and gets its traffic through a route of the Gateway API. */
+export interface KubernetesTarget {
+  readonly platform: 'kubernetes';
+  /** Context of the worker's kubeconfig; null for the worker's own service account, or the current context. */
+  readonly context: string | null;
+  readonly namespace: string;
+  /** The Deployment that serves now: stable. */
+  readonly deployment: string;
+  /** The Service that the route sends traffic to. */
+  readonly service: string;
+  readonly route: KubernetesRoute;
+}
+
+/** The route whose rules name the Service. */
+export interface KubernetesRoute {
+  readonly kind: 'HTTPRoute' | 'GRPCRoute';
+  readonly name: string;
+}
+
 /** Where a rollout acts. One more platform is one more member, and a folder in `activities/`. */
-export type Target = LocalTarget;
+export type Target = LocalTarget | KubernetesTarget;
 
 /** One arm as the platform reports it. */
 export interface ArmState {

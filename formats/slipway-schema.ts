@@ -313,7 +313,7 @@ const Run = z.strictObject({
     z
       .array(z.string())
       .min(1, { error: objection('the list is empty', 'write program and arguments: [node, server.mjs]') }),
-    'Program and arguments of one replica, no shell. {image}, {tag} and {port} are filled in; the port is in the variable PORT too. Every environment needs it, here or under `defaults`.',
+    'Program and arguments of one replica, no shell. {image}, {tag} and {port} are filled in; the port is in the variable PORT too. An environment on `local` needs it, here or under `defaults`.',
   ),
   cwd: optional(z.string().min(1), 'Working directory; a relative path begins at the folder of this file.', {
     default: '.',
@@ -333,6 +333,38 @@ const Run = z.strictObject({
     { default: DEFAULT_HEALTH_PATH },
   ),
   replicas: optional(whole(1, 1000), 'Processes of stable at full size.', { default: DEFAULT_REPLICAS }),
+});
+
+const kubeName = (example: string) =>
+  z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, {
+    error: ({ input }) =>
+      objection(
+        `${shown(input)} is no name of a Kubernetes object`,
+        `write lower-case letters, digits, - and . such as ${example}`,
+      ),
+  });
+
+const Kubernetes = z.strictObject({
+  context: optional(z.string().min(1).max(200), "Context of the worker's kubeconfig: which cluster, and as whom.", {
+    defaultText: "the cluster that the worker runs in; outside of one, the kubeconfig's current context",
+  }),
+  namespace: optional(
+    kubeName('shop'),
+    'Namespace of all objects below. An environment on Kubernetes needs it, here or under `defaults`.',
+  ),
+  deployment: optional(kubeName('hello'), 'The Deployment that serves now: stable. It must exist.', {
+    defaultText: 'the name of the service',
+  }),
+  service: optional(kubeName('hello'), 'The Service that the route sends traffic to.', {
+    defaultText: 'the name of the service',
+  }),
+  route: optional(
+    z.strictObject({
+      kind: optional(z.enum(['HTTPRoute', 'GRPCRoute']), 'Its kind, of the Gateway API v1.', { default: 'HTTPRoute' }),
+      name: optional(kubeName('hello'), 'Its name.', { defaultText: 'the name of the service' }),
+    }),
+    'The route of the Gateway API whose rules name the Service: the canary’s share of the traffic is set there.',
+  ),
 });
 
 const Approval = z.strictObject({
@@ -532,11 +564,14 @@ function usualStages(strategy: keyof typeof DEFAULT_WEIGHTS): Default {
 export const Environment = z
   .strictObject({
     platform: optional(
-      z.enum(['local']),
-      'Where the service runs. `local`: processes behind the weighted gateway. Every environment needs it, here or under `defaults`.',
+      z.enum(['local', 'kubernetes']),
+      'Where the service runs. `local`: processes behind the weighted gateway. `kubernetes`: a plain Deployment behind a route of the Gateway API. Every environment needs it, here or under `defaults`.',
     ),
-    gateway: optional(httpUrl(), "Address of the local gateway's admin API.", { default: DEFAULT_GATEWAY }),
-    run: optional(Run, 'The process that serves one replica.'),
+    gateway: optional(httpUrl(), "Address of the local gateway's admin API. For `local` only.", {
+      default: DEFAULT_GATEWAY,
+    }),
+    run: optional(Run, 'The process that serves one replica. For `local` only.'),
+    kubernetes: optional(Kubernetes, 'The objects of the service. For `kubernetes` only.'),
     strategy: optional(
       z.enum(['auto', ...STRATEGIES]),
       '`auto`: as the risk assessment says. A fixed strategy is used unless the risk asks for more care.',
@@ -578,7 +613,7 @@ export const Environment = z
     analysis: optional(Analysis, 'How the canary is judged.'),
     metrics: optional(
       z.union([z.literal('gateway'), Prometheus]),
-      "Where metrics come from: `gateway` is the local gateway's own /metrics; else a Prometheus server.",
+      "Where metrics come from: `gateway` is the local gateway's own /metrics; else a Prometheus server, which an environment on Kubernetes needs.",
       { default: 'gateway' },
     ),
     waits: optional(Waits, 'How long a rollout waits, by what it waits for.'),

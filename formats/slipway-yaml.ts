@@ -3,7 +3,7 @@ import { defaultAnalysis } from '../domain/canary/defaults.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
 import type { MetricsPolicy, Policy, StagePolicy, Strategy } from '../domain/policy.js';
-import type { LocalTarget } from '../domain/target.js';
+import type { KubernetesTarget, LocalTarget, Target } from '../domain/target.js';
 import { formatDuration } from './duration.js';
 import {
   DEFAULT_APPROVAL,
@@ -50,10 +50,17 @@ export interface SlipwayConfig {
 }
 
 /** An environment after merging: what every environment needs is there. */
-type ReadyEnvironment = Environment & {
+type ReadyEnvironment = Environment & (ReadyLocal | ReadyKubernetes);
+
+interface ReadyLocal {
   readonly platform: 'local';
   readonly run: { readonly command: readonly string[] };
-};
+}
+
+interface ReadyKubernetes {
+  readonly platform: 'kubernetes';
+  readonly kubernetes: { readonly namespace: string };
+}
 
 export type SlipwayYaml =
   | { readonly ok: true; readonly config: SlipwayConfig; readonly warnings: readonly Problem[] }
@@ -368,10 +375,16 @@ function editDistance(one: string, other: string): number {
 // From the file to a policy
 
 /** Keys that an environment needs, written by itself or under `defaults`. Asked of the raw file, so that no other problem hides them. */
-const NEEDED: readonly (readonly [path: readonly string[], remedy: string])[] = [
-  [['platform'], 'add platform: local'],
-  [['run', 'command'], 'add run: { command: [node, server.mjs] } with the program that serves one replica'],
-];
+const NEEDED: Readonly<
+  Record<Target['platform'] | 'any', readonly (readonly [path: readonly string[], remedy: string])[]>
+> = {
+  any: [[['platform'], 'add platform: local, or platform: kubernetes']],
+  local: [[['run', 'command'], 'add run: { command: [node, server.mjs] } with the program that serves one replica']],
+  kubernetes: [
+    [['kubernetes', 'namespace'], 'add kubernetes: { namespace: shop } with the namespace of the Deployment'],
+    [['metrics', 'prometheus'], 'add metrics: { prometheus: https://prometheus.example.com, queries: traefik }'],
+  ],
+};
 
 function missingProblems(file: unknown, source: YamlSource): readonly Problem[] {
   const environments = valueAt(file, ['environments']);
@@ -379,14 +392,18 @@ function missingProblems(file: unknown, source: YamlSource): readonly Problem[] 
   const names = Object.keys(environments)
     .filter((name) => isMapping(environments[name]))
     .slice(0, ENOUGH_PROBLEMS);
-  return names.flatMap((name) =>
-    NEEDED.filter(([path]) => !source.has(['environments', name, ...path]) && !source.has(['defaults', ...path])).map(
-      ([path, remedy]): Problem => {
+  return names.flatMap((name) => {
+    const platform: unknown =
+      valueAt(file, ['environments', name, 'platform']) ?? valueAt(file, ['defaults', 'platform']);
+    // Where the platform is not said, or not understood, what most environments need is asked for.
+    const needed = [...NEEDED.any, ...NEEDED[platform === 'kubernetes' ? 'kubernetes' : 'local']];
+    return needed
+      .filter(([path]) => !source.has(['environments', name, ...path]) && !source.has(['defaults', ...path]))
+      .map(([path, remedy]): Problem => {
         const at = ['environments', name, ...path];
         return { path: pathText(at), ...source.locate(at, 'key'), message: `${pathText(at)}: is missing`, remedy };
-      },
-    ),
-  );
+      });
+  });
 }
 
 function configOf(file: SlipwayFile): SlipwayConfig {
@@ -414,7 +431,7 @@ function merged(base: unknown, over: unknown): unknown {
 }
 
 function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnvironment, baseDir?: string): Policy {
-  const target = targetOf(settings, baseDir);
+  const target = targetOf(config, settings, baseDir);
   return {
     lane: { environment, service: config.service },
     target,
@@ -455,10 +472,30 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
   };
 }
 
-function targetOf({ platform, gateway, run }: ReadyEnvironment, baseDir: string | undefined): LocalTarget {
+function targetOf({ service }: SlipwayConfig, settings: ReadyEnvironment, baseDir: string | undefined): Target {
+  return settings.platform === 'local'
+    ? localTargetOf(settings, baseDir)
+    : kubernetesTargetOf(service, settings.kubernetes);
+}
+
+function kubernetesTargetOf(
+  service: string,
+  settings: NonNullable<Environment['kubernetes']> & { readonly namespace: string },
+): KubernetesTarget {
+  return {
+    platform: 'kubernetes',
+    context: settings.context ?? null,
+    namespace: settings.namespace,
+    deployment: settings.deployment ?? service,
+    service: settings.service ?? service,
+    route: { kind: settings.route?.kind ?? 'HTTPRoute', name: settings.route?.name ?? service },
+  };
+}
+
+function localTargetOf({ gateway, run }: Environment & ReadyLocal, baseDir: string | undefined): LocalTarget {
   const cwd = run.cwd ?? '.';
   return {
-    platform,
+    platform: 'local',
     gateway: gateway ?? DEFAULT_GATEWAY,
     run: {
       command: run.command,
@@ -545,7 +582,8 @@ function resolvePath(base: string, path: string): string {
 }
 
 /** Whether a target can only be this machine, so that whoever decides is whoever sits at it. */
-function isThisMachine(target: LocalTarget): boolean {
+function isThisMachine(target: Target): boolean {
+  if (target.platform !== 'local') return false;
   return ['localhost', '127.0.0.1', '[::1]'].includes(new URL(target.gateway).hostname);
 }
 
@@ -570,8 +608,13 @@ function placed({ path, what, remedy }: Remark, policy: Policy, source: YamlSour
 }
 
 /** Keys that contradict each other. */
-function conflictsOf({ analysis, risk }: Policy): readonly Remark[] {
+function conflictsOf({ analysis, risk, metrics, target }: Policy): readonly Remark[] {
   const remarks: Remark[] = [];
+  if (target.platform !== 'local' && metrics.source === 'gateway') {
+    const what = "gateway is the local gateway's own metrics, and there is none here";
+    const remedy = 'write { prometheus: https://prometheus.example.com, queries: traefik }';
+    remarks.push({ path: ['metrics'], what, remedy });
+  }
   const { scrapeIntervalMs: scrape, mannWhitney } = analysis;
   const tooShort = (path: YamlPath, ms: number): void => {
     if (ms >= scrape) return;

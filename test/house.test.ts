@@ -8,7 +8,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly RegExp[]>> = {
   domain: [/^domain\//, /^@noble\/hashes/],
   formats: [/^(formats|domain)\//, /^(zod|yaml)$/],
   workflows: [/^(workflows|domain)\//, /^@temporalio\/(workflow|common)$/],
-  activities: [/^(activities|domain|formats)\//, /^node:/, /^(@temporalio\/(activity|common|client)|openai|zod)(\/|$)/],
+  activities: [
+    /^(activities|domain|formats)\//,
+    /^node:/,
+    /^(@temporalio\/(activity|common|client)|@kubernetes\/client-node|openai|zod)(\/|$)/,
+  ],
   gateway: [/^(gateway|domain|formats)\//, /^node:/, /^(zod|prom-client)$/],
   client: [
     /^(client|domain|formats)\//,

@@ -90,7 +90,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       ...(temporal.uiUrl === undefined ? {} : { SLIPWAY_TEMPORAL_WEB: temporal.uiUrl }),
       ...options.env,
     };
-    let workers = 0;
+    const startWorker = workerStarter({ folder, env, started, ...options });
     return {
       folder,
       temporal,
@@ -98,21 +98,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       adminUrl,
       dataUrl: `http://127.0.0.1:${dataPort}`,
       env,
-      async startWorker(more = {}) {
-        workers += 1;
-        const number = workers;
-        const port = await freePort();
-        const worker = await startServer({
-          name: `worker ${number}`,
-          command: process.execPath,
-          args: options.workerScript === undefined ? [SLIPWAY, 'worker'] : [options.workerScript],
-          env: { ...env, SLIPWAY_HTTP_PORT: String(port), ...more },
-          ready: `http://127.0.0.1:${port}/readyz`,
-          logFile: path.join(folder, `worker-${number}.log`),
-        });
-        started.push(worker);
-        return worker;
-      },
+      startWorker,
       restartGateway: () => gateway.restart(),
       stop,
     };
@@ -120,4 +106,30 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     await stop();
     throw error;
   }
+}
+
+/** Starts workers one after the other, each with a log of its own. They end with what is in `started`. */
+export function workerStarter(options: {
+  readonly folder: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly started: { stop(): Promise<void> }[];
+  readonly workerScript?: string;
+}): Stack['startWorker'] {
+  const { folder, env, started, workerScript } = options;
+  let workers = 0;
+  return async (more = {}) => {
+    workers += 1;
+    const number = workers;
+    const port = await freePort();
+    const worker = await startServer({
+      name: `worker ${number}`,
+      command: process.execPath,
+      args: workerScript === undefined ? [SLIPWAY, 'worker'] : [workerScript],
+      env: { ...env, SLIPWAY_HTTP_PORT: String(port), ...more },
+      ready: `http://127.0.0.1:${port}/readyz`,
+      logFile: path.join(folder, `worker-${number}.log`),
+    });
+    started.push(worker);
+    return worker;
+  };
 }

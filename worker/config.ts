@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { KubePlace } from '../activities/kubernetes/kubernetes-platform.js';
 import { digestOf, shortDigest } from '../domain/canonical.js';
 
 const Url = z.url({ protocol: /^https?$/, message: 'an http:// or https:// address' });
@@ -24,6 +25,32 @@ const WorkerEnv = z.object({
         .filter((item) => item !== ''),
     )
     .pipe(z.array(Url)),
+  /**
+   * Namespaces of Kubernetes that this worker looks after, separated by commas: `namespace`, or `context/namespace` for
+   * another cluster than the worker's own. The contexts are those of its kubeconfig (`KUBECONFIG`).
+   */
+  SLIPWAY_KUBERNETES: z
+    .string()
+    .default('')
+    .transform((text) =>
+      text
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== '')
+        .map((item) => {
+          // Names of contexts may hold slashes, those of namespaces don't.
+          const slash = item.lastIndexOf('/');
+          return { context: slash < 0 ? null : item.slice(0, slash), namespace: item.slice(slash + 1) };
+        }),
+    )
+    .pipe(
+      z.array(
+        z.object({
+          context: z.string().min(1, 'a context before the slash').nullable(),
+          namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'context/namespace, or a namespace'),
+        }),
+      ),
+    ),
   /** Host and port of /metrics, /healthz and /readyz. Port 0 takes a free one. */
   SLIPWAY_HTTP_HOST: z.string().default('127.0.0.1'),
   SLIPWAY_HTTP_PORT: Port.default(9464),
@@ -44,6 +71,8 @@ export interface WorkerConfig {
   readonly taskQueue: string;
   readonly dataDir: string;
   readonly gateways: readonly string[];
+  /** Where anchors are looked for on Kubernetes. */
+  readonly kubernetes: readonly KubePlace[];
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: z.infer<typeof WorkerEnv>['SLIPWAY_LOG_LEVEL'];
   readonly maxWatches: number;
@@ -93,6 +122,7 @@ export function loadWorkerConfig(env: Readonly<Record<string, string | undefined
     taskQueue: values.SLIPWAY_TASK_QUEUE,
     dataDir: values.SLIPWAY_DATA_DIR,
     gateways: values.SLIPWAY_GATEWAYS,
+    kubernetes: values.SLIPWAY_KUBERNETES,
     http: { host: values.SLIPWAY_HTTP_HOST, port: values.SLIPWAY_HTTP_PORT },
     logLevel: values.SLIPWAY_LOG_LEVEL,
     maxWatches: values.SLIPWAY_MAX_WATCHES,

@@ -8,12 +8,12 @@ import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { createFolderStore } from '../activities/evidence/evidence-store.js';
 import { createActivities } from '../activities/index.js';
-import { createLocalPlatform } from '../activities/local/local-platform.js';
 import { createMetricsFactory } from '../activities/metrics/metrics-for.js';
 import { createLogNotifier } from '../activities/notify/log-notifier.js';
 import { createWebhookNotifier } from '../activities/notify/webhook-notifier.js';
 import { combineNotifiers } from '../activities/notify/notifier.js';
 import { createRiskModel } from '../activities/risk-model/risk-model.js';
+import { createPlatforms } from './platforms.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { connectConfig } from '../client/connection.js';
 import { ensureSetup } from '../client/setup.js';
@@ -114,7 +114,7 @@ async function serve(
     ),
   });
   const activities = createActivities({
-    platforms: { local: createLocalPlatform({ gateways: config.gateways }) },
+    platforms: createPlatforms(config),
     metricsFor: createMetricsFactory({ scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets }),
     evidence,
     riskModel: createRiskModel(config.riskModel),

@@ -1,13 +1,16 @@
+import { applyEffect } from '../fenced/effects.js';
+import { claimLane } from '../fenced/lane-anchor.js';
+import { LANE, laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-view.js';
+import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
 import { PlatformRefused } from './errors.js';
-import { applyEffect } from './effects.js';
 import { createGatewayClient } from './gateway-client.js';
-import { claimLane } from './lane-anchor.js';
-import { armStateOf, held, LANE, laneAnchorOf, LaneSpec, readLane, recordedStableOf } from './lane-view.js';
+import { createGatewayStore } from './gateway-store.js';
 import { findProblems } from './preflight.js';
-import type { Arm, ArmReadiness, ArmState, EffectResult, LaneAnchor, PreflightFinding } from '../../domain/target.js';
-import type { Platform } from '../platform.js';
+import type { EffectResult, LaneAnchor, LocalTarget, PreflightFinding } from '../../domain/target.js';
+import type { LaneStore } from '../fenced/store.js';
+import type { Platform, PlatformScope } from '../platform.js';
 import type { GatewayClient } from './gateway-client.js';
-import type { LaneView } from './lane-view.js';
+import type { GatewayTypes } from './gateway-store.js';
 
 export interface LocalPlatformOptions {
   /** Base URLs of the gateways that this worker looks after, for `anchors`. */
@@ -22,44 +25,42 @@ export interface LocalPlatformOptions {
  *
  * It throws PlatformUnavailable, which a retry may cure, and, from reads only, PlatformRefused, which none will.
  */
-export function createLocalPlatform(options: LocalPlatformOptions): Platform {
+export function createLocalPlatform(options: LocalPlatformOptions): Platform<LocalTarget> {
   const { gateways, timeoutMs = 4000 } = options;
   const clientFor = (baseUrl: string): GatewayClient =>
     createGatewayClient({ baseUrl, fetch: options.fetch ?? fetch, timeoutMs });
+  const storeFor = ({ lane, target }: Pick<PlatformScope<LocalTarget>, 'lane' | 'target'>): LaneStore<GatewayTypes> =>
+    createGatewayStore(clientFor(target.gateway), lane, target);
 
   return {
     async describe(scope, signal) {
-      const client = clientFor(scope.target.gateway);
+      const store = storeFor(scope);
       const [view, { maxReplicas, used }] = await Promise.all([
-        readLane(client, scope, signal),
-        client.capacity(signal),
+        readLane(store, scope.rolloutId, signal),
+        clientFor(scope.target.gateway).capacity(signal),
       ]);
-      return {
-        arms: armStatesOf(view),
-        weights: view.route?.spec.weights ?? null,
-        freeReplicas: Math.max(0, maxReplicas - used),
-        anchor: view.lane && laneAnchorOf(scope.lane, view.lane.spec),
-        recorded: view.rollout && recordedStableOf(view.rollout.spec),
-      };
+      return snapshotOf(store, scope.lane, view, Math.max(0, maxReplicas - used));
     },
 
     async preflight(scope, needs, signal): Promise<readonly PreflightFinding[]> {
-      const client = clientFor(scope.target.gateway);
       try {
-        const [view, capacity] = await Promise.all([readLane(client, scope, signal), client.capacity(signal)]);
-        return findProblems(scope, { view, capacity, needs });
+        const store = storeFor(scope);
+        const [view, capacity] = await Promise.all([
+          readLane(store, scope.rolloutId, signal),
+          clientFor(scope.target.gateway).capacity(signal),
+        ]);
+        return findProblems(scope, { store, view, capacity, needs });
       } catch (error) {
         if (!(error instanceof PlatformRefused)) throw error;
         return [{ severity: 'refuse', problem: error.message, remedy: 'put the target right in slipway.yaml' }];
       }
     },
 
-    claim: (request, signal) => claimLane(clientFor(request.target.gateway), request, signal),
+    claim: (request, signal) => claimLane(storeFor(request), request, signal),
 
     async apply(scope, effect, permit, signal): Promise<EffectResult> {
-      const client = clientFor(scope.target.gateway);
       try {
-        return await applyEffect({ client, scope, permit, signal }, effect);
+        return await applyEffect({ store: storeFor(scope), scope, permit, signal }, effect);
       } catch (error) {
         if (!(error instanceof PlatformRefused)) throw error;
         return { kind: 'refused', object: `${scope.lane.environment}/${scope.lane.service}`, reason: error.message };
@@ -67,8 +68,7 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform {
     },
 
     async readiness(scope, arm, replicas, signal) {
-      const view = await readLane(clientFor(scope.target.gateway), scope, signal);
-      return readinessOf(view, arm, replicas);
+      return readinessOf(await readLane(storeFor(scope), scope.rolloutId, signal), arm, replicas);
     },
 
     async anchors(signal) {
@@ -78,32 +78,19 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform {
   };
 }
 
-function armStatesOf({ arms }: LaneView): Partial<Record<Arm, ArmState>> {
-  const { stable, canary, baseline } = arms;
-  return {
-    ...(stable && { stable: armStateOf(stable) }),
-    ...(canary && { canary: armStateOf(canary) }),
-    ...(baseline && { baseline: armStateOf(baseline) }),
-  };
-}
-
-function readinessOf(view: LaneView, arm: Arm, replicas: number): ArmReadiness {
-  const object = view.arms[arm];
-  if (object === undefined) return { kind: 'failed', message: `there is no arm ${arm}` };
-  const { ready, failed, message } = object.status;
-  if (ready >= replicas) return { kind: 'ready', replicas: ready };
-  return failed
-    ? { kind: 'failed', message: message ?? `${arm} did not come up` }
-    : { kind: 'waiting', ready, wanted: replicas, message };
-}
-
 /** Anchors of lanes that somebody holds: those are `reconcile`'s business. */
 async function anchorsOf(client: GatewayClient, signal: AbortSignal | undefined): Promise<readonly LaneAnchor[]> {
   const objects = await client.list({ kind: 'anchor' }, signal);
   return objects
-    .filter((object) => object.kind === 'anchor')
-    .filter((object) => object.name === LANE)
-    .map((object) => ({ object, spec: held(client, LaneSpec, object).spec }))
+    .filter((object) => object.kind === 'anchor' && object.name === LANE)
+    .map((object) => ({ object, spec: readAnchor(placeOf(client, object), LaneSpec, object) }))
     .filter(({ spec }) => spec.current !== null)
     .map(({ object: { environment, service }, spec }) => laneAnchorOf({ environment, service }, spec));
+}
+
+function placeOf(
+  { baseUrl }: GatewayClient,
+  { environment, service }: { environment: string; service: string },
+): string {
+  return `local gateway at ${baseUrl}, ${environment}/${service}`;
 }

@@ -1,30 +1,28 @@
-import { canonicalJson } from '../../domain/canonical.js';
-import { describeHolder } from './lane-anchor.js';
-import { ANNOTATION } from './lane-view.js';
+import { changedSince, heldByAnother, refuse, stableUnhealthy } from '../fenced/findings.js';
 import type { PreflightFinding } from '../../domain/target.js';
 import type { GatewayObject } from '../../formats/gateway.js';
 import type { PlatformScope } from '../platform.js';
-import type { LaneView } from './lane-view.js';
+import type { LaneView } from '../fenced/lane-view.js';
+import type { LaneStore } from '../fenced/store.js';
+import type { GatewayTypes } from './gateway-store.js';
 
 export interface PreflightFacts {
-  readonly view: LaneView;
+  readonly store: LaneStore<GatewayTypes>;
+  readonly view: LaneView<GatewayTypes>;
   readonly capacity: { readonly maxReplicas: number; readonly used: number };
   readonly needs: { readonly replicas: number };
 }
 
 /** What would stop a rollout on its way, found before it touches anything. */
 export function findProblems({ rolloutId }: PlatformScope, facts: PreflightFacts): readonly PreflightFinding[] {
-  return [...holder(rolloutId, facts), ...leftovers(facts), ...stableHealth(facts), ...drift(facts), ...room(facts)];
-}
-
-function holder(rolloutId: string, { view }: PreflightFacts): PreflightFinding[] {
-  const current = view.lane?.spec.current ?? null;
-  if (current === null || current.rolloutId === rolloutId) return [];
+  const { store, view } = facts;
   return [
-    refuse(
-      `the lane is held by ${describeHolder(current)}`,
-      `wait for it, or see what it waits for with \`slipway status ${current.rolloutId}\``,
-    ),
+    ...heldByAnother(view, rolloutId),
+    ...leftovers(facts),
+    ...routeAlone(facts),
+    ...stableUnhealthy(view),
+    ...changedSince(store, view),
+    ...room(facts),
   ];
 }
 
@@ -37,42 +35,20 @@ function leftovers({ view }: PreflightFacts): PreflightFinding[] {
     const share = view.route?.spec.weights[name] ?? 0;
     const remedy =
       owner === undefined
-        ? `remove it: ${deletion(arm)}`
-        : `let that rollout be recovered first, or remove it: ${deletion(arm)}`;
+        ? `remove it: ${deletion(arm.live)}`
+        : `let that rollout be recovered first, or remove it: ${deletion(arm.live)}`;
     return [refuse(`there is a ${name} that is ${whose}, with ${share} % of the traffic`, remedy)];
   });
 }
 
-function stableHealth({ view }: PreflightFacts): PreflightFinding[] {
-  const { stable } = view.arms;
-  if (stable === undefined) {
-    if (view.route === null) return [];
-    return [
-      refuse(
-        'there is a route but no stable arm',
-        `remove the route, then this is a first release: ${deletion(view.route)}`,
-      ),
-    ];
-  }
-  const { ready, message } = stable.status;
-  if (ready >= stable.spec.replicas) return [];
-  const why = message === null ? '' : ` (${message})`;
+function routeAlone({ view }: PreflightFacts): PreflightFinding[] {
+  if (view.arms.stable !== undefined || view.route === null) return [];
   return [
-    refuse(`stable has ${ready} of ${stable.spec.replicas} replicas ready${why}`, 'bring stable back to health first'),
+    refuse(
+      'there is a route but no stable arm',
+      `remove the route, then this is a first release: ${deletion(view.route.live)}`,
+    ),
   ];
-}
-
-function drift({ view }: PreflightFacts): PreflightFinding[] {
-  return [view.arms.stable, view.route].flatMap((object) => {
-    const applied = object?.annotations[ANNOTATION.applied];
-    if (object == null || applied === undefined || applied === canonicalJson(object.spec)) return [];
-    return [
-      refuse(
-        `${object.name} was changed since Slipway wrote it: found ${canonicalJson(object.spec)} where Slipway had left ${applied}`,
-        `put it back, or keep it as it is by taking the annotation ${ANNOTATION.applied} away`,
-      ),
-    ];
-  });
 }
 
 function room({ view, capacity, needs }: PreflightFacts): PreflightFinding[] {
@@ -92,8 +68,4 @@ function room({ view, capacity, needs }: PreflightFacts): PreflightFinding[] {
 
 function deletion({ environment, service, kind, name, revision }: GatewayObject): string {
   return `DELETE /v1/objects/${environment}/${service}/${kind}/${name}?revision=${revision} at the gateway`;
-}
-
-function refuse(problem: string, remedy: string): PreflightFinding {
-  return { severity: 'refuse', problem, remedy };
 }

@@ -2,21 +2,21 @@ import { releaseName } from '../../domain/release.js';
 import type { HashedRelease } from '../../domain/release.js';
 import type { LocalRun, TemplateSource } from '../../domain/target.js';
 import type { ArmTemplate } from '../../formats/gateway.js';
-import type { RolloutSpec } from './lane-view.js';
+import type { TemplateResult } from '../fenced/store.js';
+import type { GatewayTypes } from './gateway-store.js';
 
-/** The template that an arm shall run, or why there is none. */
-export type TemplateResult =
-  { readonly kind: 'template'; readonly template: ArmTemplate } | { readonly kind: 'none'; readonly reason: string };
-
-export function templateFor(source: TemplateSource, recorded: RolloutSpec['recorded'], run: LocalRun): TemplateResult {
-  const { template } = recorded;
+export function templateFor(
+  source: TemplateSource,
+  recorded: ArmTemplate | null,
+  run: LocalRun,
+): TemplateResult<GatewayTypes> {
   switch (source.from) {
     case 'release':
-      return { kind: 'template', template: released(source.release, template, run) };
+      return { kind: 'template', template: released(source.release, recorded, run) };
     case 'recorded':
-      if (template === null)
+      if (recorded === null)
         return { kind: 'none', reason: 'stable had no template when the rollout opened: there is none to restore' };
-      return { kind: 'template', template };
+      return { kind: 'template', template: recorded };
   }
 }
 

@@ -23,19 +23,26 @@ export function createGatewaySource({ scrapeDir, timeoutMs = 2500 }: GatewaySour
   const files = new Map<string, ScrapeFile>();
   /** Under way, by gateway and by file: many watches that ask at once share one scrape, and one row of it. */
   const scrape = shared((gateway: string) => fetchMetrics(gateway, timeoutMs));
-  const topUp = shared(async (name: string, file: ScrapeFile, { lane, target, toMs, stepMs }: MetricsQuery) => {
-    const last = (await file.read(toMs)).at(-1)?.t ?? -Infinity;
-    if (toMs - last >= stepMs * 0.9) await file.append(rowOf(lane, await scrape(target.gateway), Date.now()));
-  });
+  const topUp = shared(
+    async (name: string, file: ScrapeFile, gateway: string, { lane, toMs, stepMs }: MetricsQuery) => {
+      const last = (await file.read(toMs)).at(-1)?.t ?? -Infinity;
+      if (toMs - last >= stepMs * 0.9) await file.append(rowOf(lane, await scrape(gateway), Date.now()));
+    },
+  );
 
   return {
     async samples(query, signal) {
       const { lane, target, arms, fromMs, stepMs } = query;
+      if (target.platform !== 'local')
+        return {
+          kind: 'unreachable',
+          reason: `${target.platform} has no gateway with metrics: set metrics.prometheus`,
+        };
       const name = `${lane.environment}~${lane.service}.jsonl`;
       const file = files.get(name) ?? new ScrapeFile(path.join(scrapeDir, name));
       files.set(name, file);
       try {
-        await topUp(name, file, query);
+        await topUp(name, file, target.gateway, query);
       } catch (error) {
         if (signal.aborted && !(signal.reason instanceof Error && signal.reason.name === 'TimeoutError')) throw error;
         return { kind: 'unreachable', reason: `${new URL(target.gateway).origin}/metrics: ${reasonOf(error)}` };

@@ -68,7 +68,7 @@ export function createPrometheusSource(options: PrometheusOptions): MetricsSourc
         if (seen.length > 0)
           return { kind: 'value', arms: Object.fromEntries(seen) as Partial<Record<Arm, ArmSamples>> };
         const [first] = arms;
-        const text = first === undefined ? set.requests : fillQuery(set.requests, query.lane, first);
+        const text = first === undefined ? set.requests : fillQuery(set.requests, query.lane, query.target, first);
         const seconds = (FRESH_STEPS * stepMs) / 1000;
         return {
           kind: 'no-data',
@@ -98,10 +98,13 @@ interface Part {
 
 function partsOf(
   { requests, errors, latencyBuckets, scrapedAt }: QuerySet,
-  { lane }: MetricsQuery,
+  { lane, target }: MetricsQuery,
   arm: MetricsQuery['arms'][number],
 ): readonly Part[] {
-  const part = (kind: Kind, text: string): Part => ({ name: `${arm.arm}/${kind}`, text: fillQuery(text, lane, arm) });
+  const part = (kind: Kind, text: string): Part => ({
+    name: `${arm.arm}/${kind}`,
+    text: fillQuery(text, lane, target, arm),
+  });
   return [
     part('requests', requests),
     part('errors', errors),

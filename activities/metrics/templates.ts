@@ -1,6 +1,7 @@
 import type { CustomQueries, PrometheusTemplate } from '../../domain/policy.js';
 import { imageTag } from '../../domain/release.js';
-import type { Arm, LaneRef } from '../../domain/target.js';
+import { armName } from '../../domain/target.js';
+import type { Arm, LaneRef, Target } from '../../domain/target.js';
 
 export interface QuerySet extends CustomQueries {
   /** When the newest sample behind `requests` was taken, seconds since the epoch, by the same labels. */
@@ -11,9 +12,10 @@ export interface QuerySet extends CustomQueries {
 
 /**
  * Ready-made queries for usual conventions. Each gives raw counters, one series per process that counts, because a
- * restart resets one process's counters only. `{{workload}}` is the service's name for stable, and the name with the
- * arm behind it for canary and baseline; `{{workloadPattern}}` is the same for use in a regular expression; `{{tag}}` is
- * the image's tag.
+ * restart resets one process's counters only. `{{workload}}` is what runs the arm (on Kubernetes its Deployment) and
+ * `{{backend}}` what traffic is sent to (its Service): stable's name, with `-canary` or `-baseline` behind it for the
+ * siblings. `{{namespace}}` is that of Kubernetes. With `Pattern` behind it a name is fit for a regular expression.
+ * `{{tag}}` is the image's tag.
  */
 export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
   'slipway-gateway': counters({
@@ -22,19 +24,21 @@ export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
     labels: 'environment="{{environment}}",service="{{service}}",arm="{{arm}}",version="{{version}}"',
     code: 'code=~"5.."',
   }),
-  // Traefik names a service <namespace>-<Service>-<port>@<provider>: the Service of each arm is found inside it. Of two
-  // services whose names end alike (`shop`, `web-shop`) it can't be told apart which one is meant: use own queries there.
+  // Traefik names a service <namespace>-<Service>-<port>@<provider>, from 3.7 with the route before it: the Service of
+  // each arm is found inside it. Where the namespace is not known, services whose names end alike (`shop`, `web-shop`)
+  // can't be told apart: use own queries there.
   traefik: counters({
     total: 'traefik_service_requests_total',
     buckets: 'traefik_service_request_duration_seconds_bucket',
-    labels: 'service=~"(.+-)?{{workloadPattern}}(-((http|https|h2c|grpc|tcp)-?)?[0-9]+)?(@.+)?"',
+    labels: 'service=~"(.+-)?{{namespacePrefix}}{{backendPattern}}(-((http|https|h2c|grpc|tcp)-?)?[0-9]+)?(@.+)?"',
     code: 'code=~"5.."',
   }),
   istio: {
     ...counters({
       total: 'istio_requests_total',
       buckets: 'istio_request_duration_milliseconds_bucket',
-      labels: 'reporter="destination",destination_workload="{{workload}}"',
+      labels:
+        'reporter="destination",destination_workload="{{workload}}",destination_workload_namespace=~"{{namespaceOrAny}}"',
       code: 'response_code=~"5.."',
     }),
     bucketUnitSeconds: 0.001,
@@ -83,23 +87,35 @@ export function querySetOf(queries: PrometheusTemplate | CustomQueries): QuerySe
   return { ...queries, scrapedAt: `timestamp(${queries.requests}\n)`, bucketUnitSeconds: 1 };
 }
 
+function patternOf(name: string): string {
+  return name.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+}
+
 /** Fills in the placeholders; values are escaped, so that no name can end a label's string. */
 export function fillQuery(
   query: string,
   lane: LaneRef,
+  target: Target,
   { arm, version }: { readonly arm: Arm; readonly version: string },
 ): string {
-  const workload = arm === 'stable' ? lane.service : `${lane.service}-${arm}`;
-  const workloadPattern = workload.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+  const onKubernetes = target.platform === 'kubernetes' ? target : null;
+  const namespace = onKubernetes?.namespace ?? '';
+  const workload = armName(onKubernetes?.deployment ?? lane.service, arm);
+  const backend = armName(onKubernetes?.service ?? lane.service, arm);
   const values: Readonly<Record<string, string>> = {
     arm,
     version,
     tag: imageTag(version),
     service: lane.service,
     environment: lane.environment,
+    namespace,
+    namespaceOrAny: namespace === '' ? '.*' : patternOf(namespace),
+    namespacePrefix: namespace === '' ? '' : `${patternOf(namespace)}-`,
     workload,
-    workloadPattern,
-    alternativePattern: arm === 'stable' ? '' : `(.+-)?${workloadPattern}(-[a-z0-9]+)?`,
+    workloadPattern: patternOf(workload),
+    backend,
+    backendPattern: patternOf(backend),
+    alternativePattern: arm === 'stable' ? '' : `(.+-)?${patternOf(backend)}(-[a-z0-9]+)?`,
   };
   return query.replace(/\{\{(\w+)\}\}/g, (whole, name: string) => {
     const value = values[name];

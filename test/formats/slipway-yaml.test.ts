@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { defaultAnalysis } from '../../domain/canary/defaults.js';
 import { DEFAULT_RISK_POLICY } from '../../domain/risk-floor.js';
 import type { Policy } from '../../domain/policy.js';
+import type { LocalTarget } from '../../domain/target.js';
 import { formatProblems, parseSlipwayYaml, policyFor } from '../../formats/slipway-yaml.js';
 import type { Problem, SlipwayConfig } from '../../formats/slipway-yaml.js';
 
@@ -21,10 +22,12 @@ function configOf(text: string): SlipwayConfig {
   return parsed.config;
 }
 
-function policyOf(text: string, environment = 'local', baseDir?: string): Policy {
+function policyOf(text: string, environment = 'local', baseDir?: string): Policy & { readonly target: LocalTarget } {
   const found = policyFor(configOf(text), environment, baseDir);
   assert.ok(found.ok);
-  return found.policy;
+  const { policy } = found;
+  assert.ok(policy.target.platform === 'local');
+  return { ...policy, target: policy.target };
 }
 
 function problemsOf(text: string): readonly Problem[] {
@@ -280,6 +283,47 @@ environments:
     assert.equal(allowed('http://127.0.0.1.example.com'), false);
   });
 
+  test('an environment on Kubernetes needs a namespace and a Prometheus, and names the rest after the service', () => {
+    const kubernetes = (more: string): string => `service: hello
+environments:
+  prod:
+    platform: kubernetes
+${more}`;
+    const metrics = "    metrics: { prometheus: 'http://p:9090', queries: traefik }\n";
+    const found = policyFor(configOf(kubernetes(`${metrics}    kubernetes: { namespace: shop }\n`)), 'prod');
+    assert.ok(found.ok);
+    assert.deepEqual(found.policy.target, {
+      platform: 'kubernetes',
+      context: null,
+      namespace: 'shop',
+      deployment: 'hello',
+      service: 'hello',
+      route: { kind: 'HTTPRoute', name: 'hello' },
+    });
+    assert.equal(found.policy.approval.allowUnverified, false);
+    const named = 'context: eu, namespace: shop, deployment: d, service: s, route: { kind: GRPCRoute, name: r }';
+    const other = policyFor(configOf(kubernetes(`${metrics}    kubernetes: { ${named} }\n`)), 'prod');
+    assert.deepEqual(other.ok && other.policy.target, {
+      platform: 'kubernetes',
+      context: 'eu',
+      namespace: 'shop',
+      deployment: 'd',
+      service: 's',
+      route: { kind: 'GRPCRoute', name: 'r' },
+    });
+
+    assert.deepEqual(
+      problemsOf(kubernetes('')).map(({ path }) => path),
+      ['environments.prod.kubernetes.namespace', 'environments.prod.metrics.prometheus'],
+    );
+    const [gateway] = problemsOf(
+      `service: hello\ndefaults: { metrics: { prometheus: 'http://p:9090' } }\nenvironments:\n  prod: { platform: kubernetes, metrics: gateway, kubernetes: { namespace: shop } }\n`,
+    );
+    assert.match(gateway?.message ?? '', /environments\.prod\.metrics: gateway is the local gateway's/);
+    const [name] = problemsOf(kubernetes(`${metrics}    kubernetes: { namespace: Not_A_Name }\n`));
+    assert.match(name?.message ?? '', /is no name of a Kubernetes object/);
+  });
+
   test('run.cwd begins at the folder of the file', () => {
     const cwd = (written: string, baseDir?: string) =>
       policyOf(HEAD.replace('[node, server.mjs]', `[a], cwd: ${written}`), 'local', baseDir).target.run.cwd;
@@ -385,7 +429,7 @@ tier: 4
 images: { app: hello:v2, sha: "a@sha256:00" }
 defaults: { verify: 1 }
 environments:
-  local: { platform: kubernetes }
+  local: { platform: nomad }
   prod: { platform: local }
   test:
 `;

@@ -6,17 +6,17 @@ import { createPlatformActivities } from '../../activities/platform-activities.j
 import { createRunActivities } from '../../activities/runs.js';
 import type { RunDeps } from '../../activities/runs.js';
 import type { Verdict } from '../../domain/canary/types.js';
-import type { Policy } from '../../domain/policy.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
 import type { Assessment } from '../../domain/risk.js';
 import { idempotencyKey } from '../../domain/fence.js';
 import { hashRelease } from '../../domain/release.js';
 import { ALL_STABLE } from '../../domain/target.js';
-import type { Effect, LaneRef, Weights } from '../../domain/target.js';
+import type { Effect, LaneRef, LocalTarget, Weights } from '../../domain/target.js';
 import type { PlatformScope } from '../../activities/platform.js';
 import { createMemoryGateway } from './memory-gateway.js';
 import type { MemoryGateway } from './memory-gateway.js';
 import { stage, testPolicy, testRequest } from './request.js';
+import type { PolicyOptions } from './request.js';
 
 /** What a watch of a test says, or `wait`: nothing yet, it is asked again. */
 export type WatchAnswer = WatchResult | 'wait';
@@ -36,7 +36,7 @@ export class World {
     this.lane = { environment: 'test', service };
   }
 
-  policy(change: Partial<Policy> = {}): Policy {
+  policy(change: NonNullable<PolicyOptions['change']> = {}): ReturnType<typeof testPolicy> {
     const { service } = this.lane;
     return testPolicy({
       gateway: this.gateway.url,
@@ -94,7 +94,7 @@ export class World {
   async seed(tag: string): Promise<void> {
     const policy = this.policy();
     const { rolloutId, release } = testRequest({ policy, tag });
-    const scope: PlatformScope = { lane: this.lane, target: policy.target, rolloutId };
+    const scope: PlatformScope<LocalTarget> = { lane: this.lane, target: policy.target, rolloutId };
     const platform = createLocalPlatform({ gateways: [], fetch: this.gateway.fetch });
     await platform.claim({ ...scope, claimant: 'rollout', laneGeneration: 0 });
     const effects: readonly Effect[] = [

@@ -32,7 +32,7 @@ export interface FaultStack {
   /** The worker that is there from the start. */
   readonly worker: Server;
   /** A service under test, short in all times. */
-  policy(service: string, options?: Partial<PolicyOptions>): Policy;
+  policy(service: string, options?: Partial<PolicyOptions>): ReturnType<typeof testPolicy>;
   /** Ships v1 of the policy's service, and sends it traffic until the end. */
   serve(policy: Policy): Promise<Traffic>;
   journal(lane: LaneRef): Promise<readonly JournalEntry[]>;

@@ -21,7 +21,7 @@ export interface PolicyOptions {
   readonly service?: string;
   readonly stages?: readonly StagePolicy[];
   readonly replicas?: number;
-  readonly change?: Partial<Policy>;
+  readonly change?: Partial<Omit<Policy, 'target'>> & { readonly target?: LocalTarget };
   readonly scrapeIntervalMs?: number;
   readonly command?: readonly string[];
 }
@@ -32,7 +32,7 @@ export function stage(weightPercent: number, seconds: number, approval = false):
 }
 
 /** A policy for tests on the local platform: short times, no model, no approval. */
-export function testPolicy(options: PolicyOptions): Policy {
+export function testPolicy(options: PolicyOptions): Policy & { readonly target: LocalTarget } {
   const stages = options.stages ?? [stage(25, 6), stage(50, 6)];
   const analysis = defaultAnalysis(options.scrapeIntervalMs ?? 1000);
   const target: LocalTarget = {

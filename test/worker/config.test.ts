@@ -21,6 +21,7 @@ describe('the settings of a worker', () => {
       taskQueue: 'slipway',
       dataDir: '.slipway',
       gateways: ['http://127.0.0.1:7700'],
+      kubernetes: [],
       http: { host: '127.0.0.1', port: 9464 },
       logLevel: 'info',
       maxWatches: 2000,
@@ -45,6 +46,7 @@ describe('the settings of a worker', () => {
       SLIPWAY_TASK_QUEUE: 'other',
       SLIPWAY_DATA_DIR: '/var/lib/slipway',
       SLIPWAY_GATEWAYS: ' http://a:1 ,, http://b:2/ ',
+      SLIPWAY_KUBERNETES: 'shop, arn:aws:eks:eu:1:cluster/prod/pay',
       SLIPWAY_HTTP_HOST: '0.0.0.0',
       SLIPWAY_HTTP_PORT: '0',
       SLIPWAY_LOG_LEVEL: 'debug',
@@ -58,6 +60,10 @@ describe('the settings of a worker', () => {
     assert.equal(config.taskQueue, 'other');
     assert.equal(config.dataDir, '/var/lib/slipway');
     assert.deepEqual(config.gateways, ['http://a:1', 'http://b:2/']);
+    assert.deepEqual(config.kubernetes, [
+      { context: null, namespace: 'shop' },
+      { context: 'arn:aws:eks:eu:1:cluster/prod', namespace: 'pay' },
+    ]);
     assert.deepEqual(config.http, { host: '0.0.0.0', port: 0 });
     assert.equal(config.maxWatches, 7);
     assert.equal(config.riskModel.apiKey, 'sk-test');

@@ -1,5 +1,5 @@
-import { createLocalPlatform } from '../../activities/local/local-platform.js';
-import { Unavailable } from '../../activities/failures.js';
+import { Refused, Unavailable } from '../../activities/failures.js';
+import { platformOf } from '../../activities/platform.js';
 import { localTime } from '../../activities/risk-model/assess.js';
 import type { CliContext, CommandResult } from '../../client/cli/context.js';
 import { done } from '../../client/cli/context.js';
@@ -12,6 +12,13 @@ import { makePlan } from '../../domain/plan.js';
 import { needsApproval, strategyUnder } from '../../domain/policy.js';
 import { hashRelease, releaseName } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
+import type { Target } from '../../domain/target.js';
+import { createPlatforms } from '../platforms.js';
+
+const UNAVAILABLE: Readonly<Record<Target['platform'], string>> = {
+  local: 'start it with `slipway local-gateway`, or correct `gateway` in slipway.yaml',
+  kubernetes: 'see whether `kubectl version` answers in that context, or correct `kubernetes.context` in slipway.yaml',
+};
 
 /** `slipway plan`: what a deploy would do, with nothing touched and no model asked. */
 export async function plan(
@@ -20,7 +27,7 @@ export async function plan(
   options: ReleaseOptions,
 ): Promise<CommandResult> {
   const { policy, release } = await describeRelease(context, service, options);
-  const platform = createLocalPlatform({ gateways: [] });
+  const platform = platformOf(createPlatforms({ gateways: [], kubernetes: [] }), policy.target);
   const scope = { lane: policy.lane, target: policy.target, rolloutId: 'plan' };
   const floor = riskFloor({
     files: release.change.files,
@@ -73,12 +80,10 @@ export async function plan(
       refused ? EXIT.notShipped : EXIT.completed,
     );
   } catch (error) {
-    if (error instanceof Unavailable)
-      throw new CliError(
-        EXIT.unavailable,
-        error.message,
-        'start it with `slipway local-gateway`, or correct `gateway` in slipway.yaml',
-      );
+    const { platform } = policy.target;
+    if (error instanceof Unavailable) throw new CliError(EXIT.unavailable, error.message, UNAVAILABLE[platform]);
+    if (error instanceof Refused)
+      throw new CliError(EXIT.usage, error.message, `put ${platform} right in slipway.yaml`);
     throw error;
   }
 }

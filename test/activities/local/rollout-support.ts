@@ -5,7 +5,7 @@ import { eventually } from '../../gateway/gateway-support.js';
 import type { Platform, PlatformScope } from '../../../activities/platform.js';
 import type { Permit } from '../../../domain/fence.js';
 import type { HashedRelease } from '../../../domain/release.js';
-import type { Arm, Claimant, Effect, EffectResult } from '../../../domain/target.js';
+import type { Arm, Claimant, Effect, EffectResult, LocalTarget } from '../../../domain/target.js';
 import type { Gateway } from '../../../gateway/gateway.js';
 
 export function releaseOf(tag: string, env: Readonly<Record<string, string>> = {}): HashedRelease {
@@ -17,7 +17,11 @@ export function fromRelease(tag: string, env: Readonly<Record<string, string>> =
   return { from: 'release', release: releaseOf(tag, env) } as const;
 }
 
-export function scopeFor(gateway: Pick<Gateway, 'adminUrl'>, rolloutId: string, service = 'hello'): PlatformScope {
+export function scopeFor(
+  gateway: Pick<Gateway, 'adminUrl'>,
+  rolloutId: string,
+  service = 'hello',
+): PlatformScope<LocalTarget> {
   const command = ['node', 'test/gateway/fixture-service.mjs'];
   const run = { command, cwd: null, env: { GREETING: 'hi' }, healthPath: '/healthz', replicas: 1 };
   return {
@@ -29,8 +33,8 @@ export function scopeFor(gateway: Pick<Gateway, 'adminUrl'>, rolloutId: string, 
 
 /** What a workflow does of itself: counts steps, keeps its generation, names its intents. */
 export interface Rollout {
-  readonly platform: Platform;
-  readonly scope: PlatformScope;
+  readonly platform: Platform<LocalTarget>;
+  readonly scope: PlatformScope<LocalTarget>;
   claim(claimant?: Claimant): ReturnType<Platform['claim']>;
   /** A permit of the next step. */
   permit(effect: Effect, onDrift?: Permit['onDrift']): Permit;

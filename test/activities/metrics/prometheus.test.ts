@@ -319,7 +319,26 @@ test('a name can not end a label and begin another query', () => {
   const filled = fillQuery(
     TEMPLATES.traefik.requests,
     { environment: 'e', service: 'x"} or up{a="' },
+    testPolicy({ gateway: 'http://127.0.0.1:1' }).target,
     { arm: 'canary', version: 'x:1' },
   );
   assert.match(filled, /service=~"\(\.\+-\)\?x\\"\\\\} or up\\\\{a=\\"-canary/);
+});
+
+test('on Kubernetes the objects of the target are asked for, each in its namespace', () => {
+  const target = {
+    platform: 'kubernetes',
+    context: null,
+    namespace: 'shop',
+    deployment: 'web',
+    service: 'front',
+    route: { kind: 'HTTPRoute', name: 'edge' },
+  } as const;
+  const filled = (template: keyof typeof TEMPLATES): string =>
+    fillQuery(TEMPLATES[template].requests, { environment: 'e', service: 'hello' }, target, {
+      arm: 'canary',
+      version: 'x:1',
+    });
+  assert.match(filled('traefik'), /service=~"\(\.\+-\)\?shop-front-canary\(-/);
+  assert.match(filled('istio'), /destination_workload="web-canary",destination_workload_namespace=~"shop"/);
 });

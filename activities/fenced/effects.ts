@@ -11,30 +11,31 @@ import {
 } from './fenced-write.js';
 import { ANNOTATION, fenceOf, readLane, recordOf, rolloutAnchorName } from './lane-view.js';
 import { finishRollout } from './lane-anchor.js';
-import { templateFor } from './template.js';
 import type { Permit } from '../../domain/fence.js';
 import type { Arm, Effect, EffectOf, EffectResult, TemplateSource } from '../../domain/target.js';
-import type { GatewayObject } from '../../formats/gateway.js';
 import type { PlatformScope } from '../platform.js';
 import type { Attempt } from './fenced-write.js';
-import type { GatewayClient } from './gateway-client.js';
 import type { LaneView } from './lane-view.js';
+import type { LaneStore, ObjectName, PlatformTypes, StoredObject } from './store.js';
 
 /** All that one application of an effect works with. */
-export interface EffectContext {
-  readonly client: GatewayClient;
+export interface EffectContext<P extends PlatformTypes> {
+  readonly store: LaneStore<P>;
   readonly scope: PlatformScope;
   readonly permit: Permit;
   readonly signal: AbortSignal | undefined;
 }
 
 /** Applies one effect exactly once for its key: see `Platform.apply`. */
-export async function applyEffect(context: EffectContext, effect: Effect): Promise<EffectResult> {
-  const { client, scope, signal } = context;
+export async function applyEffect<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  effect: Effect,
+): Promise<EffectResult> {
+  const { store, scope, signal } = context;
   // What earlier attempts of this call have written already, where one effect writes several objects.
   const written: Written = { any: false, drift: [] };
-  const result = await untilSettled(client, signal, async () => {
-    const view = await readLane(client, scope, signal);
+  const result = await untilSettled(store.where, signal, async () => {
+    const view = await readLane(store, scope.rolloutId, signal);
     return attempt(context, effect, view, written);
   });
   return result.kind === 'already' && written.any ? { kind: 'applied', drift: written.drift } : result;
@@ -45,10 +46,10 @@ interface Written {
   drift: string[];
 }
 
-function attempt(
-  context: EffectContext,
+function attempt<P extends PlatformTypes>(
+  context: EffectContext<P>,
   effect: Effect,
-  view: LaneView,
+  view: LaneView<P>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
   switch (effect.op) {
@@ -71,9 +72,9 @@ function attempt(
   }
 }
 
-async function openRollout(
-  { client, scope, permit, signal }: EffectContext,
-  view: LaneView,
+async function openRollout<P extends PlatformTypes>(
+  { store, scope, permit, signal }: EffectContext<P>,
+  view: LaneView<P>,
 ): Promise<Attempt<EffectResult>> {
   if (view.rollout !== null) return staleAgainst(view.rollout.object, permit) ?? { kind: 'already' };
   // Without a look at the lane, an attempt that comes after the rollout's end would open it once more.
@@ -89,19 +90,26 @@ async function openRollout(
     };
   }
   const name = rolloutAnchorName(scope.rolloutId);
-  const spec = { rolloutId: scope.rolloutId, recorded: recordOf(view) };
-  const ref = { ...scope.lane, kind: 'anchor' as const, name };
-  return settle(name, await client.create(ref, fencedBody(spec, permit, null, null), creditOf(permit), signal));
+  const spec = { rolloutId: scope.rolloutId, recorded: recordOf(store, view) };
+  const body = fencedBody(store, 'anchor', spec, permit, null, null);
+  return settle(name, await store.create({ kind: 'anchor', name }, body, creditOf(permit), signal));
 }
 
 /** A newer grant means that this attempt's rollout was taken over or is long over. */
-export function staleLane(view: LaneView, permit: Permit): Extract<EffectResult, { kind: 'stale' }> | null {
+export function staleLane(
+  view: LaneView<PlatformTypes>,
+  permit: Permit,
+): Extract<EffectResult, { kind: 'stale' }> | null {
   const generation = view.lane?.spec.generation ?? 0;
   return generation > permit.fence.generation ? { kind: 'stale', object: 'lane', held: { generation, step: 0 } } : null;
 }
 
-async function raiseFence(context: EffectContext, view: LaneView, written: Written): Promise<Attempt<EffectResult>> {
-  const { client, permit, signal } = context;
+async function raiseFence<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: LaneView<P>,
+  written: Written,
+): Promise<Attempt<EffectResult>> {
+  const { store, permit, signal } = context;
   // The anchor first: from then on late creates are refused. The route next: traffic matters most.
   const { canary, baseline, stable } = view.arms;
   const objects = [view.rollout?.object, view.route, canary, baseline, stable].filter((object) => object != null);
@@ -112,65 +120,68 @@ async function raiseFence(context: EffectContext, view: LaneView, written: Writt
   for (const object of objects) {
     const held = fenceOf(object);
     if (held !== null && compareFences(held, permit.fence) === 0) continue;
-    const lost = lostFence(object);
+    const lost = lostFence(store, object);
     if (lost !== null && permit.onDrift === 'hold') return { kind: 'drift', object: object.name, ...lost };
     // Only the fence: key and applied value stay, so that duplicates and drift are still seen for what they are.
     const annotations = { ...object.annotations, [ANNOTATION.fence]: formatFence(permit.fence) };
     const body = { spec: object.spec, annotations, owner: object.owner };
-    const outcome = settle(object.name, await client.replace(object, body, creditOf(permit), signal));
+    const outcome = settle(object.name, await store.replace(object, body, creditOf(permit), signal));
     if (outcome?.kind !== 'applied') return outcome;
     note(written, lost === null ? [] : [`${object.name}: found ${lost.found}`]);
   }
   return { kind: 'already' };
 }
 
-async function setArm(
-  context: EffectContext,
-  view: LaneView,
+async function setArm<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: LaneView<P>,
   arm: Arm,
   source: TemplateSource,
   replicas: number,
 ): Promise<Attempt<EffectResult>> {
-  const { scope, permit } = context;
+  const { store, permit } = context;
   const { rollout } = view;
   const existing = view.arms[arm] ?? null;
   // The arm's own fence speaks first: to a late attempt "stale" says more than "gone".
   const stale = existing && staleAgainst(existing, permit);
   if (stale) return stale;
   if (rollout === null) return { kind: 'refused', object: arm, reason: "the rollout's anchor is gone" };
-  const wanted = templateFor(source, rollout.spec.recorded, scope.target.run);
+  const wanted = store.templateFor(source, rollout.spec.recorded);
   if (wanted.kind === 'none') return { kind: 'refused', object: arm, reason: wanted.reason };
   const spec = { template: wanted.template, replicas };
   // Stable outlives the rollout; its siblings must not.
   const owner = arm === 'stable' ? (existing?.owner ?? null) : rollout.object.uid;
-  return put(context, view, { ref: { ...scope.lane, kind: 'arm', name: arm }, existing, spec, owner });
+  return put(context, view, { ref: { kind: 'arm', name: arm }, existing, spec, owner });
 }
 
-async function setWeights(
-  context: EffectContext,
-  view: LaneView,
+async function setWeights<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: LaneView<P>,
   { weights }: EffectOf<'set-weights'>,
 ): Promise<Attempt<EffectResult>> {
-  const { scope } = context;
   const existing = view.route;
-  const ref = { ...scope.lane, kind: 'route' as const, name: 'route' };
-  return put(context, view, { ref, existing, spec: { weights }, owner: existing?.owner ?? null });
+  return put(context, view, {
+    ref: { kind: 'route', name: 'route' },
+    existing,
+    spec: { weights },
+    owner: existing?.owner ?? null,
+  });
 }
 
-interface Put {
-  readonly ref: Parameters<GatewayClient['create']>[0];
-  readonly existing: GatewayObject | null;
+interface Put<P extends PlatformTypes> {
+  readonly ref: ObjectName;
+  readonly existing: StoredObject<P> | null;
   readonly spec: unknown;
   readonly owner: string | null;
 }
 
 /** Creates or replaces an object as its fence allows. */
-async function put(
-  context: EffectContext,
-  view: LaneView,
-  { ref, existing, spec, owner }: Put,
+async function put<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: LaneView<P>,
+  { ref, existing, spec, owner }: Put<P>,
 ): Promise<Attempt<EffectResult>> {
-  const { client, permit, signal } = context;
+  const { store, permit, signal } = context;
   if (existing === null) {
     // What is not there has no fence to refuse a late attempt: the rollout's anchor answers for it, before the write
     // by its fence, and after it as the owner, which a late creation finds gone and is collected with.
@@ -180,29 +191,33 @@ async function put(
     if (stale) return stale;
     return settle(
       ref.name,
-      await client.create(ref, fencedBody(spec, permit, anchor.uid, null), creditOf(permit), signal),
+      await store.create(ref, fencedBody(store, ref.kind, spec, permit, anchor.uid, null), creditOf(permit), signal),
     );
   }
-  const decision = decide(existing, permit, spec);
+  const decision = decide(store, existing, permit, spec);
   if (decision.kind !== 'apply') return resultOf(ref.name, decision);
-  const body = fencedBody(spec, permit, owner, existing);
+  const body = fencedBody(store, ref.kind, spec, permit, owner, existing);
   const drift = decision.drift === null ? [] : [`${ref.name}: ${decision.drift}`];
-  return settle(ref.name, await client.replace(existing, body, creditOf(permit), signal), drift);
+  return settle(ref.name, await store.replace(existing, body, creditOf(permit), signal), drift);
 }
 
-async function remove(
-  { client, permit, signal }: EffectContext,
-  object: GatewayObject | null,
+async function remove<P extends PlatformTypes>(
+  { store, permit, signal }: EffectContext<P>,
+  object: StoredObject<P> | null,
 ): Promise<Attempt<EffectResult>> {
   if (object === null) return { kind: 'already' };
-  const decision = decide(object, permit, null);
+  const decision = decide(store, object, permit, null);
   if (decision.kind !== 'apply') return resultOf(object.name, decision);
   const drift = decision.drift === null ? [] : [`${object.name}: ${decision.drift}`];
-  return settle(object.name, await client.remove(object, creditOf(permit), signal), drift);
+  return settle(object.name, await store.remove(object, creditOf(permit), signal), drift);
 }
 
 /** The route goes first: no request is sent to an arm that is being taken away. */
-async function removeStable(context: EffectContext, view: LaneView, written: Written): Promise<Attempt<EffectResult>> {
+async function removeStable<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: LaneView<P>,
+  written: Written,
+): Promise<Attempt<EffectResult>> {
   const route = await remove(context, view.route);
   if (route?.kind !== 'applied' && route?.kind !== 'already') return route;
   if (route.kind === 'applied') note(written, route.drift);

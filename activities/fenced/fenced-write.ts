@@ -1,12 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { canonicalJson } from '../../domain/canonical.js';
 import { compareFences, decideWrite, formatFence } from '../../domain/fence.js';
-import { PlatformUnavailable } from './errors.js';
+import { Unavailable } from '../failures.js';
 import { ANNOTATION, fenceOf } from './lane-view.js';
 import type { Permit, WriteDecision } from '../../domain/fence.js';
 import type { EffectResult } from '../../domain/target.js';
-import type { GatewayObject, GatewayWrite } from '../../formats/gateway.js';
-import type { GatewayClient, WriteCredit, WriteOutcome } from './gateway-client.js';
+import type { LaneStore, ObjectWrite, PlatformTypes, StoredObject, WriteCredit, WriteOutcome } from './store.js';
 
 /** Null: somebody else was faster, read and decide again. */
 export type Attempt<T> = T | null;
@@ -17,10 +15,10 @@ const PAUSE_MAX_MS = 25;
 /**
  * Reads, decides and writes until no one comes in between.
  *
- * @throws PlatformUnavailable after twenty conflicts in a row: the caller's retry is then better spaced than ours.
+ * @throws Unavailable after twenty conflicts in a row: the caller's retry is then better spaced than ours.
  */
 export async function untilSettled<T extends object>(
-  client: GatewayClient,
+  where: string,
   signal: AbortSignal | undefined,
   attempt: () => Promise<Attempt<T>>,
 ): Promise<T> {
@@ -29,31 +27,46 @@ export async function untilSettled<T extends object>(
     if (result !== null) return result;
     await pause(Math.random() * PAUSE_MAX_MS, undefined, signal ? { signal } : {});
   }
-  throw new PlatformUnavailable(client.baseUrl, `other writers were faster ${MAX_ATTEMPTS} times in a row`);
+  throw new Unavailable(`${where}: other writers were faster ${MAX_ATTEMPTS} times in a row`);
 }
 
 /** `wanted` null: the object shall be gone. */
-export function decide(object: GatewayObject, permit: Permit, wanted: unknown): WriteDecision {
+export function decide<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  object: StoredObject<P>,
+  permit: Permit,
+  wanted: unknown,
+): WriteDecision {
   const fence = fenceOf(object);
   const key = object.annotations[ANNOTATION.key] ?? null;
   const applied = object.annotations[ANNOTATION.applied] ?? null;
-  const actual = canonicalJson(object.spec);
-  const decision = decideWrite({ held: { fence, key, applied, actual }, permit, wanted: canonicalJson(wanted) });
-  const lost = lostFence(object);
+  const actual = store.leaves(object.kind, object.spec);
+  const wantedLeaves = wanted === null ? 'null' : store.leaves(object.kind, wanted);
+  const decision = decideWrite({ held: { fence, key, applied, actual }, permit, wanted: wantedLeaves });
+  const lost = lostFence(store, object);
   if (lost === null || decision.kind === 'drift') return decision;
   if (permit.onDrift === 'hold') return { kind: 'drift', ...lost };
   return { kind: 'apply', drift: (decision.kind === 'apply' ? decision.drift : null) ?? `found ${lost.found}` };
 }
 
 /** What Slipway has written carries a fence: where it is missing, somebody took it away, and with it the order of writes. */
-export function lostFence(object: GatewayObject): { readonly found: string; readonly expected: string } | null {
+export function lostFence<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  object: StoredObject<P>,
+): { readonly found: string; readonly expected: string } | null {
   const { [ANNOTATION.key]: key, [ANNOTATION.applied]: applied } = object.annotations;
   if (fenceOf(object) !== null || (key === undefined && applied === undefined)) return null;
-  return { found: `no ${ANNOTATION.fence} on ${canonicalJson(object.spec)}`, expected: applied ?? `a fence of ${key}` };
+  return {
+    found: `no ${ANNOTATION.fence} on ${store.leaves(object.kind, object.spec)}`,
+    expected: applied ?? `a fence of ${key}`,
+  };
 }
 
 /** Refuses when the object holds a newer fence than the permit. */
-export function staleAgainst(object: GatewayObject, permit: Permit): Extract<EffectResult, { kind: 'stale' }> | null {
+export function staleAgainst(
+  object: StoredObject<PlatformTypes>,
+  permit: Permit,
+): Extract<EffectResult, { kind: 'stale' }> | null {
   const held = fenceOf(object);
   return held !== null && compareFences(held, permit.fence) > 0 ? { kind: 'stale', object: object.name, held } : null;
 }
@@ -80,17 +93,19 @@ export function creditOf({ key, fence }: Permit): WriteCredit {
 }
 
 /** The body of a fenced write: key and fence stand in the very object that they speak of. */
-export function fencedBody(
+export function fencedBody<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  kind: StoredObject<P>['kind'],
   spec: unknown,
   permit: Permit,
   owner: string | null,
-  before: GatewayObject | null,
-): GatewayWrite {
+  before: StoredObject<P> | null,
+): ObjectWrite {
   const annotations = {
     ...before?.annotations,
     [ANNOTATION.fence]: formatFence(permit.fence),
     [ANNOTATION.key]: permit.key,
-    [ANNOTATION.applied]: canonicalJson(spec),
+    [ANNOTATION.applied]: store.leaves(kind, spec),
   };
   return { spec, annotations, owner };
 }

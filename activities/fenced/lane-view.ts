@@ -1,0 +1,155 @@
+import { z } from 'zod';
+import { parseFence } from '../../domain/fence.js';
+import { Target } from '../../formats/target.js';
+import { Unavailable } from '../failures.js';
+import type { Fence } from '../../domain/fence.js';
+import type { Arm, ArmState, LaneAnchor, LaneRef, RecordedStable } from '../../domain/target.js';
+import type { LaneStore, PlatformTypes, StoredAnchor, StoredArm, StoredObject, StoredRoute } from './store.js';
+
+/** Name of a lane's anchor. */
+export const LANE = 'lane';
+
+/** Name of a rollout's anchor. */
+export function rolloutAnchorName(rolloutId: string): string {
+  return `${ROLLOUT_PREFIX}${rolloutId}`;
+}
+const ROLLOUT_PREFIX = 'rollout-';
+
+export const ANNOTATION = {
+  fence: 'slipway.dev/fence',
+  key: 'slipway.dev/key',
+  /** The leaves as Slipway last wrote them. */
+  applied: 'slipway.dev/applied',
+} as const;
+
+/** What a lane's anchor holds. */
+export const LaneSpec = z.object({
+  generation: z.int(),
+  current: z.object({ rolloutId: z.string(), claimant: z.enum(['rollout', 'recover']) }).nullable(),
+  ended: z.array(z.object({ rolloutId: z.string(), outcome: z.string() })),
+  target: Target,
+});
+export type LaneSpec = z.infer<typeof LaneSpec>;
+
+const Percent = z.number().min(0).max(100);
+
+/** What a rollout's anchor holds: stable exactly as it was before anything was touched. */
+const RolloutSpec = z.object({
+  rolloutId: z.string(),
+  recorded: z.object({
+    templateDigest: z.string().nullable(),
+    version: z.string().nullable(),
+    replicas: z.int(),
+    template: z.unknown(),
+    weights: z.object({ stable: Percent, canary: Percent, baseline: Percent }).nullable(),
+  }),
+});
+
+type Recorded<P extends PlatformTypes> = Omit<z.infer<typeof RolloutSpec>['recorded'], 'template'> & {
+  readonly template: P['template'] | null;
+};
+
+export interface RolloutSpec<P extends PlatformTypes> {
+  readonly rolloutId: string;
+  readonly recorded: Recorded<P>;
+}
+
+export interface Held<P extends PlatformTypes, Spec> {
+  readonly object: StoredAnchor<P>;
+  readonly spec: Spec;
+}
+
+/** All objects of a lane, from one read. */
+export interface LaneView<P extends PlatformTypes> {
+  readonly lane: Held<P, LaneSpec> | null;
+  /** The anchor of the rollout that asks. */
+  readonly rollout: Held<P, RolloutSpec<P>> | null;
+  /** Anchors of other rollouts that are still there. */
+  readonly others: readonly Held<P, RolloutSpec<P>>[];
+  readonly arms: Readonly<Partial<Record<Arm, StoredArm<P>>>>;
+  readonly route: StoredRoute<P> | null;
+}
+
+/** @throws Unavailable when the objects can't be read, or an anchor can't be understood */
+export async function readLane<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  rolloutId: string,
+  signal: AbortSignal | undefined,
+): Promise<LaneView<P>> {
+  const objects = await store.list(signal);
+  const anchors = objects.filter((object) => object.kind === 'anchor');
+  const rollouts = anchors
+    .filter((object) => object.name.startsWith(ROLLOUT_PREFIX))
+    .map((object) => heldRollout(store, object));
+  const lane = anchors.find((object) => object.name === LANE);
+  const arms: Partial<Record<Arm, StoredArm<P>>> = {};
+  for (const object of objects) if (object.kind === 'arm') arms[object.name as Arm] = object;
+  return {
+    lane: lane === undefined ? null : { object: lane, spec: readAnchor(store.where, LaneSpec, lane) },
+    rollout: rollouts.find(({ object }) => object.name === rolloutAnchorName(rolloutId)) ?? null,
+    others: rollouts.filter(({ object }) => object.name !== rolloutAnchorName(rolloutId)),
+    arms,
+    route: objects.find((object) => object.kind === 'route') ?? null,
+  };
+}
+
+function heldRollout<P extends PlatformTypes>(store: LaneStore<P>, object: StoredAnchor<P>): Held<P, RolloutSpec<P>> {
+  const schema = RolloutSpec.extend({
+    recorded: RolloutSpec.shape.recorded.extend({ template: store.template.nullable() }),
+  });
+  return { object, spec: readAnchor(store.where, schema, object) as RolloutSpec<P> };
+}
+
+/**
+ * What an anchor holds.
+ * @throws Unavailable when it can't be understood: a person must put it right before anything is changed
+ */
+export function readAnchor<Schema extends z.ZodType>(
+  where: string,
+  schema: Schema,
+  object: { readonly name: string; readonly spec: unknown },
+): z.infer<Schema> {
+  const parsed = schema.safeParse(object.spec);
+  if (parsed.success) return parsed.data;
+  throw new Unavailable(
+    `${where}: anchor ${object.name} can't be read, put it right: ${z.prettifyError(parsed.error)}`,
+  );
+}
+
+export function fenceOf(object: StoredObject<PlatformTypes>): Fence | null {
+  return parseFence(object.annotations[ANNOTATION.fence]);
+}
+
+export function laneAnchorOf(lane: LaneRef, { target, generation, current, ended }: LaneSpec): LaneAnchor {
+  return { lane, target, generation, current, ended };
+}
+
+export function armStateOf<P extends PlatformTypes>(store: LaneStore<P>, { spec, status }: StoredArm<P>): ArmState {
+  return {
+    templateDigest: store.digest(spec.template),
+    version: store.version(spec.template),
+    replicas: spec.replicas,
+    ready: status.ready,
+    message: status.message,
+  };
+}
+
+/** Stable and weights as they are, for the rollout's anchor. */
+export function recordOf<P extends PlatformTypes>(store: LaneStore<P>, view: LaneView<P>): Recorded<P> {
+  const stable = view.arms.stable;
+  return {
+    templateDigest: stable === undefined ? null : store.digest(stable.spec.template),
+    version: stable === undefined ? null : store.version(stable.spec.template),
+    replicas: stable?.spec.replicas ?? 0,
+    template: stable?.spec.template ?? null,
+    weights: view.route?.spec.weights ?? null,
+  };
+}
+
+export function recordedStableOf<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  { rolloutId, recorded }: RolloutSpec<P>,
+): RecordedStable {
+  const { version, replicas, template } = recorded;
+  return { rolloutId, templateDigest: template === null ? null : store.digest(template), version, replicas };
+}

@@ -1,0 +1,33 @@
+import type { Arm, ArmReadiness, ArmState, LaneRef, TargetSnapshot } from '../../domain/target.js';
+import { armStateOf, laneAnchorOf, recordedStableOf } from './lane-view.js';
+import type { LaneView } from './lane-view.js';
+import type { LaneStore, PlatformTypes } from './store.js';
+
+/** What a rollout needs to know of its target. */
+export function snapshotOf<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  lane: LaneRef,
+  view: LaneView<P>,
+  freeReplicas: number | null,
+): TargetSnapshot {
+  const arms: Partial<Record<Arm, ArmState>> = {};
+  for (const [name, arm] of Object.entries(view.arms)) arms[name as Arm] = armStateOf(store, arm);
+  return {
+    arms,
+    weights: view.route?.spec.weights ?? null,
+    freeReplicas,
+    anchor: view.lane && laneAnchorOf(lane, view.lane.spec),
+    recorded: view.rollout && recordedStableOf(store, view.rollout.spec),
+  };
+}
+
+/** Whether an arm of this size can serve now. */
+export function readinessOf(view: LaneView<PlatformTypes>, arm: Arm, replicas: number): ArmReadiness {
+  const object = view.arms[arm];
+  if (object === undefined) return { kind: 'failed', message: `there is no arm ${arm}` };
+  const { ready, failed, message } = object.status;
+  if (ready >= replicas) return { kind: 'ready', replicas: ready };
+  return failed
+    ? { kind: 'failed', message: message ?? `${arm} did not come up` }
+    : { kind: 'waiting', ready, wanted: replicas, message };
+}

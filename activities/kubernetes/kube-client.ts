@@ -1,0 +1,293 @@
+import { HttpMethod, IsomorphicFetchHttpLibrary, KubeConfig, RequestContext } from '@kubernetes/client-node';
+import { z } from 'zod';
+import { Refused, Unavailable } from '../failures.js';
+import { FIELD_MANAGER, groupOf, pathOf } from './resources.js';
+import type { Resource } from './resources.js';
+
+/**
+ * An object as the API server has it, with every field: what is written back must hold what others have set, also where
+ * no model of ours knows it.
+ */
+export interface KubeObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: KubeMetadata;
+  readonly [field: string]: unknown;
+}
+
+export interface KubeMetadata {
+  readonly name: string;
+  readonly namespace?: string | undefined;
+  readonly uid?: string | undefined;
+  readonly resourceVersion?: string | undefined;
+  /** Grows with each change of the spec. */
+  readonly generation?: number | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  readonly ownerReferences?: readonly OwnerReference[] | undefined;
+  readonly deletionTimestamp?: string | undefined;
+  readonly [field: string]: unknown;
+}
+
+export interface OwnerReference {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly [field: string]: unknown;
+}
+
+export type KubeWriteOutcome =
+  | { readonly kind: 'written'; readonly object: KubeObject }
+  /** Changed, created or deleted by somebody else since it was read. */
+  | { readonly kind: 'conflict' }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/**
+ * The Kubernetes API of one cluster, as one user. It throws `Unavailable` where a retry may help (no answer, throttled,
+ * a server's error), and `Refused` from reads that will never be answered.
+ */
+export interface KubeClient {
+  /** The cluster, for messages. */
+  readonly where: string;
+  /** Null: there is no such object. */
+  get(resource: Resource, namespace: string, name: string, signal: AbortSignal | undefined): Promise<KubeObject | null>;
+  /** @param selector of labels, e.g. `app=hello`; all objects without one */
+  list(
+    resource: Resource,
+    namespace: string,
+    selector: string | null,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly KubeObject[]>;
+  create(
+    resource: Resource,
+    namespace: string,
+    object: KubeObject,
+    signal: AbortSignal | undefined,
+  ): Promise<KubeWriteOutcome>;
+  /** Replaces the object whose uid and resourceVersion stand in its metadata, and no other. */
+  replace(
+    resource: Resource,
+    namespace: string,
+    object: KubeObject,
+    signal: AbortSignal | undefined,
+  ): Promise<KubeWriteOutcome>;
+  /** Deletes exactly what was read. What it owns goes after it. */
+  remove(
+    resource: Resource,
+    namespace: string,
+    object: KubeObject,
+    signal: AbortSignal | undefined,
+  ): Promise<KubeWriteOutcome>;
+  /** Whether this user may do that. */
+  mayI(
+    verb: string,
+    resource: Resource,
+    namespace: string,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly allowed: boolean; readonly reason: string }>;
+}
+
+const Metadata = z.looseObject({
+  name: z.string(),
+  namespace: z.string().optional(),
+  uid: z.string().optional(),
+  resourceVersion: z.string().optional(),
+  generation: z.number().optional(),
+  labels: z.record(z.string(), z.string()).optional(),
+  annotations: z.record(z.string(), z.string()).optional(),
+  ownerReferences: z
+    .array(z.looseObject({ apiVersion: z.string(), kind: z.string(), name: z.string(), uid: z.string() }))
+    .optional(),
+  deletionTimestamp: z.string().optional(),
+});
+const Item = z.looseObject({ metadata: Metadata });
+const Thing = Item.extend({ apiVersion: z.string(), kind: z.string() });
+const List = z.object({ apiVersion: z.string(), kind: z.string(), items: z.array(Item) });
+const Status = z.object({
+  kind: z.literal('Status'),
+  reason: z.string().optional(),
+  message: z.string().optional(),
+  details: z.object({ retryAfterSeconds: z.number().optional() }).optional(),
+});
+const Review = z.object({ status: z.object({ allowed: z.boolean(), reason: z.string().optional() }) });
+
+const MAX_MESSAGE_LENGTH = 500;
+
+export interface KubeClientOptions {
+  /** Context of the kubeconfig; null for the service account of the pod, or the current context. */
+  readonly context: string | null;
+  /** Limit for each call, ms. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Connects as kubectl would: `KUBECONFIG` or `~/.kube/config`, else the service account of the pod.
+ * @throws Refused when the context is not there
+ */
+export function connectKube({ context, timeoutMs }: KubeClientOptions): KubeClient {
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  if (context !== null) {
+    if (config.getContextObject(context) === null) {
+      const known = config.getContexts().map(({ name }) => name);
+      throw new Refused(
+        `the worker's kubeconfig has no context "${context}": it has ${known.length === 0 ? 'none' : known.join(', ')}`,
+      );
+    }
+    config.setCurrentContext(context);
+  }
+  const server = config.getCurrentCluster()?.server;
+  if (server === undefined)
+    throw new Refused('the worker knows no Kubernetes cluster: give it a kubeconfig (KUBECONFIG) or a service account');
+  return createKubeClient(config, server.replace(/\/+$/, ''), timeoutMs);
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+  readonly retryAfterMs: number | null;
+}
+
+function createKubeClient(config: KubeConfig, server: string, timeoutMs: number): KubeClient {
+  const http = new IsomorphicFetchHttpLibrary();
+  const where = `Kubernetes at ${server}`;
+
+  async function call(
+    method: HttpMethod,
+    path: string,
+    body: unknown,
+    signal: AbortSignal | undefined,
+  ): Promise<Answer> {
+    const request = new RequestContext(`${server}${path}`, method);
+    const limit = AbortSignal.timeout(timeoutMs);
+    request.setHeaderParam('accept', 'application/json');
+    if (body !== undefined) {
+      request.setHeaderParam('content-type', 'application/json');
+      request.setBody(JSON.stringify(body));
+    }
+    request.setSignal(signal ? AbortSignal.any([signal, limit]) : limit);
+    try {
+      await config.applySecurityAuthentication(request);
+      const response = await http.send(request).toPromise();
+      const text = await response.body.text();
+      const after = Number(response.headers['retry-after'] ?? Number.NaN);
+      return {
+        status: response.httpStatusCode,
+        body: jsonOf(text),
+        retryAfterMs: Number.isFinite(after) ? after * 1000 : null,
+      };
+    } catch (error) {
+      signal?.throwIfAborted();
+      const why = limit.aborted ? `no answer within ${timeoutMs} ms` : `can't be reached (${causeOf(error)})`;
+      throw new Unavailable(`${where}: ${why}`, null, { cause: error });
+    }
+  }
+
+  /** Throws what a retry may cure; gives back every other answer. */
+  async function ask(
+    method: HttpMethod,
+    path: string,
+    body: unknown,
+    signal: AbortSignal | undefined,
+  ): Promise<Answer> {
+    const answer = await call(method, path, body, signal);
+    // 401: a token that has just run out is renewed for the next call.
+    if (answer.status === 401 || answer.status === 429 || answer.status >= 500)
+      throw new Unavailable(`${where}: ${sayingOf(answer)}`, answer.retryAfterMs);
+    return answer;
+  }
+
+  async function write(
+    method: HttpMethod,
+    path: string,
+    body: unknown,
+    signal: AbortSignal | undefined,
+  ): Promise<KubeWriteOutcome> {
+    const answer = await ask(method, path, body, signal);
+    if (answer.status < 300) {
+      const object = Thing.safeParse(answer.body);
+      // A deletion is answered with a Status, or with the object as it was.
+      if (object.success || method === HttpMethod.DELETE)
+        return { kind: 'written', object: (object.data ?? body) as KubeObject };
+      throw new Unavailable(`${where}: an answer that is not understood: ${z.prettifyError(object.error)}`);
+    }
+    const gone = answer.status === 404 && method !== HttpMethod.POST;
+    if (answer.status === 409 || gone) return { kind: 'conflict' };
+    return { kind: 'refused', reason: sayingOf(answer) };
+  }
+
+  return {
+    where,
+    async get(resource, namespace, name, signal) {
+      const answer = await ask(HttpMethod.GET, pathOf(resource, namespace, name), undefined, signal);
+      if (answer.status === 404) return null;
+      return understood(where, Thing, answer) as KubeObject;
+    },
+    async list(resource, namespace, selector, signal) {
+      const query = selector === null ? '' : `?labelSelector=${encodeURIComponent(selector)}`;
+      const answer = await ask(HttpMethod.GET, `${pathOf(resource, namespace)}${query}`, undefined, signal);
+      const { apiVersion, kind, items } = understood(where, List, answer);
+      // Items of a list don't say what they are.
+      return items.map((item) => ({ ...item, apiVersion, kind: kind.replace(/List$/, '') }) as KubeObject);
+    },
+    create: (resource, namespace, object, signal) =>
+      write(HttpMethod.POST, `${pathOf(resource, namespace)}${MANAGER}`, object, signal),
+    replace: (resource, namespace, object, signal) => {
+      const { name, uid, resourceVersion } = object.metadata;
+      // Without them a Deployment is overwritten whatever was written in between (durability-notes.md, section 1).
+      if (!uid || !resourceVersion) throw new TypeError(`${name} was not read before it is replaced`);
+      return write(HttpMethod.PUT, `${pathOf(resource, namespace, name)}${MANAGER}`, object, signal);
+    },
+    remove: (resource, namespace, { metadata: { name, uid, resourceVersion } }, signal) => {
+      if (!uid || !resourceVersion) throw new TypeError(`${name} was not read before it is deleted`);
+      const options = {
+        apiVersion: 'v1',
+        kind: 'DeleteOptions',
+        preconditions: { uid, resourceVersion },
+        propagationPolicy: 'Background',
+      };
+      return write(HttpMethod.DELETE, pathOf(resource, namespace, name), options, signal);
+    },
+    async mayI(verb, resource, namespace, signal) {
+      const review = {
+        apiVersion: 'authorization.k8s.io/v1',
+        kind: 'SelfSubjectAccessReview',
+        spec: { resourceAttributes: { verb, resource, group: groupOf(resource), namespace } },
+      };
+      const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+      const { status } = understood(where, Review, await ask(HttpMethod.POST, path, review, signal));
+      return { allowed: status.allowed, reason: status.reason ?? '' };
+    },
+  };
+}
+
+const MANAGER = `?fieldManager=${FIELD_MANAGER}`;
+
+function understood<Schema extends z.ZodType>(where: string, schema: Schema, answer: Answer): z.infer<Schema> {
+  if (answer.status >= 300) throw new Refused(`${where}: ${sayingOf(answer)}`);
+  const parsed = schema.safeParse(answer.body);
+  if (parsed.success) return parsed.data;
+  throw new Unavailable(`${where}: an answer that is not understood: ${z.prettifyError(parsed.error)}`);
+}
+
+/** What the server says of a refusal: its message, not its whole body. */
+function sayingOf({ status, body }: Answer): string {
+  const said = Status.safeParse(body);
+  const text = said.success ? `${said.data.reason ?? status}: ${said.data.message ?? ''}` : `answered ${status}`;
+  return text.slice(0, MAX_MESSAGE_LENGTH);
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // A proxy's page, say: the schemas then find no answer in it.
+    return undefined;
+  }
+}
+
+function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message || String(error.cause) : error.message;
+}

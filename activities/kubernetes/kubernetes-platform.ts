@@ -1,0 +1,185 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Arm, ArmReadiness, EffectResult, KubernetesTarget, LaneAnchor } from '../../domain/target.js';
+import { Refused, Unavailable } from '../failures.js';
+import { applyEffect } from '../fenced/effects.js';
+import { claimLane } from '../fenced/lane-anchor.js';
+import { laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-view.js';
+import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
+import type { LaneStore } from '../fenced/store.js';
+import type { Platform, PlatformScope } from '../platform.js';
+import { ARM_LABEL, LANE_LABELS, serviceOf } from './arms.js';
+import type { KubeTypes } from './arms.js';
+import { readyEndpoints, waitingPods } from './health.js';
+import type { KubeClient } from './kube-client.js';
+import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeResource } from './kube-store.js';
+import { findKubeProblems } from './preflight.js';
+import { lastWriteMs, notAcceptedBecause } from './route.js';
+
+/** A namespace of a cluster. */
+export interface KubePlace {
+  readonly context: string | null;
+  readonly namespace: string;
+}
+
+export interface KubernetesPlatformOptions {
+  /** The clusters, by context; connected when first needed. */
+  readonly clientFor: (context: string | null) => Promise<KubeClient>;
+  /** Where this worker looks for anchors, for `anchors`. */
+  readonly places: readonly KubePlace[];
+}
+
+/** Gateways take a route within a second or two; the activity's own limit is 5 s. */
+const ACCEPTED_WITHIN_MS = 3000;
+const ACCEPTED_POLL_MS = 100;
+/** The API server's time of a write has whole seconds, so that one more may have passed. */
+const DRAIN_MS = 3000;
+
+type Scope = PlatformScope<KubernetesTarget>;
+
+/** The platform `kubernetes`: plain Deployments behind a route of the Gateway API. */
+export function createKubernetesPlatform({ clientFor, places }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
+  async function open({
+    lane,
+    target,
+    rolloutId,
+  }: Scope): Promise<{ client: KubeClient; store: LaneStore<KubeTypes> }> {
+    const client = await clientFor(target.context);
+    return { client, store: createKubeStore(client, lane, target, rolloutId) };
+  }
+
+  return {
+    async describe(scope, signal) {
+      const { store } = await open(scope);
+      const view = await readLane(store, scope.rolloutId, signal);
+      return snapshotOf(store, scope.lane, view, null);
+    },
+
+    async preflight(scope, _needs, signal) {
+      try {
+        return await findKubeProblems(await clientFor(scope.target.context), scope, signal);
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        return [{ severity: 'refuse', problem: error.message, remedy: 'put the target right in slipway.yaml' }];
+      }
+    },
+
+    async claim(request, signal) {
+      const { store } = await open(request);
+      return claimLane(store, request, signal);
+    },
+
+    async apply(scope, effect, permit, signal): Promise<EffectResult> {
+      try {
+        const { client, store } = await open(scope);
+        if (effect.op === 'remove-arm' || effect.op === 'set-stable-template')
+          await drained(client, scope.target, signal);
+        const result = await applyEffect({ store, scope, permit, signal }, effect);
+        // Also where an earlier attempt has written them: what counts is that the gateways have taken them.
+        if (effect.op === 'set-weights' && (result.kind === 'applied' || result.kind === 'already'))
+          await assertAccepted(client, scope.target, signal);
+        return result;
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        return {
+          kind: 'refused',
+          object: `${scope.target.namespace}/${scope.target.deployment}`,
+          reason: error.message,
+        };
+      }
+    },
+
+    async readiness(scope, arm, replicas, signal): Promise<ArmReadiness> {
+      const { client, store } = await open(scope);
+      const now = readinessOf(await readLane(store, scope.rolloutId, signal), arm, replicas);
+      return explained(client, scope, arm, replicas, now, signal);
+    },
+
+    async anchors(signal) {
+      const lists = await Promise.all(
+        places.map(async ({ context, namespace }) => anchorsOf(await clientFor(context), namespace, signal)),
+      );
+      return lists.flat();
+    },
+  };
+}
+
+/**
+ * Weights that a gateway has not taken are not how the traffic flows.
+ * @throws Unavailable until all gateways have taken them: a repeated attempt finds them written, and asks again
+ */
+async function assertAccepted(
+  client: KubeClient,
+  target: KubernetesTarget,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { namespace, route } = target;
+  for (const until = Date.now() + ACCEPTED_WITHIN_MS; ;) {
+    const live = await client.get(routeResource(target), namespace, route.name, signal);
+    const why = live === null ? 'it is gone' : notAcceptedBecause(live);
+    if (why === null) return;
+    if (Date.now() > until)
+      throw new Unavailable(`${route.kind} ${namespace}/${route.name} is not in effect yet: ${why}`);
+    await pause(ACCEPTED_POLL_MS, undefined, signal ? { signal } : {});
+  }
+}
+
+/**
+ * Waits until no gateway sends requests any more to what has lost its traffic: gateways say that they have taken a route
+ * before they act on it (Traefik 2 s, unless it is told otherwise), and a pod that ends in between fails requests.
+ */
+async function drained(client: KubeClient, target: KubernetesTarget, signal: AbortSignal | undefined): Promise<void> {
+  const route = await client.get(routeResource(target), target.namespace, target.route.name, signal);
+  const writtenMs = route === null ? null : lastWriteMs(route);
+  if (writtenMs === null) return;
+  // Of two clocks that differ, the one ahead must not make the wait longer than it can be.
+  const restMs = Math.min(DRAIN_MS, writtenMs + DRAIN_MS - Date.now());
+  if (restMs > 0) await pause(restMs, undefined, signal ? { signal } : {});
+}
+
+/** What Deployments can't tell: whether the Service sends traffic there, and what keeps a pod from being ready. */
+async function explained(
+  client: KubeClient,
+  { lane, target }: Scope,
+  arm: Arm,
+  replicas: number,
+  now: ArmReadiness,
+  signal: AbortSignal | undefined,
+): Promise<ArmReadiness> {
+  const { namespace } = target;
+  if (now.kind === 'ready') {
+    const name = serviceOf(target, arm);
+    const slices = await client.list('endpointslices', namespace, `kubernetes.io/service-name=${name}`, signal);
+    const ready = readyEndpoints(slices);
+    if (ready >= replicas) return now;
+    return {
+      kind: 'waiting',
+      ready,
+      wanted: replicas,
+      message: `Service ${name} has ${ready} endpoints that are ready`,
+    };
+  }
+  if (arm === 'stable') return now;
+  const selector = `${ARM_LABEL}=${arm}`;
+  const pods = await client.list('pods', namespace, selector, signal);
+  const why = waitingPods(pods.filter(({ metadata }) => metadata.name.startsWith(`${target.deployment}-${arm}-`)));
+  if (why === null) return now;
+  const message = now.message === null ? why : `${now.message}: ${why}`;
+  return { ...now, message: `${message} (${lane.service})` };
+}
+
+/** Anchors of lanes that somebody holds: those are `reconcile`'s business. */
+async function anchorsOf(
+  client: KubeClient,
+  namespace: string,
+  signal: AbortSignal | undefined,
+): Promise<readonly LaneAnchor[]> {
+  const found = await client.list('configmaps', namespace, `${ANCHOR_LABEL}=lane`, signal);
+  return found.flatMap((live) => {
+    const { name, labels = {} } = live.metadata;
+    const environment = labels[LANE_LABELS.environment];
+    const service = labels[LANE_LABELS.service];
+    if (environment === undefined || service === undefined) return [];
+    const spec = readAnchor(`${client.where}, namespace ${namespace}`, LaneSpec, { name, spec: anchorSpecOf(live) });
+    return spec.current === null ? [] : [laneAnchorOf({ environment, service }, spec)];
+  });
+}

@@ -1,0 +1,28 @@
+/** How the API server knows what Slipway has written. */
+export const FIELD_MANAGER = 'slipway';
+
+/** The resources that Slipway reads and writes, by the name that a permission has. */
+const RESOURCES = {
+  configmaps: { prefix: '/api/v1', group: '' },
+  services: { prefix: '/api/v1', group: '' },
+  pods: { prefix: '/api/v1', group: '' },
+  deployments: { prefix: '/apis/apps/v1', group: 'apps' },
+  endpointslices: { prefix: '/apis/discovery.k8s.io/v1', group: 'discovery.k8s.io' },
+  httproutes: { prefix: '/apis/gateway.networking.k8s.io/v1', group: 'gateway.networking.k8s.io' },
+  grpcroutes: { prefix: '/apis/gateway.networking.k8s.io/v1', group: 'gateway.networking.k8s.io' },
+  networkpolicies: { prefix: '/apis/networking.k8s.io/v1', group: 'networking.k8s.io' },
+  poddisruptionbudgets: { prefix: '/apis/policy/v1', group: 'policy' },
+  horizontalpodautoscalers: { prefix: '/apis/autoscaling/v2', group: 'autoscaling' },
+} as const;
+export type Resource = keyof typeof RESOURCES;
+
+/** The API group of a resource, as permissions name it. */
+export function groupOf(resource: Resource): string {
+  return RESOURCES[resource].group;
+}
+
+/** Where the API server has a resource, or one object of it. */
+export function pathOf(resource: Resource, namespace: string, name?: string): string {
+  const all = `${RESOURCES[resource].prefix}/namespaces/${encodeURIComponent(namespace)}/${resource}`;
+  return name === undefined ? all : `${all}/${encodeURIComponent(name)}`;
+}

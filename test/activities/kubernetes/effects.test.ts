@@ -1,0 +1,376 @@
+/** The platform `kubernetes` on a real API server: its promises, one by one, with the audit log as the ground truth. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
+import { digestOf } from '../../../domain/canonical.js';
+import { ALL_STABLE } from '../../../domain/target.js';
+import type { Effect, EffectResult } from '../../../domain/target.js';
+import { startControlPlane } from '../../../tools/control-plane.js';
+import type { ControlPlane } from '../../../tools/control-plane.js';
+import { startNodeAgent } from '../../../tools/node-agent.js';
+import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
+import { startTraefik } from '../../../tools/traefik-server.js';
+import { appliedWrites } from '../../../tools/audit.js';
+import { fromRelease } from '../local/rollout-support.js';
+import { applyService, clientOf, kubeRollout, platformOn } from './kube-support.js';
+
+const skip = await reasonToSkip(findKubeApiServer);
+const APPLIED: EffectResult = { kind: 'applied', drift: [] };
+const TO_CANARY = { stable: 90, canary: 10, baseline: 0 };
+
+let plane: ControlPlane;
+let client: KubeClient;
+/** A person with kubectl, or another tool. */
+let other: KubeClient;
+const stops: (() => Promise<unknown>)[] = [];
+
+before(async () => {
+  if (skip !== false) return;
+  const dir = await mkdtemp(path.join(tmpdir(), 'slipway-kube-'));
+  stops.push(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
+  plane = await startControlPlane({ dir, audit: true });
+  stops.push(() => plane.stop());
+  const agent = await startNodeAgent({ kubeconfig: plane.kubeconfig, mode: 'pretend' });
+  stops.push(() => agent.stop());
+  const traefik = await startTraefik({ kubeconfig: plane.kubeconfig, dir });
+  stops.push(() => traefik.stop());
+  client = clientOf(plane, 'slipway');
+  other = clientOf(plane, 'admin');
+});
+after(async () => {
+  for (const stop of stops.toReversed()) await stop();
+});
+
+/** A service of its own for each test, at rest. */
+async function service(replicas = 2): Promise<string> {
+  const namespace = `t-${randomUUID().slice(0, 8)}`;
+  await applyService(plane, { namespace, replicas });
+  const rollout = kubeRollout(client, namespace, 'nobody');
+  await rollout.ready('stable', replicas);
+  for (const until = Date.now() + 15_000; ;) {
+    const found = await rollout.platform.preflight(rollout.scope, { replicas: 1 });
+    if (found.length === 0) return namespace;
+    assert.ok(Date.now() < until, JSON.stringify(found));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function object(
+  resource: Parameters<KubeClient['get']>[0],
+  namespace: string,
+  name: string,
+): Promise<KubeObject | null> {
+  return other.get(resource, namespace, name, undefined);
+}
+
+function specOf<Spec>(found: KubeObject | null): Spec {
+  assert.ok(found !== null);
+  return found['spec'] as Spec;
+}
+
+/** Waits until what is collected has gone. */
+async function gone(resource: Parameters<KubeClient['get']>[0], namespace: string, name: string): Promise<void> {
+  for (const until = Date.now() + 15_000; (await object(resource, namespace, name)) !== null;) {
+    assert.ok(Date.now() < until, `${resource} ${name} is still there`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** A whole rollout with everything that it may do. */
+const RELEASE = fromRelease('v2', { FLAG: 'on' });
+const LIFE: readonly Effect[] = [
+  { op: 'open-rollout' },
+  { op: 'raise-fence' },
+  { op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 1 },
+  { op: 'start-arm', arm: 'baseline', template: { from: 'recorded' }, replicas: 1 },
+  { op: 'set-weights', weights: { stable: 80, canary: 10, baseline: 10 } },
+  { op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 2 },
+  { op: 'set-weights', weights: { stable: 0, canary: 100, baseline: 0 } },
+  { op: 'remove-arm', arm: 'baseline' },
+  { op: 'set-stable-template', template: RELEASE, replicas: 2 },
+  { op: 'set-weights', weights: ALL_STABLE },
+  { op: 'remove-arm', arm: 'canary' },
+  { op: 'close-rollout', outcome: 'completed' },
+];
+
+describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
+  test('each effect of a rollout is done once, though two workers do each twice', async () => {
+    const namespace = await service();
+    const routeBefore = await object('httproutes', namespace, 'hello');
+    const rollout = kubeRollout(client, namespace, 'r2');
+    assert.deepEqual(await rollout.claim(), { kind: 'granted', generation: 1 });
+    const twin = platformOn(clientOf(plane, 'slipway'), namespace);
+
+    for (const effect of LIFE) {
+      const permit = rollout.permit(effect);
+      const results = await Promise.all(
+        [rollout.platform, twin, rollout.platform, twin].map((platform) =>
+          platform.apply(rollout.scope, effect, permit),
+        ),
+      );
+      results.push(await rollout.platform.apply(rollout.scope, effect, permit));
+      const kinds = results.map(({ kind }) => kind);
+      assert.ok(kinds.includes('applied'), `${effect.op}: ${JSON.stringify(results)}`);
+      assert.ok(
+        kinds.every((kind) => kind === 'applied' || kind === 'already'),
+        `${effect.op}: ${JSON.stringify(results)}`,
+      );
+      if (effect.op === 'set-stable-template') await rollout.ready('stable', 2);
+    }
+
+    const writes = (await appliedWrites(plane.auditLog, namespace)).filter(({ key }) => key?.startsWith('r2/test/'));
+    assert.deepEqual(new Set(writes.map(({ user }) => user)), new Set(['slipway']));
+    const done = writes.map(({ key, object: name }) => `${key} ${name}`);
+    assert.deepEqual(
+      done.filter((each, index) => done.indexOf(each) !== index),
+      [],
+      'a key was applied twice to one object',
+    );
+
+    const after_ = await rollout.platform.describe(rollout.scope);
+    assert.deepEqual(Object.keys(after_.arms), ['stable']);
+    assert.equal(after_.arms.stable?.version, 'hello:v2 + proxy:1.0');
+    assert.deepEqual(after_.weights, ALL_STABLE);
+    assert.deepEqual(after_.anchor?.ended, [{ rolloutId: 'r2', outcome: 'completed' }]);
+    // What Slipway made is gone, and what it found is as it was but for the release.
+    await gone('services', namespace, 'hello-canary');
+    await gone('services', namespace, 'hello-baseline');
+    const route = await object('httproutes', namespace, 'hello');
+    assert.deepEqual(route?.['spec'], routeBefore?.['spec'], 'the route is as its owner wrote it');
+    const stable = await object('deployments', namespace, 'hello');
+    assert.equal(stable?.metadata.annotations?.['example.com/owner'], 'team-a');
+    const { template } = specOf<{ template: { spec: { containers: { env?: unknown }[] } } }>(stable);
+    assert.deepEqual(template.spec.containers[0]?.env, [
+      { name: 'GREETING', value: 'hi' },
+      { name: 'FLAG', value: 'on' },
+    ]);
+  });
+
+  test('a rollback restores the recorded template to the byte, and the route', async () => {
+    const namespace = await service();
+    const deployed = await object('deployments', namespace, 'hello');
+    const route = await object('httproutes', namespace, 'hello');
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    const { recorded } = await rollout.platform.describe(rollout.scope);
+    assert.equal(recorded?.version, 'hello:v1 + proxy:1.0');
+    await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 1 });
+    assert.deepEqual(await rollout.apply({ op: 'set-weights', weights: TO_CANARY }), APPLIED);
+    await rollout.apply({ op: 'set-stable-template', template: RELEASE, replicas: 2 });
+
+    await rollout.claim('recover');
+    assert.deepEqual(await rollout.apply({ op: 'raise-fence' }, 'overwrite'), APPLIED);
+    for (const effect of [
+      { op: 'set-weights', weights: ALL_STABLE },
+      { op: 'set-stable-template', template: { from: 'recorded' }, replicas: 2 },
+      { op: 'remove-arm', arm: 'canary' },
+      { op: 'close-rollout', outcome: 'rolled-back' },
+    ] as const)
+      assert.equal((await rollout.apply(effect, 'overwrite')).kind, 'applied', effect.op);
+    const template = (found: KubeObject | null): unknown => specOf<{ template: unknown }>(found).template;
+    const now = await object('deployments', namespace, 'hello');
+    assert.deepEqual(template(now), template(deployed));
+    assert.equal(digestOf(template(now)), recorded?.templateDigest);
+    assert.deepEqual((await object('httproutes', namespace, 'hello'))?.['spec'], route?.['spec']);
+  });
+
+  test('siblings get nothing of the traffic of stable, and no two arms share a selector', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 2 });
+    await rollout.apply({ op: 'start-arm', arm: 'baseline', template: { from: 'recorded' }, replicas: 1 });
+    await rollout.ready('canary', 2);
+    await rollout.ready('baseline', 1);
+    const selectors = await Promise.all(
+      ['hello', 'hello-canary', 'hello-baseline'].map(async (name) => {
+        const found = await object('deployments', namespace, name);
+        return specOf<{ selector: { matchLabels: Record<string, string> } }>(found).selector.matchLabels;
+      }),
+    );
+    const pods = await other.list('pods', namespace, null, undefined);
+    assert.equal(pods.length, 5);
+    for (const pod of pods) {
+      const chosenBy = selectors.filter((selector) =>
+        Object.entries(selector).every(([key, value]) => pod.metadata.labels?.[key] === value),
+      );
+      assert.equal(chosenBy.length, 1, `${pod.metadata.name} is chosen by ${chosenBy.length} Deployments`);
+    }
+    const slices = await other.list('endpointslices', namespace, 'kubernetes.io/service-name=hello', undefined);
+    const addresses = slices.flatMap((slice) => slice['endpoints'] as readonly unknown[]);
+    assert.equal(addresses.length, 2, 'stable’s Service has the pods of stable only');
+    const { arms } = await rollout.platform.describe(rollout.scope);
+    assert.equal(arms.baseline?.templateDigest, arms.stable?.templateDigest, 'the baseline is stable’s copy');
+    assert.equal(arms.canary?.version, 'hello:v2 + proxy:1.0');
+    const canary = await object('deployments', namespace, 'hello-canary');
+    assert.equal(
+      canary?.metadata.annotations?.['example.com/owner'],
+      undefined,
+      'annotations of other tools stay behind',
+    );
+  });
+
+  test('after the fence was raised no late attempt writes, not even where it had nothing to wait for', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 1 });
+    const late: readonly Effect[] = [
+      { op: 'start-arm', arm: 'baseline', template: { from: 'recorded' }, replicas: 1 },
+      { op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 2 },
+      { op: 'set-weights', weights: TO_CANARY },
+      { op: 'set-stable-template', template: RELEASE, replicas: 1 },
+      { op: 'raise-fence' },
+      { op: 'remove-arm', arm: 'canary' },
+      { op: 'open-rollout' },
+      { op: 'close-rollout', outcome: 'completed' },
+    ];
+    const permits = late.map((effect) => rollout.permit(effect, 'overwrite'));
+    await rollout.claim('recover');
+    await rollout.apply({ op: 'raise-fence' }, 'overwrite');
+    const raised = (await appliedWrites(plane.auditLog, namespace)).length;
+    for (const [index, effect] of late.entries()) {
+      const result = await rollout.platform.apply(rollout.scope, effect, permits[index] as (typeof permits)[number]);
+      assert.equal(result.kind, 'stale', `${effect.op}: ${JSON.stringify(result)}`);
+    }
+    await rollout.apply({ op: 'remove-arm', arm: 'canary' }, 'overwrite');
+    await rollout.apply({ op: 'close-rollout', outcome: 'rolled-back' }, 'overwrite');
+    for (const [index, effect] of late.entries()) {
+      const result = await rollout.platform.apply(rollout.scope, effect, permits[index] as (typeof permits)[number]);
+      assert.notEqual(result.kind, 'applied', `${effect.op}: ${JSON.stringify(result)}`);
+    }
+    const after_ = (await appliedWrites(plane.auditLog, namespace)).filter(({ key }) =>
+      permits.some((permit) => permit.key === key),
+    );
+    assert.deepEqual(after_, [], `${raised} writes before`);
+  });
+
+  test('a create that was decided before the rollback and arrives after it is collected', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    // A worker that is frozen between its read and its write.
+    let thaw = (): void => undefined;
+    const thawed = new Promise<void>((resolve) => (thaw = resolve));
+    let reached = (): void => undefined;
+    const atWrite = new Promise<void>((resolve) => (reached = resolve));
+    const frozen: KubeClient = {
+      ...client,
+      async create(...args) {
+        reached();
+        await thawed;
+        return client.create(...args);
+      },
+    };
+    const effect: Effect = { op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 1 };
+    const zombie = platformOn(frozen, namespace).apply(rollout.scope, effect, rollout.permit(effect));
+    await atWrite;
+    await rollout.claim('recover');
+    await rollout.apply({ op: 'raise-fence' }, 'overwrite');
+    await rollout.apply({ op: 'close-rollout', outcome: 'rolled-back' }, 'overwrite');
+    thaw();
+    await zombie;
+    await gone('deployments', namespace, 'hello-canary');
+    await gone('services', namespace, 'hello-canary');
+    const route = await object('httproutes', namespace, 'hello');
+    assert.equal(JSON.stringify(route?.['spec']).includes('hello-canary'), false);
+  });
+
+  test('a value that someone else changed holds a rollout, and is written over and told in a rollback', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 1 });
+    const forward: Effect = { op: 'set-weights', weights: TO_CANARY };
+    const permit = rollout.permit(forward);
+    assert.deepEqual(await rollout.platform.apply(rollout.scope, forward, permit), APPLIED);
+
+    const route = await object('httproutes', namespace, 'hello');
+    assert.ok(route !== null);
+    const spec = structuredClone(route['spec']) as { rules: { backendRefs: { name: string; weight: number }[] }[] };
+    for (const ref of spec.rules[0]?.backendRefs ?? []) ref.weight = 50;
+    assert.equal((await other.replace('httproutes', namespace, { ...route, spec }, undefined)).kind, 'written');
+    for (const attempt of [permit, rollout.permit({ op: 'set-weights', weights: TO_CANARY })]) {
+      const held = await rollout.platform.apply(rollout.scope, forward, attempt);
+      assert.equal(held.kind, 'drift', JSON.stringify(held));
+      assert.match(held.kind === 'drift' ? held.found : '', /"canary":50/);
+    }
+    const back = await rollout.apply({ op: 'set-weights', weights: ALL_STABLE }, 'overwrite');
+    assert.match(back.kind === 'applied' ? back.drift.join() : '', /route: found .*50.* where Slipway had left .*90/);
+
+    // A person deploys by hand in the middle of a rollout.
+    await rollout.apply({ op: 'set-stable-template', template: RELEASE, replicas: 2 });
+    await plane.request(
+      'PATCH',
+      `/apis/apps/v1/namespaces/${namespace}/deployments/hello`,
+      { spec: { template: { spec: { containers: [{ name: 'app', image: 'registry.example/team/hello:hotfix' }] } } } },
+      'application/strategic-merge-patch+json',
+    );
+    const drift = await rollout.apply({ op: 'set-stable-template', template: { from: 'recorded' }, replicas: 2 });
+    assert.match(drift.kind === 'drift' ? drift.found : '', /hello:hotfix/);
+    const undone = await rollout.apply({ op: 'raise-fence' });
+    assert.deepEqual(undone, APPLIED, 'a fence is not about values');
+  });
+
+  test('an arm that never gets ready says why, in the words of its pods', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    const broken = fromRelease('crash');
+    await rollout.apply({ op: 'start-arm', arm: 'canary', template: broken, replicas: 1 });
+    for (const until = Date.now() + 10_000; ;) {
+      const now = await rollout.platform.readiness(rollout.scope, 'canary', 1);
+      assert.equal(now.kind, 'waiting');
+      if (/CrashLoopBackOff/.test(now.kind === 'waiting' ? (now.message ?? '') : '')) break;
+      assert.ok(Date.now() < until, JSON.stringify(now));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  });
+
+  test('what can never be done is a value: no such container, a sibling that is somebody else’s', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    const images = { sidecar: 'registry.example/x:1' };
+    const release = { digest: digestOf({ images, env: {} }), images, env: {} };
+    const unknown = await rollout.apply({
+      op: 'start-arm',
+      arm: 'canary',
+      template: { from: 'release', release },
+      replicas: 1,
+    });
+    assert.match(
+      unknown.kind === 'refused' ? unknown.reason : '',
+      /no container sidecar: the Deployment's containers are app, proxy/,
+    );
+    const foreign = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'hello-canary', namespace } };
+    await plane.apply([{ ...foreign, spec: { ports: [{ port: 80 }] } }]);
+    const taken = await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 1 });
+    assert.match(
+      taken.kind === 'refused' ? taken.reason : '',
+      /hello-canary is there already, and is not of this rollout/,
+    );
+    assert.equal(await object('deployments', namespace, 'hello-canary'), null, 'nothing half done');
+  });
+
+  test('anchors are found where the worker looks for them', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    assert.deepEqual(await rollout.platform.anchors(), []);
+    await rollout.claim();
+    const [anchor] = await rollout.platform.anchors();
+    assert.deepEqual(anchor?.current, { rolloutId: 'r2', claimant: 'rollout' });
+    assert.deepEqual(anchor?.target, rollout.scope.target);
+  });
+});

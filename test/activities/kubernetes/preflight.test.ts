@@ -1,0 +1,292 @@
+/** Every refusal of preflight, tried on a real API server: all findings at once, each with its remedy, nothing touched. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
+import type { PreflightFinding } from '../../../domain/target.js';
+import { startControlPlane } from '../../../tools/control-plane.js';
+import type { ControlPlane } from '../../../tools/control-plane.js';
+import { startNodeAgent } from '../../../tools/node-agent.js';
+import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
+import { startTraefik } from '../../../tools/traefik-server.js';
+import { appliedWrites } from '../../../tools/audit.js';
+import { fromRelease } from '../local/rollout-support.js';
+import { applyService, clientOf, kubeRollout } from './kube-support.js';
+
+const skip = await reasonToSkip(findKubeApiServer);
+
+let plane: ControlPlane;
+let client: KubeClient;
+const stops: (() => Promise<unknown>)[] = [];
+
+before(async () => {
+  if (skip !== false) return;
+  const dir = await mkdtemp(path.join(tmpdir(), 'slipway-kube-'));
+  stops.push(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
+  plane = await startControlPlane({ dir, audit: true });
+  stops.push(() => plane.stop());
+  const agent = await startNodeAgent({ kubeconfig: plane.kubeconfig, mode: 'pretend' });
+  stops.push(() => agent.stop());
+  const traefik = await startTraefik({ kubeconfig: plane.kubeconfig, dir });
+  stops.push(() => traefik.stop());
+  client = clientOf(plane, 'slipway');
+});
+after(async () => {
+  for (const stop of stops.toReversed()) await stop();
+});
+
+function newNamespace(): string {
+  return `p-${randomUUID().slice(0, 8)}`;
+}
+
+async function preflight(namespace: string): Promise<readonly PreflightFinding[]> {
+  const { platform, scope } = kubeRollout(client, namespace, 'r9');
+  return platform.preflight(scope, { replicas: 1 });
+}
+
+/** A healthy service, of which preflight says nothing. */
+async function healthy(): Promise<string> {
+  const namespace = newNamespace();
+  await applyService(plane, { namespace });
+  await eventually(namespace, (found) => found.length === 0);
+  return namespace;
+}
+
+async function eventually(
+  namespace: string,
+  holds: (found: readonly PreflightFinding[]) => boolean,
+): Promise<readonly PreflightFinding[]> {
+  for (const until = Date.now() + 20_000; ;) {
+    const found = await preflight(namespace);
+    if (holds(found)) return found;
+    assert.ok(Date.now() < until, JSON.stringify(found, null, 1));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Applies objects, or changes of them, and waits until preflight says just this. */
+async function says(
+  namespace: string,
+  objects: readonly KubeObject[],
+  problem: RegExp,
+  remedy: RegExp,
+  severity: PreflightFinding['severity'] = 'refuse',
+): Promise<void> {
+  await plane.apply(objects);
+  const found = await eventually(namespace, (all) => all.some((each) => problem.test(each.problem)));
+  const finding = found.find((each) => problem.test(each.problem));
+  assert.equal(finding?.severity, severity);
+  assert.match(finding?.remedy ?? '', remedy);
+  assert.deepEqual(await slipwayWrites(namespace), [], 'preflight touched something');
+}
+
+async function slipwayWrites(namespace: string): Promise<readonly string[]> {
+  const all = await appliedWrites(plane.auditLog, namespace);
+  return all.filter(({ user }) => user === 'slipway').map(({ object }) => object);
+}
+
+describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
+  test('without rights every missing one is named, with the rule to add', async () => {
+    const namespace = newNamespace();
+    await applyService(plane, { namespace, rights: false });
+    const found = await preflight(namespace);
+    const text = found.map(({ problem, remedy }) => `${problem} → ${remedy}`).join('\n');
+    assert.match(text, /may not get, list, create, update, delete deployments in namespace/);
+    assert.match(text, /may not get, update httproutes/);
+    assert.match(text, /apiGroups: \["apps"\], resources: \["deployments"\], verbs: \["get", "list"/);
+    assert.ok(found.every(({ severity }) => severity === 'refuse'));
+    assert.equal(found.length, 9, text);
+  });
+
+  test('what is not there is named, all of it at once', async () => {
+    const namespace = newNamespace();
+    await applyService(plane, { namespace });
+    for (const [resource, path_] of [
+      ['Deployment', `/apis/apps/v1/namespaces/${namespace}/deployments/hello`],
+      ['Service', `/api/v1/namespaces/${namespace}/services/hello`],
+      ['HTTPRoute', `/apis/gateway.networking.k8s.io/v1/namespaces/${namespace}/httproutes/hello`],
+    ] as const)
+      assert.ok(await plane.request('DELETE', path_), resource);
+    const found = await eventually(namespace, (all) => all.length === 3);
+    assert.deepEqual(
+      found.map(({ problem }) => problem),
+      [
+        `there is no Deployment ${namespace}/hello`,
+        `there is no Service ${namespace}/hello`,
+        `there is no HTTPRoute ${namespace}/hello`,
+      ],
+    );
+  });
+
+  test('the lane of another rollout, and what it left', async () => {
+    const namespace = await healthy();
+    const first = kubeRollout(client, namespace, 'r1');
+    await first.claim();
+    await first.apply({ op: 'open-rollout' });
+    await first.apply({ op: 'start-arm', arm: 'canary', template: fromRelease('v2'), replicas: 1 });
+    await first.apply({ op: 'set-weights', weights: { stable: 90, canary: 10, baseline: 0 } });
+    const found = await preflight(namespace);
+    const text = found.map(({ problem, remedy }) => `${problem} → ${remedy}`).join('\n');
+    assert.match(text, /the lane is held by rollout r1 → wait for it/);
+    assert.match(text, /Deployment .*\/hello-canary that is not of this rollout/);
+    assert.match(text, /Service .*\/hello-canary that is not of this rollout/);
+    assert.match(text, /sends 10 % to a canary/);
+  });
+
+  test('a Service that does not select stable', async () => {
+    const namespace = await healthy();
+    const spec = { selector: { app: 'other' }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] };
+    await says(
+      namespace,
+      [{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'hello', namespace }, spec }],
+      /does not select the pods of Deployment hello: it wants app=other, they have app=hello, team=a/,
+      /kubernetes\.service/,
+    );
+  });
+
+  test('a route that sends the traffic elsewhere, splits it, or is not in effect', async () => {
+    const route = (namespace: string, ...rules: readonly object[]): KubeObject => ({
+      apiVersion: 'gateway.networking.k8s.io/v1',
+      kind: 'HTTPRoute',
+      metadata: { name: 'hello', namespace },
+      spec: { parentRefs: [{ name: 'edge', namespace: 'default' }], rules },
+    });
+    const to = (...refs: readonly object[]): object => ({ backendRefs: refs });
+    const one = await healthy();
+    await says(
+      one,
+      [route(one, to({ name: 'other', port: 80 }))],
+      /no rule of .* sends traffic to/,
+      /kubernetes\.route/,
+    );
+    const two = await healthy();
+    const refs = [
+      { name: 'hello', port: 80, weight: 9 },
+      { name: 'legacy', port: 80, weight: 1 },
+    ];
+    await says(two, [route(two, to(...refs))], /splits the traffic of hello with Service legacy/, /leave one backend/);
+    const three = await healthy();
+    const uneven = [
+      to({ name: 'hello', port: 80, weight: 3 }, { name: 'hello-canary', port: 80, weight: 1 }),
+      to({ name: 'hello', port: 80 }),
+    ];
+    await says(three, [route(three, ...uneven)], /the rules of .* have different weights/, /the same weights/);
+    const four = await healthy();
+    const lost = { ...route(four, to({ name: 'hello', port: 80 })) };
+    await plane.request('DELETE', `/apis/gateway.networking.k8s.io/v1/namespaces/${four}/httproutes/hello`);
+    await says(
+      four,
+      [{ ...lost, spec: { parentRefs: [{ name: 'nowhere' }], rules: [to({ name: 'hello', port: 80 })] } }],
+      /is not in effect: /,
+      /kubectl describe/,
+    );
+  });
+
+  test('a stable that is not healthy, is paused, or was changed since Slipway wrote it', async () => {
+    const namespace = await healthy();
+    const deployment = `/apis/apps/v1/namespaces/${namespace}/deployments/hello`;
+    const patch = (body: object): Promise<unknown> =>
+      plane.request('PATCH', deployment, body, 'application/merge-patch+json');
+    await patch({ spec: { paused: true } });
+    await says(namespace, [], /is paused: it would never run/, /kubectl rollout resume/);
+    await patch({ spec: { paused: false, replicas: 3, template: { metadata: { annotations: { never: 'ready' } } } } });
+    await patch({ metadata: { annotations: { 'slipway.dev/applied': '{"replicas":1}' } } });
+    await says(namespace, [], /stable was changed since Slipway wrote it/, /slipway\.dev\/applied away/);
+  });
+
+  test('an autoscaler, and policies that would not hold for a canary', async () => {
+    const namespace = await healthy();
+    const meta = { name: 'x', namespace };
+    const matchLabels = { app: 'hello' };
+    await says(
+      namespace,
+      [
+        {
+          apiVersion: 'autoscaling/v2',
+          kind: 'HorizontalPodAutoscaler',
+          metadata: meta,
+          spec: { maxReplicas: 9, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'hello' } },
+        },
+      ],
+      /HorizontalPodAutoscaler .* scales Deployment hello/,
+      /take it away while the rollout runs/,
+    );
+    await says(
+      namespace,
+      [
+        {
+          apiVersion: 'networking.k8s.io/v1',
+          kind: 'NetworkPolicy',
+          metadata: meta,
+          spec: { podSelector: { matchLabels } },
+        },
+      ],
+      /NetworkPolicy .* would not hold for a canary \(app differs\)/,
+      /a label that all arms have/,
+    );
+    await says(
+      namespace,
+      [{ apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', metadata: meta, spec: { selector: { matchLabels } } }],
+      /PodDisruptionBudget .* protects the pods of stable, not those of a canary/,
+      /a label that all arms have/,
+      'warn',
+    );
+    const other = (name: string, selector: object): KubeObject => ({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace },
+      spec: { selector, ports: [{ port: 80 }] },
+    });
+    await says(namespace, [other('internal', { app: 'hello' })], /always goes to stable/, /through the route/, 'warn');
+    await says(namespace, [other('team', { team: 'a' })], /would select a canary's too/, /let it select by app/);
+  });
+
+  test('objects that another tool would put back', async () => {
+    const namespace = await healthy();
+    const patch = (path_: string, metadata: object): Promise<unknown> =>
+      plane.request('PATCH', path_, { metadata }, 'application/merge-patch+json');
+    await patch(`/apis/apps/v1/namespaces/${namespace}/deployments/hello`, {
+      annotations: { 'argocd.argoproj.io/tracking-id': 'hello:apps/Deployment:x/hello' },
+    });
+    await patch(`/apis/gateway.networking.k8s.io/v1/namespaces/${namespace}/httproutes/hello`, {
+      labels: { 'kustomize.toolkit.fluxcd.io/name': 'apps' },
+    });
+    await says(
+      namespace,
+      [],
+      /Deployment .* is kept by Argo CD/,
+      /ignoreDifferences: \[\{group: apps, kind: Deployment/,
+    );
+    await says(namespace, [], /HTTPRoute .* is kept by Flux/, /Kustomization/);
+  });
+
+  test('names and labels that leave no room for a sibling’s', async () => {
+    const namespace = newNamespace();
+    await applyService(plane, { namespace });
+    const long = 'a'.repeat(60);
+    const path_ = `/apis/apps/v1/namespaces/${namespace}/deployments/hello`;
+    const before_ = await plane.request('GET', path_);
+    await plane.request('DELETE', path_);
+    const spec = structuredClone(before_['spec']) as {
+      selector: { matchLabels: { app: string } };
+      template: { metadata: { labels: { app: string } } };
+    };
+    spec.selector.matchLabels.app = long;
+    spec.template.metadata.labels.app = long;
+    const service: KubeObject = {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'hello', namespace },
+      spec: { selector: { app: long }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
+    };
+    await says(
+      namespace,
+      [service, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'hello', namespace }, spec }],
+      /label app of the pods is too long/,
+      /a shorter value/,
+    );
+  });
+});

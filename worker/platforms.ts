@@ -1,0 +1,32 @@
+import type { KubeClient } from '../activities/kubernetes/kube-client.js';
+import { createKubernetesPlatform } from '../activities/kubernetes/kubernetes-platform.js';
+import { createLocalPlatform } from '../activities/local/local-platform.js';
+import type { Platforms } from '../activities/platform.js';
+import type { WorkerConfig } from './config.js';
+
+/** Limit for each call to an API server, ms: below the 5 s that an effect may take. */
+const KUBE_CALL_MS = 4000;
+
+/** All platforms. A cluster is connected, and its SDK loaded, when a rollout first needs it. */
+export function createPlatforms({ gateways, kubernetes }: Pick<WorkerConfig, 'gateways' | 'kubernetes'>): Platforms {
+  const clients = new Map<string | null, Promise<KubeClient>>();
+  async function connect(context: string | null): Promise<KubeClient> {
+    const { connectKube } = await import('../activities/kubernetes/kube-client.js');
+    return connectKube({ context, timeoutMs: KUBE_CALL_MS });
+  }
+  return {
+    local: createLocalPlatform({ gateways }),
+    kubernetes: createKubernetesPlatform({
+      places: kubernetes,
+      clientFor(context) {
+        const known = clients.get(context);
+        if (known !== undefined) return known;
+        const client = connect(context);
+        clients.set(context, client);
+        // A kubeconfig that can't be used now may be put right.
+        client.catch(() => clients.delete(context));
+        return client;
+      },
+    }),
+  };
+}
