@@ -1,27 +1,26 @@
 /** `npm run demo`: a good release of a small service is promoted, a bad one is rolled back, under real traffic. */
 import { spawn } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Slipway } from '../client/slipway.js';
 import type { RolloutView } from '../domain/rollout.js';
-import { freePort } from '../tools/supervise.js';
+import { SLIPWAY } from '../tools/stack.js';
 import type { Server } from '../tools/supervise.js';
-import { readJournal, SLIPWAY, startStack } from '../tools/stack.js';
-import type { Stack } from '../tools/stack.js';
 import { startTraffic } from '../tools/traffic.js';
 import type { Traffic } from '../tools/traffic.js';
+import { kubernetesScene, localScene, ROOT } from './scene.js';
+import type { Scene } from './scene.js';
 
-const HELP = `npm run demo [-- --json] [-- --interrupt]
+const OPTIONS = ['--kubernetes', '--json', '--interrupt', '--help'];
+const HELP = `npm run demo [-- --kubernetes] [--json] [--interrupt]
 
 Starts Temporal, a local gateway and a worker, ships a small service under traffic that it makes itself: first a good
 release, which ends at 100 %, then a bad one, which is rolled back.
 
+  --kubernetes  on a Kubernetes of its own instead of the local gateway: a real API server with its controllers, pods that
+                are processes, Traefik and Prometheus, in a network namespace (Linux). Building it once takes minutes
   --json        end with one JSON document on standard output; the story goes to standard error
   --interrupt   kill -9 the worker in the middle of each rollout: another goes on, and nothing is done twice
   --help        this text`;
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const REQUESTS_PER_SECOND = 100;
 
 interface Told {
@@ -31,7 +30,7 @@ interface Told {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const unknown = args.filter((arg) => !['--json', '--interrupt', '--help'].includes(arg));
+  const unknown = args.filter((arg) => !OPTIONS.includes(arg));
   if (args.includes('--help')) {
     process.stdout.write(`${HELP}\n`);
     return 0;
@@ -42,7 +41,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const json = args.includes('--json');
   const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
-  const demo = await Demo.start(say, args.includes('--interrupt'));
+  const demo = await Demo.start(say, args.includes('--interrupt'), args.includes('--kubernetes'));
   try {
     const result = await demo.run();
     if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
@@ -58,45 +57,38 @@ class Demo {
   private constructor(
     private readonly say: (text: string) => void,
     private readonly interrupt: boolean,
-    private readonly stack: Stack,
+    private readonly scene: Scene,
     private worker: Server,
-    private readonly file: string,
     private readonly client: Slipway,
   ) {}
 
-  static async start(say: (text: string) => void, interrupt: boolean): Promise<Demo> {
+  static async start(say: (text: string) => void, interrupt: boolean, onKubernetes: boolean): Promise<Demo> {
     say('Slipway demo: one good release, one bad one, under real traffic on this machine.\n');
-    say('  starting Temporal, the local gateway and a worker …');
-    const stack = await startStack({ uiPort: await freePort() });
+    say(
+      onKubernetes
+        ? '  starting Kubernetes, Traefik, Prometheus, Temporal and a worker …'
+        : '  starting Temporal, the local gateway and a worker …',
+    );
+    const scene = await (onKubernetes ? kubernetesScene() : localScene());
     try {
-      const worker = await stack.startWorker();
-      const file = path.join(stack.folder, 'slipway.yaml');
-      const policy = await readFile(path.join(ROOT, 'demo', 'slipway.yaml'), 'utf8');
-      await writeFile(
-        file,
-        policy
-          .replace('http://127.0.0.1:7700', stack.adminUrl)
-          .replace('cwd: .', `cwd: ${JSON.stringify(path.join(ROOT, 'demo'))}`),
-      );
-      say(`  Temporal Web: ${stack.temporal.uiUrl ?? ''}/namespaces/default/workflows`);
-      say(`  the service:  ${stack.dataUrl}/local/hello/\n`);
-      return new Demo(say, interrupt, stack, worker, file, await Slipway.connect(stack.env));
+      const worker = await scene.startWorker();
+      for (const line of scene.lookAt) say(`  ${line}`);
+      say('');
+      return new Demo(say, interrupt, scene, worker, await Slipway.connect(scene.env));
     } catch (error) {
-      await stack.stop();
+      await scene.stop();
       throw error;
     }
   }
 
   async stop(): Promise<void> {
     await this.client.close();
-    await this.stack.stop();
+    await this.scene.stop();
   }
 
   async run() {
-    this.say('— v1: the first release. Nothing serves yet, so there is nothing to compare it with.');
-    const first = await this.deploy(['--tag', 'v1', '--no-git', '--message', 'first release']);
-    if (first.outcome !== 'completed') throw new Error(`the first release ended ${first.outcome}`);
-    const traffic = startTraffic({ url: `${this.stack.dataUrl}/local/hello/`, perSecond: REQUESTS_PER_SECOND });
+    await this.first();
+    const traffic = startTraffic({ url: this.scene.url, perSecond: REQUESTS_PER_SECOND });
     this.say(`\n  ${REQUESTS_PER_SECOND} requests a second from now on.\n`);
     try {
       this.say('— v2: a good release. The risk is that of the last commits of this repository.');
@@ -109,25 +101,28 @@ class Demo {
     }
   }
 
-  private async sumUp(good: Told, bad: Told, traffic: Traffic) {
-    const journal = await readJournal(this.stack.adminUrl);
-    const keyed = journal.filter((entry) => entry.key !== null && entry.verb !== 'collect');
-    const effects = new Map<string, number>();
-    for (const { key, kind, name, verb } of keyed) {
-      const effect = `${key} ${verb} ${kind}/${name}`;
-      effects.set(effect, (effects.get(effect) ?? 0) + 1);
+  private async first(): Promise<void> {
+    if (this.scene.before !== null) {
+      this.say(`— v1: the owner of the service has applied it.\n  $ ${this.scene.before}`);
+      return;
     }
+    this.say('— v1: the first release. Nothing serves yet, so there is nothing to compare it with.');
+    const { outcome } = await this.deploy(['--tag', 'v1', '--no-git', '--message', 'first release']);
+    if (outcome !== 'completed') throw new Error(`the first release ended ${outcome}`);
+  }
+
+  private async sumUp(good: Told, bad: Told, traffic: Traffic) {
+    const changes = await this.scene.changes();
+    const effects = new Map<string, number>();
+    for (const { key, what } of changes) effects.set(`${key} ${what}`, (effects.get(`${key} ${what}`) ?? 0) + 1);
     const appliedTwice = [...effects.values()].filter((count) => count > 1).length;
     const view = await this.view(bad.rolloutId);
     const firstError = traffic.answers.find((answer) => answer.version?.endsWith(':v3') === true && !answer.ok);
-    const zero = journal.find(
-      (entry) =>
-        entry.kind === 'route' &&
-        entry.key?.startsWith(`${bad.rolloutId}/rollback/`) === true &&
-        entry.key.includes('/set-weights/'),
+    const zero = changes.find(
+      ({ ofRoute, key }) => ofRoute && key.startsWith(`${bad.rolloutId}/rollback/set-weights/`),
     );
     const secondsToZeroWeight =
-      firstError === undefined || zero === undefined ? null : (Date.parse(zero.at) - firstError.atMs) / 1000;
+      firstError === undefined || zero === undefined ? null : (zero.atMs - firstError.atMs) / 1000;
     const failed = traffic.answers.filter((answer) => !answer.ok);
     const verdict = view?.verdicts.findLast((entry) => entry.verdict.kind === 'ROLLBACK')?.verdict ?? null;
     const byBad = failed.filter((answer) => answer.version?.endsWith(':v3') === true).length;
@@ -158,9 +153,9 @@ class Demo {
   /** Deploys by the command that users have, approves when a person is needed, and tells the story as it happens. */
   private async deploy(flags: readonly string[]): Promise<Told> {
     const begunMs = Date.now();
-    const args = ['deploy', 'hello', '--file', this.file, '--as', 'you@example.com', ...flags];
-    this.say(`  $ slipway ${['deploy', 'hello', '--env', 'local', ...flags].join(' ')}`);
-    const rolloutId = (await this.slipway(args)).trim();
+    const args = ['deploy', 'hello', '--env', this.scene.environment, ...flags];
+    this.say(`  $ slipway ${args.join(' ')}`);
+    const rolloutId = (await this.slipway([...args, '--file', this.scene.file, '--as', 'you@example.com'])).trim();
     let approved: string | null = null;
     let killed = !this.interrupt || flags.includes('v1');
     let shown = 0;
@@ -191,20 +186,23 @@ class Demo {
   private async killWorker(): Promise<void> {
     this.say(`  $ kill -9 ${this.worker.pid}     # the worker, in the middle of the rollout`);
     await this.worker.kill('SIGKILL');
-    this.worker = await this.stack.startWorker();
+    this.worker = await this.scene.startWorker();
     this.say(`    another worker (${this.worker.pid}) goes on where it stopped`);
   }
 
   /** The rollout's view, or null while it waits in its lane or no worker answers. */
   private async view(rolloutId: string): Promise<RolloutView | null> {
-    const found = await this.client.find({ lane: { environment: 'local', service: 'hello' }, rolloutId });
+    const found = await this.client.find({
+      lane: { environment: this.scene.environment, service: 'hello' },
+      rolloutId,
+    });
     return found.kind === 'running' ? found.view : null;
   }
 
   private async slipway(args: readonly string[]): Promise<string> {
     const child = spawn(process.execPath, [SLIPWAY, ...args], {
       cwd: ROOT,
-      env: { ...process.env, ...this.stack.env },
+      env: { ...process.env, ...this.scene.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let out = '';
