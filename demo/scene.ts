@@ -10,7 +10,7 @@ import { freePort } from '../tools/supervise.js';
 import type { Server } from '../tools/supervise.js';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const POLICY = path.join(ROOT, 'demo', 'slipway.yaml');
+const DEMO = path.join(ROOT, 'demo');
 const NAMESPACE = 'hello';
 
 /** One change of the platform, by its own log. */
@@ -44,12 +44,10 @@ export interface Scene {
 export async function localScene(): Promise<Scene> {
   const stack = await startStack({ uiPort: await freePort() });
   const file = path.join(stack.folder, 'slipway.yaml');
-  const policy = await readFile(POLICY, 'utf8');
+  const policy = await readFile(path.join(DEMO, 'slipway.yaml'), 'utf8');
   await writeFile(
     file,
-    policy
-      .replace('http://127.0.0.1:7700', stack.adminUrl)
-      .replace('cwd: .', `cwd: ${JSON.stringify(path.join(ROOT, 'demo'))}`),
+    policy.replace('http://127.0.0.1:7700', stack.adminUrl).replace('cwd: .', `cwd: ${JSON.stringify(DEMO)}`),
   );
   const url = `${stack.dataUrl}/local/hello/`;
   return {
@@ -81,13 +79,14 @@ export async function kubernetesScene(): Promise<Scene> {
   const obstacle = await enterNetworkNamespace();
   if (obstacle !== undefined) throw new Error(`--kubernetes needs a network namespace, and there is none: ${obstacle}`);
   const stack = await startKubeStack({ namespaces: [NAMESPACE] });
-  await stack.plane.applyFile(path.join(ROOT, 'demo', 'kubernetes.yaml'));
+  await stack.plane.applyFile(path.join(DEMO, 'kubernetes', 'service.yaml'));
   const file = path.join(stack.folder, 'slipway.yaml');
-  await writeFile(file, (await readFile(POLICY, 'utf8')).replace('http://127.0.0.1:9090', stack.prometheus.url));
+  const policy = await readFile(path.join(DEMO, 'kubernetes', 'slipway.yaml'), 'utf8');
+  await writeFile(file, policy.replace('http://127.0.0.1:9090', stack.prometheus.url));
   await untilServed(stack.traefik.url);
   return {
     environment: 'kubernetes',
-    before: 'kubectl apply --filename demo/kubernetes.yaml',
+    before: 'kubectl apply --filename demo/kubernetes/service.yaml',
     url: stack.traefik.url,
     lookAt: [
       'all of it runs in a network namespace of its own: look inside with',

@@ -191,6 +191,8 @@ function endToEnd(answer: IncomingMessage): string[] {
   for (let index = 0; index + 1 < answer.rawHeaders.length; index += 2) {
     const name = answer.rawHeaders[index] as string;
     const lower = name.toLowerCase();
+    // Which arm has answered is for the gateway to say, not for the service.
+    if (lower.startsWith('x-slipway-')) continue;
     if (!HOP_BY_HOP.has(lower) && !named.has(lower)) headers.push(name, answer.rawHeaders[index + 1] as string);
   }
   return headers;

@@ -29,7 +29,8 @@ const server = createServer((request, response) => {
       path: request.url,
       greeting: GREETING ?? null,
     };
-    const headers = { 'content-type': 'application/json', 'set-cookie': ['a=1', 'b=2'] };
+    // Which arm answers is not for a service to say.
+    const headers = { 'content-type': 'application/json', 'set-cookie': ['a=1', 'b=2'], 'x-slipway-arm': 'liar' };
     const workMs = Number(url.searchParams.get('ms') ?? WORK_MS);
     const answer = () => response.writeHead(200, headers).end(JSON.stringify({ ...body, headers: request.headers }));
     if (workMs > 0) setTimeout(answer, workMs);

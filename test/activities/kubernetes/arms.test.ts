@@ -1,0 +1,322 @@
+/** Deployments and routes as pure functions: what a rollout writes, for any topology. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import {
+  ARM_LABEL,
+  armLeaves,
+  armSpecOf,
+  armStatusOf,
+  asStable,
+  changedLabels,
+  DeploymentSpec,
+  newSibling,
+  newSiblingService,
+  PodTemplate,
+  siblingLabels,
+  templateFor,
+  withArmSpec,
+} from '../../../activities/kubernetes/arms.js';
+import type { KubeObject } from '../../../activities/kubernetes/kube-client.js';
+import { notAcceptedBecause, strangersOf, weightsOf, withWeights } from '../../../activities/kubernetes/route.js';
+import type { KubernetesTarget } from '../../../domain/target.js';
+
+const TARGET: KubernetesTarget = {
+  platform: 'kubernetes',
+  context: null,
+  namespace: 'shop',
+  deployment: 'hello',
+  service: 'front',
+  route: { kind: 'HTTPRoute', name: 'edge' },
+};
+const OWNER = { apiVersion: 'v1', kind: 'ConfigMap', name: 'slipway-x', uid: 'u1' };
+
+const label = fc.constantFrom('app', 'app.kubernetes.io/name', 'team', 'tier', 'zone', 'k8s-app');
+const labels = fc.dictionary(label, fc.constantFrom('a', 'b', 'hello', 'web-canary'), { minKeys: 1 });
+const container = fc.record({
+  name: fc.constantFrom('app', 'proxy', 'log'),
+  image: fc.constantFrom('hello:v1', 'r.example/x/y@sha256:00', 'proxy'),
+  env: fc.option(
+    fc.constant([
+      { name: 'FLAG', value: 'off' },
+      { name: 'SECRET', valueFrom: { secretKeyRef: {} } },
+    ]),
+    {
+      nil: undefined,
+    },
+  ),
+  securityContext: fc.constant({ runAsNonRoot: true }),
+});
+
+/** A Deployment and the Service that selects its pods, as people write them. */
+const topology = fc
+  .record({
+    own: labels,
+    matched: fc.nat(3),
+    selected: fc.nat(3),
+    replicas: fc.integer({ min: 0, max: 50 }),
+    containers: fc.uniqueArray(container, { minLength: 1, maxLength: 3, selector: ({ name }) => name }),
+  })
+  .map(({ own, matched, selected, replicas, containers }) => {
+    const some = (count: number): Record<string, string> =>
+      Object.fromEntries(Object.entries(own).slice(0, Math.max(1, count)));
+    const spec = {
+      replicas,
+      selector: { matchLabels: some(matched) },
+      template: { metadata: { labels: own, annotations: { kept: 'yes' } }, spec: { containers, dnsPolicy: 'Default' } },
+      strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+      paused: true,
+    };
+    const meta = { name: 'hello', namespace: 'shop', labels: { 'argocd.argoproj.io/instance': 'x' } };
+    const stable: KubeObject = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: meta, spec };
+    return { stable, spec, chosen: Object.fromEntries(Object.entries(own).reverse().slice(0, Math.max(1, selected))) };
+  });
+
+function picks(selector: Readonly<Record<string, string>>, own: Readonly<Record<string, string>>): boolean {
+  return Object.entries(selector).every(([key, value]) => own[key] === value);
+}
+
+describe('siblings of any Deployment', () => {
+  test('share no selector with stable or with each other, and stable’s Service does not pick their pods', () => {
+    fc.assert(
+      fc.property(topology, ({ stable, spec, chosen }) => {
+        const changed = changedLabels(chosen, spec.selector.matchLabels);
+        const common = { target: TARGET, stable, changed, annotations: {}, labels: {}, owner: OWNER };
+        const arm = (name: 'canary' | 'baseline'): DeploymentSpec =>
+          DeploymentSpec.parse(
+            newSibling({ ...common, arm: name, spec: { template: PodTemplate.parse(spec.template), replicas: 2 } })[
+              'spec'
+            ],
+          );
+        const arms = [DeploymentSpec.parse(spec), arm('canary'), arm('baseline')].map(({ selector, template }) => ({
+          selector: selector.matchLabels ?? {},
+          own: template.metadata?.labels ?? {},
+        }));
+        for (const [index, { own }] of arms.entries())
+          assert.deepEqual(
+            arms.map(({ selector }) => picks(selector, own)),
+            arms.map((_, other) => other === index),
+          );
+        assert.deepEqual(
+          arms.map(({ own }) => picks(chosen, own)),
+          [true, false, false],
+        );
+        const service = newSiblingService({
+          ...common,
+          arm: 'canary',
+          stable: {
+            apiVersion: 'v1',
+            kind: 'Service',
+            metadata: { name: 'front' },
+            spec: {
+              selector: chosen,
+              ports: [{ port: 80, nodePort: 30_000 }],
+              clusterIP: '10.0.0.1',
+              type: 'NodePort',
+            },
+          },
+        });
+        const { selector } = service['spec'] as { selector: Record<string, string> };
+        assert.deepEqual(
+          arms.map(({ own }) => picks(selector, own)),
+          [false, true, false],
+        );
+        assert.doesNotMatch(
+          JSON.stringify(service),
+          /30000|10\.0\.0\.1|NodePort/,
+          'what belongs to stable’s Service only',
+        );
+      }),
+    );
+  });
+
+  test('run what stable would run: their template reads back as it was, and nothing of stable’s owner is copied', () => {
+    fc.assert(
+      fc.property(topology, fc.integer({ min: 1, max: 9 }), ({ stable, spec, chosen }, replicas) => {
+        const changed = changedLabels(chosen, spec.selector.matchLabels);
+        const wanted = { template: PodTemplate.parse(spec.template), replicas };
+        const common = { target: TARGET, stable, changed, annotations: {}, labels: {}, owner: OWNER };
+        const made = newSibling({ ...common, arm: 'canary', spec: wanted });
+        assert.equal(armLeaves(armSpecOf(made, changed, 'canary')), armLeaves(wanted));
+        assert.doesNotMatch(JSON.stringify(made.metadata), /argocd/);
+        const { paused, strategy } = made['spec'] as { paused: boolean; strategy: unknown };
+        assert.deepEqual([paused, strategy], [false, spec.strategy]);
+        const grown = withArmSpec(made, { ...wanted, replicas: replicas + 1 }, changed, 'canary');
+        assert.equal(armLeaves(armSpecOf(grown, changed, 'canary')), armLeaves({ ...wanted, replicas: replicas + 1 }));
+      }),
+    );
+  });
+
+  test('labels that people gave themselves, with the same endings, are not taken for ours', () => {
+    const own = { app: 'web-canary', team: 'a' };
+    const sibling = siblingLabels(own, ['app'], 'canary');
+    assert.deepEqual(sibling, { app: 'web-canary-canary', team: 'a', [ARM_LABEL]: 'canary' });
+    const template: PodTemplate = { metadata: { labels: sibling }, spec: { containers: [{ name: 'a', image: 'b' }] } };
+    assert.deepEqual(asStable(template, ['app'], 'canary').metadata?.labels, own);
+  });
+});
+
+describe('the template of a release', () => {
+  const recorded: PodTemplate = {
+    metadata: { labels: { app: 'hello' } },
+    spec: {
+      containers: [
+        {
+          name: 'app',
+          image: 'hello:v1',
+          env: [
+            { name: 'A', value: '1' },
+            { name: 'B', value: '2' },
+          ],
+        },
+        { name: 'proxy', image: 'proxy:1' },
+      ],
+      initContainers: [{ name: 'migrate', image: 'hello:v1' }],
+      volumes: [{ name: 'v' }],
+    },
+  };
+  const release = (images: Record<string, string>, env: Record<string, string> = {}) =>
+    templateFor({ from: 'release', release: { digest: 'sha256:0' as never, images, env } }, recorded);
+
+  test('is stable’s, with its images and environment, and all else as it was', () => {
+    const found = release({ app: 'hello:v2', migrate: 'hello:v2' }, { B: '3', C: '4' });
+    assert.ok(found.kind === 'template');
+    assert.deepEqual(found.template, {
+      metadata: { labels: { app: 'hello' } },
+      spec: {
+        containers: [
+          {
+            name: 'app',
+            image: 'hello:v2',
+            env: [
+              { name: 'A', value: '1' },
+              { name: 'B', value: '3' },
+              { name: 'C', value: '4' },
+            ],
+          },
+          {
+            name: 'proxy',
+            image: 'proxy:1',
+            env: [
+              { name: 'B', value: '3' },
+              { name: 'C', value: '4' },
+            ],
+          },
+        ],
+        initContainers: [{ name: 'migrate', image: 'hello:v2' }],
+        volumes: [{ name: 'v' }],
+      },
+    });
+  });
+
+  test('an image for a container that is not there is refused; one image for the only container needs no name', () => {
+    const unknown = release({ app: 'hello:v2', sidecar: 'x' });
+    assert.match(unknown.kind === 'none' ? unknown.reason : '', /no container sidecar: .* app, proxy, migrate/);
+    const single: PodTemplate = { spec: { containers: [{ name: 'web', image: 'hello:v1' }] } };
+    const source = {
+      from: 'release',
+      release: { digest: 'sha256:0' as never, images: { app: 'hello:v2' }, env: {} },
+    } as const;
+    const found = templateFor(source, single);
+    assert.equal(found.kind === 'template' && found.template.spec.containers[0]?.image, 'hello:v2');
+    assert.equal(templateFor(source, null).kind, 'none');
+  });
+});
+
+describe('the state of an arm', () => {
+  const deployment = (status: object, generation = 2): KubeObject => ({
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'hello', generation },
+    status,
+  });
+
+  test('counts only pods of the current template, and none before the controller has seen it', () => {
+    const whole = { observedGeneration: 2, replicas: 3, updatedReplicas: 3, availableReplicas: 3 };
+    assert.equal(armStatusOf(deployment(whole)).ready, 3);
+    assert.equal(armStatusOf(deployment({ ...whole, observedGeneration: 1 })).ready, 0);
+    assert.equal(
+      armStatusOf(deployment({ ...whole, replicas: 4, updatedReplicas: 1 })).ready,
+      0,
+      'three old ones serve',
+    );
+    assert.equal(armStatusOf(deployment({ ...whole, replicas: 4, availableReplicas: 4 })).ready, 3);
+    assert.equal(armStatusOf(deployment({})).ready, 0);
+  });
+
+  test('has failed once its progress deadline is over, and says what the controllers say', () => {
+    const late = { type: 'Progressing', status: 'False', reason: 'ProgressDeadlineExceeded', message: 'timed out' };
+    assert.deepEqual(armStatusOf(deployment({ observedGeneration: 2, conditions: [late] })), {
+      ready: 0,
+      failed: true,
+      message: 'timed out',
+    });
+    const quota = { type: 'ReplicaFailure', status: 'True', message: 'exceeded quota' };
+    assert.equal(armStatusOf(deployment({ observedGeneration: 2, conditions: [quota] })).message, 'exceeded quota');
+  });
+});
+
+describe('the weights of a route', () => {
+  const route = (rules: readonly object[], more: object = {}): KubeObject => ({
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'HTTPRoute',
+    metadata: { name: 'edge', generation: 3 },
+    spec: { parentRefs: [{ name: 'gw' }], hostnames: ['a.example'], rules },
+    ...more,
+  });
+  const front = { name: 'front', port: 80, filters: [{ type: 'RequestHeaderModifier' }] };
+
+  test('are read back as they were set, to a thousandth of a percent, and nothing else changes', () => {
+    const weights = fc
+      .tuple(fc.integer({ min: 0, max: 100_000 }), fc.integer({ min: 0, max: 100_000 }))
+      .filter(([canary, baseline]) => canary + baseline <= 100_000)
+      .map(([canary, baseline]) => ({
+        stable: (100_000 - canary - baseline) / 1000,
+        canary: canary / 1000,
+        baseline: baseline / 1000,
+      }));
+    const other = { matches: [{ path: { value: '/other' } }], backendRefs: [{ name: 'else', port: 1 }] };
+    fc.assert(
+      fc.property(weights, weights, (first, second) => {
+        const live = route([{ backendRefs: [front], timeouts: { request: '3s' } }, other, { backendRefs: [front] }]);
+        const set = withWeights(withWeights(live, TARGET, first), TARGET, second);
+        assert.deepEqual(weightsOf(set, TARGET), { weights: second });
+        const { rules, ...rest } = set['spec'] as { rules: { timeouts?: unknown; backendRefs: { name: string }[] }[] };
+        assert.deepEqual(rest, { parentRefs: [{ name: 'gw' }], hostnames: ['a.example'] });
+        assert.deepEqual(rules[0]?.timeouts, { request: '3s' });
+        assert.deepEqual(
+          rules[1]?.backendRefs.map(({ name }) => name),
+          ['else'],
+        );
+        const back = withWeights(set, TARGET, { stable: 100, canary: 0, baseline: 0 });
+        assert.deepEqual(back['spec'], withWeights(live, TARGET, { stable: 100, canary: 0, baseline: 0 })['spec']);
+      }),
+    );
+  });
+
+  test('of rules that differ are told apart, foreign backends are named, and no rule is no weight', () => {
+    const split = {
+      backendRefs: [
+        { ...front, weight: 3 },
+        { name: 'front-canary', port: 80, weight: 1 },
+      ],
+    };
+    assert.deepEqual(weightsOf(route([split, { backendRefs: [front] }]), TARGET)?.rules?.length, 2);
+    assert.deepEqual(strangersOf(route([{ backendRefs: [front, { name: 'old', port: 1 }] }]), TARGET), ['Service old']);
+    assert.equal(weightsOf(route([{ backendRefs: [{ name: 'old', port: 1 }] }]), TARGET), null);
+    const elsewhere = { backendRefs: [{ ...front, namespace: 'other' }] };
+    assert.equal(weightsOf(route([elsewhere]), TARGET), null, 'a Service of that name in another namespace');
+  });
+
+  test('are in effect when every gateway has taken them', () => {
+    const parent = (observedGeneration: number, status = 'True') => ({
+      conditions: [{ type: 'Accepted', status, reason: 'NoMatchingParent', message: 'no', observedGeneration }],
+    });
+    const seen = (...parents: readonly object[]): string | null =>
+      notAcceptedBecause(route([{ backendRefs: [front] }], { status: { parents } }));
+    assert.equal(seen(parent(3), parent(4)), null);
+    assert.match(seen() ?? '', /no gateway has taken/);
+    assert.match(seen(parent(3), parent(2)) ?? '', /has not seen generation 3/);
+    assert.match(seen(parent(3, 'False')) ?? '', /NoMatchingParent: no/);
+  });
+});
