@@ -71,6 +71,12 @@ async function history(): Promise<readonly Row[]> {
       target: '100 ms',
       met: cost.replayMs <= 100,
     },
+    {
+      what: `the same of a workflow that does nothing but ${cost.activities} activities, one after the other`,
+      measured: `${cost.bareReplayMs.toFixed(0)} ms: the rollout takes ${(cost.replayMs / cost.bareReplayMs).toFixed(1)} times as long`,
+      target: '',
+      met: null,
+    },
   ];
 }
 
@@ -153,7 +159,8 @@ function report(rows: readonly Row[]): string {
     '- **Blindness** (`bench/blind.ts`): two workers, `kill -9` of the one that watches; the time until the gateway’s',
     '  `/metrics` is asked again.',
     '- **History** (`bench/history.ts`): a rollout on a real server with the platform in memory. Replayed 120 times by',
-    '  one replayer; the median of the later 60 is given, as of a worker that has been running.',
+    '  one replayer; the median of the later 60 is given, as of a worker that has been running. The host’s other tenants',
+    '  slow it down by up to a half at times: the bare workflow, replayed in the same run, says what Temporal itself costs.',
     '- **Soak and mass rollback** (`bench/fleet.ts`): Temporal, one worker and the gateway’s API are real; replicas are servers',
     '  inside the benchmark’s process, and a stand-in for Prometheus makes the counters up. From the moment in which all',
     '  canaries fail, the scrape that holds it is half good: the next one decides.',
