@@ -16,7 +16,7 @@ import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
 import type { Notification } from './notify/notifier.js';
-import type { ClaimRequest, PlatformScope } from './platform.js';
+import type { AnchorSweep, ClaimRequest, PlatformScope } from './platform.js';
 
 /** One effect, with the permit that makes it exactly-once. */
 export interface EffectCall<Op extends EffectOp = EffectOp> {
@@ -110,7 +110,7 @@ export interface Activities {
   /** Waits (heartbeating) for a run that is not a child of the caller. */
   followRun(call: { workflowId: string }): Promise<RunState>;
   /** Anchors with a rollout in flight, over all platforms that the worker looks after. */
-  listAnchors(): Promise<readonly LaneAnchor[]>;
+  listAnchors(): Promise<AnchorSweep>;
   /** Wakes the lane of an anchor (starts it if need be), so that it settles what is there. */
   wakeLane(call: { lane: LaneRef; target: Target }): Promise<void>;
 }

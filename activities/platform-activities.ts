@@ -101,10 +101,11 @@ export function createPlatformActivities({
     },
 
     async listAnchors() {
-      const lists = await Promise.all(
-        Object.values(platforms).map((platform) => retryable(() => platform.anchors(cancellationSignal()))),
-      );
-      return lists.flat();
+      const sweeps = await Promise.all(Object.values(platforms).map((each) => each.anchors(cancellationSignal())));
+      return {
+        anchors: sweeps.flatMap(({ anchors }) => anchors),
+        unreachable: sweeps.flatMap(({ unreachable }) => unreachable),
+      };
     },
   };
 }

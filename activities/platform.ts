@@ -1,4 +1,4 @@
-import { Refused } from './failures.js';
+import { Refused, Unavailable } from './failures.js';
 import type {
   ClaimResult,
   Claimant,
@@ -45,8 +45,35 @@ export interface Platform<T extends Target = Target> {
   apply(scope: PlatformScope<T>, effect: Effect, permit: Permit, signal?: AbortSignal): Promise<EffectResult>;
   /** Whether an arm of this template and size can serve now. */
   readiness(scope: PlatformScope<T>, arm: Arm, replicas: number, signal?: AbortSignal): Promise<ArmReadiness>;
-  /** All lane anchors of a place that this worker looks after, for `reconcile`. */
-  anchors(signal?: AbortSignal): Promise<readonly LaneAnchor[]>;
+  /** All lane anchors that somebody holds, in the places that this worker looks after, for `reconcile`. */
+  anchors(signal?: AbortSignal): Promise<AnchorSweep>;
+}
+
+/** What was found in several places. One that is away must not hide what is in the others. */
+export interface AnchorSweep {
+  readonly anchors: readonly LaneAnchor[];
+  /** Places that could not be read, each with the reason. */
+  readonly unreachable: readonly string[];
+}
+
+/** Reads anchors in all places, side by side. */
+export async function sweepAnchors<Place>(
+  places: readonly Place[],
+  read: (place: Place) => Promise<readonly LaneAnchor[]>,
+): Promise<AnchorSweep> {
+  const unreachable: string[] = [];
+  const found = await Promise.all(
+    places.map(async (place) => {
+      try {
+        return await read(place);
+      } catch (error) {
+        if (!(error instanceof Unavailable) && !(error instanceof Refused)) throw error;
+        unreachable.push(error.message);
+        return [];
+      }
+    }),
+  );
+  return { anchors: found.flat(), unreachable };
 }
 
 /** A platform for each kind of target that this worker can act on. */

@@ -1,6 +1,8 @@
 import { HttpMethod, IsomorphicFetchHttpLibrary, KubeConfig, RequestContext } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
+import { createPace } from './pace.js';
+import type { Pace } from './pace.js';
 import { FIELD_MANAGER, groupOf, pathOf } from './resources.js';
 import type { Resource } from './resources.js';
 
@@ -119,13 +121,17 @@ export interface KubeClientOptions {
   readonly context: string | null;
   /** Limit for each call, ms. */
   readonly timeoutMs: number;
+  /** Calls a second of this worker, over all rollouts, and how many may begin at once. @default 200 and 400 */
+  readonly pace?: { readonly perSecond: number; readonly burst: number };
 }
+
+const USUAL_PACE = { perSecond: 200, burst: 400 };
 
 /**
  * Connects as kubectl would: `KUBECONFIG` or `~/.kube/config`, else the service account of the pod.
  * @throws Refused when the context is not there
  */
-export function connectKube({ context, timeoutMs }: KubeClientOptions): KubeClient {
+export function connectKube({ context, timeoutMs, pace = USUAL_PACE }: KubeClientOptions): KubeClient {
   const config = new KubeConfig();
   config.loadFromDefault();
   if (context !== null) {
@@ -140,7 +146,7 @@ export function connectKube({ context, timeoutMs }: KubeClientOptions): KubeClie
   const server = config.getCurrentCluster()?.server;
   if (server === undefined)
     throw new Refused('the worker knows no Kubernetes cluster: give it a kubeconfig (KUBECONFIG) or a service account');
-  return createKubeClient(config, server.replace(/\/+$/, ''), timeoutMs);
+  return createKubeClient(config, server.replace(/\/+$/, ''), timeoutMs, createPace(pace));
 }
 
 interface Answer {
@@ -149,7 +155,7 @@ interface Answer {
   readonly retryAfterMs: number | null;
 }
 
-function createKubeClient(config: KubeConfig, server: string, timeoutMs: number): KubeClient {
+function createKubeClient(config: KubeConfig, server: string, timeoutMs: number, turn: Pace): KubeClient {
   const http = new IsomorphicFetchHttpLibrary();
   const where = `Kubernetes at ${server}`;
 
@@ -159,6 +165,7 @@ function createKubeClient(config: KubeConfig, server: string, timeoutMs: number)
     body: unknown,
     signal: AbortSignal | undefined,
   ): Promise<Answer> {
+    await turn(signal);
     const request = new RequestContext(`${server}${path}`, method);
     const limit = AbortSignal.timeout(timeoutMs);
     request.setHeaderParam('accept', 'application/json');

@@ -6,6 +6,7 @@ import { claimLane } from '../fenced/lane-anchor.js';
 import { laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-view.js';
 import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
 import type { LaneStore } from '../fenced/store.js';
+import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
 import { ARM_LABEL, LANE_LABELS, serviceOf } from './arms.js';
 import type { KubeTypes } from './arms.js';
@@ -94,12 +95,8 @@ export function createKubernetesPlatform({ clientFor, places }: KubernetesPlatfo
       return explained(client, scope, arm, replicas, now, signal);
     },
 
-    async anchors(signal) {
-      const lists = await Promise.all(
-        places.map(async ({ context, namespace }) => anchorsOf(await clientFor(context), namespace, signal)),
-      );
-      return lists.flat();
-    },
+    anchors: (signal) =>
+      sweepAnchors(places, async ({ context, namespace }) => anchorsOf(await clientFor(context), namespace, signal)),
   };
 }
 

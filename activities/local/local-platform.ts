@@ -9,6 +9,7 @@ import { findProblems } from './preflight.js';
 import type { EffectResult, LaneAnchor, LocalTarget, PreflightFinding } from '../../domain/target.js';
 import type { LaneStore } from '../fenced/store.js';
 import type { Platform, PlatformScope } from '../platform.js';
+import { sweepAnchors } from '../platform.js';
 import type { GatewayClient } from './gateway-client.js';
 import type { GatewayTypes } from './gateway-store.js';
 
@@ -71,10 +72,7 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform<Loc
       return readinessOf(await readLane(storeFor(scope), scope.rolloutId, signal), arm, replicas);
     },
 
-    async anchors(signal) {
-      const lists = await Promise.all(gateways.map((gateway) => anchorsOf(clientFor(gateway), signal)));
-      return lists.flat();
-    },
+    anchors: (signal) => sweepAnchors(gateways, (gateway) => anchorsOf(clientFor(gateway), signal)),
   };
 }
 

@@ -367,9 +367,9 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
   test('anchors are found where the worker looks for them', async () => {
     const namespace = await service();
     const rollout = kubeRollout(client, namespace, 'r2');
-    assert.deepEqual(await rollout.platform.anchors(), []);
+    assert.deepEqual(await rollout.platform.anchors(), { anchors: [], unreachable: [] });
     await rollout.claim();
-    const [anchor] = await rollout.platform.anchors();
+    const [anchor] = (await rollout.platform.anchors()).anchors;
     assert.deepEqual(anchor?.current, { rolloutId: 'r2', claimant: 'rollout' });
     assert.deepEqual(anchor?.target, rollout.scope.target);
   });

@@ -43,7 +43,7 @@ describe('lanes on the local platform', () => {
     assert.match(await denied(second.claim()), /held by rollout r1/);
     assert.match(await denied(second.claim('recover')), /held by rollout r1/);
     assert.equal((await second.apply({ op: 'open-rollout' })).kind, 'stale', 'without a grant');
-    assert.equal((await second.platform.anchors()).length, 1);
+    assert.equal((await second.platform.anchors()).anchors.length, 1);
 
     assert.equal((await first.claim('recover')).kind, 'granted');
     assert.equal((await first.claim('recover')).kind, 'granted');
@@ -51,7 +51,7 @@ describe('lanes on the local platform', () => {
     await first.apply({ op: 'close-rollout', outcome: 'rolled-back' });
     assert.match(await denied(first.claim('rollout')), /r1 has ended already: rolled-back/);
     assert.match(await denied(first.claim('recover')), /r1 has ended already/);
-    assert.deepEqual(await second.platform.anchors(), []);
+    assert.deepEqual(await second.platform.anchors(), { anchors: [], unreachable: [] });
     assert.equal((await second.claim()).kind, 'granted');
   });
 
@@ -213,7 +213,16 @@ describe('lanes on the local platform', () => {
         return true;
       },
     );
-    await assert.rejects(platform.anchors(), PlatformUnavailable);
+    // A gateway that is away hides nothing of the others.
+    const other = await gatewayFor(t);
+    await rolloutFor(other, 'r7').claim();
+    const both = createLocalPlatform({ gateways: [adminUrl, other.adminUrl], timeoutMs: 1000 });
+    const { anchors, unreachable } = await both.anchors();
+    assert.deepEqual(
+      anchors.map(({ current }) => current?.rolloutId),
+      ['r7'],
+    );
+    assert.match(unreachable.join(), /answered 503: busy$/);
     const down = scopeFor({ adminUrl: 'http://127.0.0.1:1' }, 'r1');
     await assert.rejects(platform.readiness(down, 'stable', 1), /http:\/\/127\.0\.0\.1:1.*can't be reached/);
     const mute = createLocalPlatform({
