@@ -1,6 +1,7 @@
 /**
- * Many releases on Kubernetes, one after the other in four services at once: without trouble, and with a worker killed
- * every few seconds. No user sees an error that is not the release's own, and no key is ever applied twice.
+ * What takes longer on Kubernetes: releases that only statistics can tell from good ones; and many releases, one after
+ * the other in four services at once, without trouble, and with a worker killed every few seconds. No user sees an error
+ * that is not the release's own, and no key is ever applied twice.
  */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
@@ -19,7 +20,7 @@ const BAD = '0.5';
 describe('many releases on Kubernetes', { skip: await kubeObstacle() }, () => {
   let world: KubeWorld;
   before(async () => {
-    world = await startKubeWorld([...SERVICES, ...SERVICES.map((name) => `${name}-killed`)]);
+    world = await startKubeWorld(['errors', 'slow', ...SERVICES, ...SERVICES.map((name) => `${name}-killed`)]);
   });
   after(() => world?.stop());
 
@@ -40,6 +41,30 @@ describe('many releases on Kubernetes', { skip: await kubeObstacle() }, () => {
     const twice = await world.appliedTwice(namespace);
     return [...wrong, ...strange.map((each) => `error of ${each}`), ...twice.map((each) => `twice: ${each}`)];
   }
+
+  test('one with 5 % errors is rolled back, and all errors are its own', async () => {
+    const traffic = await world.serve('errors', 50);
+    // Statistics need their time at a small difference; a verdict comes long before the stage's end.
+    const policy = world.policy('errors', [stage(50, 90)]);
+    const view = await world.pilot.ship(testRequest({ policy, tag: 'v2', env: { DEMO_ERROR_RATE: '0.05' } }), 120_000);
+    await traffic.stop();
+    assert.equal(view.outcome, 'rolled-back', JSON.stringify(view.reason));
+    assert.equal(view.reason?.code, 'verdict');
+    const others = failedAnswers(traffic).filter((version) => !version.endsWith(':v2'));
+    assert.deepEqual(others, []);
+    assert.equal(traffic.answers.at(-1)?.version?.endsWith(':v1'), true);
+    assert.deepEqual(await world.appliedTwice('errors'), []);
+  });
+
+  test('one that is slow is rolled back, and nobody sees an error', async () => {
+    const traffic = await world.serve('slow', 50);
+    const request = testRequest({ policy: world.policy('slow'), tag: 'v2', env: { DEMO_LATENCY_MS: '300' } });
+    const view = await world.pilot.ship(request, 120_000);
+    await traffic.stop();
+    assert.equal(view.outcome, 'rolled-back', JSON.stringify(view.reason));
+    assert.match(view.reason?.text ?? '', /took longer than/);
+    assert.deepEqual(failedAnswers(traffic), []);
+  });
 
   test('20 promotions and 20 rollbacks: none of the errors is the orchestration’s', async (t) => {
     const begunMs = Date.now();

@@ -6,14 +6,14 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { failedAnswers, kubeObstacle, startKubeWorld } from '../support/kube-world.js';
 import type { KubeWorld } from '../support/kube-world.js';
-import { stage, testRequest } from '../support/request.js';
+import { testRequest } from '../support/request.js';
 
 const PER_SECOND = 50;
 
-describe('a release on Kubernetes', { skip: await kubeObstacle(), concurrency: 5 }, () => {
+describe('a release on Kubernetes', { skip: await kubeObstacle(), concurrency: 3 }, () => {
   let world: KubeWorld;
   before(async () => {
-    world = await startKubeWorld(['good', 'errors', 'slow', 'crash', 'killed']);
+    world = await startKubeWorld(['good', 'crash', 'killed']);
   });
   after(() => world?.stop());
 
@@ -31,30 +31,6 @@ describe('a release on Kubernetes', { skip: await kubeObstacle(), concurrency: 5
     const seen = traffic.answers.filter(({ atMs }) => atMs > (from ?? 0) + 500 && atMs < (to ?? 0));
     const share = seen.filter(({ version }) => version?.endsWith(':v2')).length / seen.length;
     assert.ok(Math.abs(share - 0.25) < 0.05, `${share} of ${seen.length} requests went to the canary`);
-  });
-
-  test('one with 5 % errors is rolled back, and all errors are its own', async () => {
-    const traffic = await world.serve('errors', PER_SECOND);
-    // Statistics need their time at a small difference; a verdict comes long before the stage's end.
-    const policy = world.policy('errors', [stage(50, 90)]);
-    const view = await world.pilot.ship(testRequest({ policy, tag: 'v2', env: { DEMO_ERROR_RATE: '0.05' } }), 120_000);
-    await traffic.stop();
-    assert.equal(view.outcome, 'rolled-back', JSON.stringify(view.reason));
-    assert.equal(view.reason?.code, 'verdict');
-    const others = failedAnswers(traffic).filter((version) => !version.endsWith(':v2'));
-    assert.deepEqual(others, []);
-    assert.equal(traffic.answers.at(-1)?.version?.endsWith(':v1'), true);
-    assert.deepEqual(await world.appliedTwice('errors'), []);
-  });
-
-  test('one that is slow is rolled back, and nobody sees an error', async () => {
-    const traffic = await world.serve('slow', PER_SECOND);
-    const request = testRequest({ policy: world.policy('slow'), tag: 'v2', env: { DEMO_LATENCY_MS: '300' } });
-    const view = await world.pilot.ship(request, 120_000);
-    await traffic.stop();
-    assert.equal(view.outcome, 'rolled-back', JSON.stringify(view.reason));
-    assert.match(view.reason?.text ?? '', /took longer than/);
-    assert.deepEqual(failedAnswers(traffic), []);
   });
 
   test('one whose pods never become ready gets no traffic at all', async () => {
