@@ -6,6 +6,7 @@ import { armName } from '../../domain/target.js';
 import type { Arm, KubernetesTarget, TemplateSource } from '../../domain/target.js';
 import { z } from 'zod';
 import type { ArmSpec, ArmStatus, TemplateResult } from '../fenced/store.js';
+import { Conditions } from './conditions.js';
 import type { KubeObject, OwnerReference } from './kube-client.js';
 
 const Labels = z.record(z.string(), z.string());
@@ -41,16 +42,7 @@ const DeploymentStatus = z.looseObject({
   replicas: z.int().default(0),
   updatedReplicas: z.int().default(0),
   availableReplicas: z.int().default(0),
-  conditions: z
-    .array(
-      z.looseObject({
-        type: z.string(),
-        status: z.string(),
-        reason: z.string().optional(),
-        message: z.string().optional(),
-      }),
-    )
-    .default([]),
+  conditions: Conditions,
 });
 
 /** Label and annotation keys. */

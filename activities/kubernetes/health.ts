@@ -1,5 +1,6 @@
 /** What pods and endpoints say of an arm's health: pure functions. */
 import { z } from 'zod';
+import { Conditions } from './conditions.js';
 import type { KubeObject } from './kube-client.js';
 
 const Endpoints = z.array(
@@ -25,16 +26,7 @@ const State = z.looseObject({
   terminated: z.looseObject({ reason: z.string().optional(), exitCode: z.int().optional() }).optional(),
 });
 const PodStatus = z.looseObject({
-  conditions: z
-    .array(
-      z.looseObject({
-        type: z.string(),
-        status: z.string(),
-        reason: z.string().optional(),
-        message: z.string().optional(),
-      }),
-    )
-    .default([]),
+  conditions: Conditions,
   containerStatuses: z
     .array(
       z.looseObject({

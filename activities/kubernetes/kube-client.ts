@@ -1,6 +1,7 @@
 import { HttpMethod, IsomorphicFetchHttpLibrary, KubeConfig, RequestContext } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
+import type { WriteOutcome } from '../fenced/store.js';
 import { createPace } from './pace.js';
 import type { Pace } from './pace.js';
 import { FIELD_MANAGER, groupOf, pathOf } from './resources.js';
@@ -39,12 +40,6 @@ export interface OwnerReference {
   readonly [field: string]: unknown;
 }
 
-export type KubeWriteOutcome =
-  | { readonly kind: 'written'; readonly object: KubeObject }
-  /** Changed, created or deleted by somebody else since it was read. */
-  | { readonly kind: 'conflict' }
-  | { readonly kind: 'refused'; readonly reason: string };
-
 /**
  * The Kubernetes API of one cluster, as one user. It throws `Unavailable` where a retry may help (no answer, throttled,
  * a server's error), and `Refused` from reads that will never be answered.
@@ -66,21 +61,21 @@ export interface KubeClient {
     namespace: string,
     object: KubeObject,
     signal: AbortSignal | undefined,
-  ): Promise<KubeWriteOutcome>;
+  ): Promise<WriteOutcome>;
   /** Replaces the object whose uid and resourceVersion stand in its metadata, and no other. */
   replace(
     resource: Resource,
     namespace: string,
     object: KubeObject,
     signal: AbortSignal | undefined,
-  ): Promise<KubeWriteOutcome>;
+  ): Promise<WriteOutcome>;
   /** Deletes exactly what was read. What it owns goes after it. */
   remove(
     resource: Resource,
     namespace: string,
     object: KubeObject,
     signal: AbortSignal | undefined,
-  ): Promise<KubeWriteOutcome>;
+  ): Promise<WriteOutcome>;
   /** Whether this user may do that. */
   mayI(
     verb: string,
@@ -210,13 +205,12 @@ function createKubeClient(config: KubeConfig, server: string, timeoutMs: number,
     path: string,
     body: unknown,
     signal: AbortSignal | undefined,
-  ): Promise<KubeWriteOutcome> {
+  ): Promise<WriteOutcome> {
     const answer = await ask(method, path, body, signal);
     if (answer.status < 300) {
       const object = Thing.safeParse(answer.body);
       // A deletion is answered with a Status, or with the object as it was.
-      if (object.success || method === HttpMethod.DELETE)
-        return { kind: 'written', object: (object.data ?? body) as KubeObject };
+      if (object.success || method === HttpMethod.DELETE) return { kind: 'written' };
       throw new Unavailable(`${where}: an answer that is not understood: ${z.prettifyError(object.error)}`);
     }
     const gone = answer.status === 404 && method !== HttpMethod.POST;

@@ -33,7 +33,7 @@ import {
   withArmSpec,
 } from './arms.js';
 import type { KubeTypes, Sibling } from './arms.js';
-import type { KubeClient, KubeObject, KubeWriteOutcome, OwnerReference } from './kube-client.js';
+import type { KubeClient, KubeObject, OwnerReference } from './kube-client.js';
 import type { Resource } from './resources.js';
 import { comparableWeights, weightsOf, withWeights } from './route.js';
 import type { RouteWeights } from './route.js';
@@ -56,7 +56,7 @@ export function routeResource({ route }: KubernetesTarget): Resource {
 }
 
 /** Reads a lane: five requests, side by side. */
-export async function readKubeLane(
+async function readKubeLane(
   client: KubeClient,
   lane: LaneRef,
   target: KubernetesTarget,
@@ -85,13 +85,18 @@ export function changedOf({ stable, service }: Pick<KubeLane, 'stable' | 'servic
   return changedLabels(ServiceSpec.parse(service['spec']).selector, selector.matchLabels ?? {});
 }
 
+export interface KubeStore extends LaneStore<KubeTypes> {
+  /** Everything as it was when it was last listed; null before that. */
+  readonly seen: KubeLane | null;
+}
+
 /** The objects of one lane on Kubernetes: ConfigMaps as anchors, Deployments as arms, a route of the Gateway API. */
 export function createKubeStore(
   client: KubeClient,
   lane: LaneRef,
   target: KubernetesTarget,
   rolloutId: string,
-): LaneStore<KubeTypes> {
+): KubeStore {
   const { namespace } = target;
   const labels = { [LANE_LABELS.environment]: lane.environment, [LANE_LABELS.service]: lane.service };
   /** As it was when last listed: what siblings are made from. A write always follows a read. */
@@ -112,7 +117,7 @@ export function createKubeStore(
     arm: Sibling,
     { spec, annotations, owner }: ObjectWrite,
     signal: AbortSignal | undefined,
-  ): Promise<KubeWriteOutcome> {
+  ): Promise<WriteOutcome> {
     const { stable = null, service = null } = seen ?? {};
     if (stable === null)
       return { kind: 'refused', reason: `there is no Deployment ${namespace}/${target.deployment} to copy` };
@@ -146,6 +151,9 @@ export function createKubeStore(
 
   return {
     where: `${client.where}, namespace ${namespace}`,
+    get seen() {
+      return seen;
+    },
 
     async list(signal) {
       seen = await readKubeLane(client, lane, target, signal);
@@ -155,13 +163,11 @@ export function createKubeStore(
     async create({ kind, name }, write, _credit, signal) {
       switch (kind) {
         case 'anchor':
-          return outcomeOf(
-            await client.create('configmaps', namespace, newAnchor(lane, namespace, name, labels, write), signal),
-          );
+          return client.create('configmaps', namespace, newAnchor(lane, namespace, name, labels, write), signal);
         case 'arm':
           return name === 'stable'
             ? { kind: 'refused', reason: `there is no Deployment ${namespace}/${target.deployment}: apply it first` }
-            : outcomeOf(await createSibling(name as Sibling, write, signal));
+            : createSibling(name as Sibling, write, signal);
         case 'route':
           return {
             kind: 'refused',
@@ -172,11 +178,11 @@ export function createKubeStore(
 
     async replace(read, write, _credit, signal) {
       const live = replaced(read, write, target, seen === null ? [] : changedOf(seen));
-      return outcomeOf(await client.replace(resourceOf(read, target), namespace, live, signal));
+      return client.replace(resourceOf(read, target), namespace, live, signal);
     },
 
     async remove(read, _credit, signal) {
-      return outcomeOf(await client.remove(resourceOf(read, target), namespace, read.live, signal));
+      return client.remove(resourceOf(read, target), namespace, read.live, signal);
     },
 
     leaves(kind, spec) {
@@ -320,8 +326,4 @@ function replaced(
     case 'route':
       return withWeights(live, target, (spec as RouteSpec).weights);
   }
-}
-
-function outcomeOf(outcome: KubeWriteOutcome): WriteOutcome {
-  return outcome.kind === 'written' ? { kind: 'written' } : outcome;
 }

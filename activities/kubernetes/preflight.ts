@@ -8,7 +8,7 @@ import type { Sibling } from './arms.js';
 import { groupOf } from './resources.js';
 import type { Resource } from './resources.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
-import { createKubeStore, readKubeLane, routeResource } from './kube-store.js';
+import { createKubeStore, routeResource } from './kube-store.js';
 import type { KubeLane } from './kube-store.js';
 import { notAcceptedBecause, strangersOf, weightsOf } from './route.js';
 
@@ -36,12 +36,13 @@ export async function findKubeProblems(
   const denied = await permissions(client, target, signal);
   // Without them what follows could not be read, or would be guessed.
   if (denied.length > 0) return denied;
-  const [found, neighbours] = await Promise.all([
-    readKubeLane(client, lane, target, signal),
+  const store = createKubeStore(client, lane, target, rolloutId);
+  const [view, neighbours] = await Promise.all([
+    readLane(store, rolloutId, signal),
     readNeighbours(client, target, signal),
   ]);
-  const store = createKubeStore(client, lane, target, rolloutId);
-  const view = await readLane(store, rolloutId, signal);
+  const found = store.seen;
+  if (found === null) throw new TypeError('a lane was read without being listed');
   return [
     ...heldByAnother(view, rolloutId),
     ...objectsMissing(found, target),

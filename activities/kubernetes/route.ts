@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Arm, KubernetesTarget, Weights } from '../../domain/target.js';
 import { serviceOf } from './arms.js';
+import { Conditions } from './conditions.js';
 import type { KubeObject } from './kube-client.js';
 import { FIELD_MANAGER } from './resources.js';
 
@@ -17,15 +18,8 @@ type BackendRef = z.infer<typeof BackendRef>;
 const Rule = z.looseObject({ backendRefs: z.array(BackendRef).optional() });
 export const RouteSpec = z.looseObject({ rules: z.array(Rule).default([]) });
 
-const Condition = z.looseObject({
-  type: z.string(),
-  status: z.string(),
-  reason: z.string().optional(),
-  message: z.string().optional(),
-  observedGeneration: z.int().default(0),
-});
 const RouteStatus = z.looseObject({
-  parents: z.array(z.looseObject({ conditions: z.array(Condition).default([]) })).default([]),
+  parents: z.array(z.looseObject({ conditions: Conditions })).default([]),
 });
 
 const ARMS: readonly Arm[] = ['stable', 'canary', 'baseline'];
