@@ -1,22 +1,16 @@
 /** The platform `kubernetes` on a real API server: its promises, one by one, with the audit log as the ground truth. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import { digestOf } from '../../../domain/canonical.js';
 import { ALL_STABLE } from '../../../domain/target.js';
 import type { Effect, EffectResult } from '../../../domain/target.js';
-import { startControlPlane } from '../../../tools/control-plane.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
-import { startNodeAgent } from '../../../tools/node-agent.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
-import { startTraefik } from '../../../tools/traefik-server.js';
 import { appliedWrites } from '../../../tools/audit.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { applyService, clientOf, kubeRollout, platformOn } from './kube-support.js';
+import { applyService, clientOf, kubeRollout, platformOn, startKube } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 const APPLIED: EffectResult = { kind: 'applied', drift: [] };
@@ -26,24 +20,17 @@ let plane: ControlPlane;
 let client: KubeClient;
 /** A person with kubectl, or another tool. */
 let other: KubeClient;
-const stops: (() => Promise<unknown>)[] = [];
+let stop = (): Promise<void> => Promise.resolve();
 
 before(async () => {
   if (skip !== false) return;
-  const dir = await mkdtemp(path.join(tmpdir(), 'slipway-kube-'));
-  stops.push(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
-  plane = await startControlPlane({ dir, audit: true });
-  stops.push(() => plane.stop());
-  const agent = await startNodeAgent({ kubeconfig: plane.kubeconfig, mode: 'pretend' });
-  stops.push(() => agent.stop());
-  const traefik = await startTraefik({ kubeconfig: plane.kubeconfig, dir });
-  stops.push(() => traefik.stop());
+  const kube = await startKube();
+  plane = kube.plane;
+  stop = () => kube.stop();
   client = clientOf(plane, 'slipway');
   other = clientOf(plane, 'admin');
 });
-after(async () => {
-  for (const stop of stops.toReversed()) await stop();
-});
+after(() => stop());
 
 /** A service of its own for each test, at rest. */
 async function service(replicas = 2): Promise<string> {

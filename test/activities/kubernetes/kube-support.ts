@@ -1,13 +1,19 @@
 /** A service on a real API server, as its owner would have applied it, and a rollout of it as a workflow would do it. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { connectKube } from '../../../activities/kubernetes/kube-client.js';
 import type { KubeClient } from '../../../activities/kubernetes/kube-client.js';
 import { createKubernetesPlatform } from '../../../activities/kubernetes/kubernetes-platform.js';
 import type { Platform, PlatformScope } from '../../../activities/platform.js';
-import { idempotencyKey } from '../../../domain/fence.js';
-import type { Permit } from '../../../domain/fence.js';
-import type { Arm, Claimant, Effect, EffectResult, KubernetesTarget } from '../../../domain/target.js';
+import type { KubernetesTarget } from '../../../domain/target.js';
+import { startControlPlane } from '../../../tools/control-plane.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { namespaceWithRights } from '../../../tools/kube-stack.js';
+import { startNodeAgent } from '../../../tools/node-agent.js';
+import { startTraefik } from '../../../tools/traefik-server.js';
+import { rolloutOn } from '../../support/rollout-steps.js';
+import type { Rollout } from '../../support/rollout-steps.js';
 
 export type KubeScope = PlatformScope<KubernetesTarget>;
 
@@ -92,19 +98,7 @@ export function platformOn(client: KubeClient, namespace: string): Platform<Kube
   });
 }
 
-/** What a workflow does of itself: counts steps, keeps its generation, names its intents. */
-export interface KubeRollout {
-  readonly platform: Platform<KubernetesTarget>;
-  readonly scope: KubeScope;
-  claim(claimant?: Claimant): ReturnType<Platform['claim']>;
-  permit(effect: Effect, onDrift?: Permit['onDrift']): Permit;
-  apply(effect: Effect, onDrift?: Permit['onDrift']): Promise<EffectResult>;
-  /** Waits until the arm can serve. */
-  ready(arm: Arm, replicas: number): Promise<void>;
-}
-
-export function kubeRollout(client: KubeClient, namespace: string, rolloutId: string): KubeRollout {
-  const platform = platformOn(client, namespace);
+export function kubeRollout(client: KubeClient, namespace: string, rolloutId: string): Rollout<KubernetesTarget> {
   const scope: KubeScope = {
     lane: { environment: 'prod', service: 'hello' },
     rolloutId,
@@ -117,36 +111,26 @@ export function kubeRollout(client: KubeClient, namespace: string, rolloutId: st
       route: { kind: 'HTTPRoute', name: 'hello' },
     },
   };
-  let generation = 0;
-  let step = 0;
-  let intents = 0;
-  function permit(effect: Effect, onDrift: Permit['onDrift'] = 'hold'): Permit {
-    step += 1;
-    intents += 1;
-    const key = idempotencyKey({ rolloutId, stage: 'test', operation: effect.op, object: 'x', n: intents });
-    return { key, fence: { generation, step }, onDrift };
-  }
-  return {
-    platform,
-    scope,
-    permit,
-    async claim(claimant = 'rollout') {
-      const result = await platform.claim({ ...scope, claimant, laneGeneration: generation });
-      if (result.kind === 'granted') {
-        generation = result.generation;
-        step = 0;
-      }
-      return result;
-    },
-    apply: (effect, onDrift) => platform.apply(scope, effect, permit(effect, onDrift)),
-    async ready(arm, replicas) {
-      let last: unknown;
-      for (const until = Date.now() + 30_000; Date.now() < until;) {
-        last = await platform.readiness(scope, arm, replicas);
-        if ((last as { kind: string }).kind === 'ready') return;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-      throw new Error(`${arm} was not ready within 30 s: ${JSON.stringify(last)}`);
-    },
+  return rolloutOn(platformOn(client, namespace), scope);
+}
+
+/** An API server with controllers, pods that are only told of, and Traefik: all ends with `stop`. */
+export async function startKube(): Promise<{ readonly plane: ControlPlane; stop(): Promise<void> }> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'slipway-kube-'));
+  const stops: (() => Promise<unknown>)[] = [() => rm(dir, { recursive: true, force: true, maxRetries: 5 })];
+  const stop = async (): Promise<void> => {
+    for (const each of stops.toReversed()) await each();
   };
+  try {
+    const plane = await startControlPlane({ dir, audit: true });
+    stops.push(() => plane.stop());
+    const agent = await startNodeAgent({ kubeconfig: plane.kubeconfig, mode: 'pretend' });
+    stops.push(() => agent.stop());
+    const traefik = await startTraefik({ kubeconfig: plane.kubeconfig, dir });
+    stops.push(() => traefik.stop());
+    return { plane, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }

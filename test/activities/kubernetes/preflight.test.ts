@@ -1,42 +1,29 @@
 /** Every refusal of preflight, tried on a real API server: all findings at once, each with its remedy, nothing touched. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import type { PreflightFinding } from '../../../domain/target.js';
-import { startControlPlane } from '../../../tools/control-plane.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
-import { startNodeAgent } from '../../../tools/node-agent.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
-import { startTraefik } from '../../../tools/traefik-server.js';
 import { appliedWrites } from '../../../tools/audit.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { applyService, clientOf, kubeRollout } from './kube-support.js';
+import { applyService, clientOf, kubeRollout, startKube } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 
 let plane: ControlPlane;
 let client: KubeClient;
-const stops: (() => Promise<unknown>)[] = [];
+let stop = (): Promise<void> => Promise.resolve();
 
 before(async () => {
   if (skip !== false) return;
-  const dir = await mkdtemp(path.join(tmpdir(), 'slipway-kube-'));
-  stops.push(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
-  plane = await startControlPlane({ dir, audit: true });
-  stops.push(() => plane.stop());
-  const agent = await startNodeAgent({ kubeconfig: plane.kubeconfig, mode: 'pretend' });
-  stops.push(() => agent.stop());
-  const traefik = await startTraefik({ kubeconfig: plane.kubeconfig, dir });
-  stops.push(() => traefik.stop());
+  const kube = await startKube();
+  plane = kube.plane;
+  stop = () => kube.stop();
   client = clientOf(plane, 'slipway');
 });
-after(async () => {
-  for (const stop of stops.toReversed()) await stop();
-});
+after(() => stop());
 
 function newNamespace(): string {
   return `p-${randomUUID().slice(0, 8)}`;

@@ -1,11 +1,10 @@
 import { createLocalPlatform } from '../../../activities/local/local-platform.js';
-import { idempotencyKey } from '../../../domain/fence.js';
 import { digestOf } from '../../../domain/canonical.js';
-import { eventually } from '../../gateway/gateway-support.js';
-import type { Platform, PlatformScope } from '../../../activities/platform.js';
-import type { Permit } from '../../../domain/fence.js';
+import { rolloutOn } from '../../support/rollout-steps.js';
+import type { Rollout } from '../../support/rollout-steps.js';
+import type { PlatformScope } from '../../../activities/platform.js';
 import type { HashedRelease } from '../../../domain/release.js';
-import type { Arm, Claimant, Effect, EffectResult, LocalTarget } from '../../../domain/target.js';
+import type { EffectResult, LocalTarget } from '../../../domain/target.js';
 import type { Gateway } from '../../../gateway/gateway.js';
 
 export function releaseOf(tag: string, env: Readonly<Record<string, string>> = {}): HashedRelease {
@@ -31,46 +30,13 @@ export function scopeFor(
   };
 }
 
-/** What a workflow does of itself: counts steps, keeps its generation, names its intents. */
-export interface Rollout {
-  readonly platform: Platform<LocalTarget>;
-  readonly scope: PlatformScope<LocalTarget>;
-  claim(claimant?: Claimant): ReturnType<Platform['claim']>;
-  /** A permit of the next step. */
-  permit(effect: Effect, onDrift?: Permit['onDrift']): Permit;
-  apply(effect: Effect, onDrift?: Permit['onDrift']): Promise<EffectResult>;
-  ready(arm: Arm, replicas: number): Promise<void>;
-}
-
-export function rolloutFor(gateway: Pick<Gateway, 'adminUrl'>, rolloutId: string, service = 'hello'): Rollout {
+export function rolloutFor(
+  gateway: Pick<Gateway, 'adminUrl'>,
+  rolloutId: string,
+  service = 'hello',
+): Rollout<LocalTarget> {
   const platform = createLocalPlatform({ gateways: [gateway.adminUrl] });
-  const scope = scopeFor(gateway, rolloutId, service);
-  let generation = 0;
-  let step = 0;
-  let intents = 0;
-  function permit(effect: Effect, onDrift: Permit['onDrift'] = 'hold'): Permit {
-    step++;
-    intents++;
-    const key = idempotencyKey({ rolloutId, stage: 'test', operation: effect.op, object: 'x', n: intents });
-    return { key, fence: { generation, step }, onDrift };
-  }
-  return {
-    platform,
-    scope,
-    permit,
-    async claim(claimant = 'rollout') {
-      const result = await platform.claim({ ...scope, claimant, laneGeneration: generation });
-      if (result.kind === 'granted') {
-        generation = result.generation;
-        step = 0;
-      }
-      return result;
-    },
-    apply: (effect, onDrift) => platform.apply(scope, effect, permit(effect, onDrift)),
-    async ready(arm, replicas) {
-      await eventually(async () => ((await platform.readiness(scope, arm, replicas)).kind === 'ready' ? true : null));
-    },
-  };
+  return rolloutOn(platform, scopeFor(gateway, rolloutId, service));
 }
 
 export const APPLIED: EffectResult = { kind: 'applied', drift: [] };
