@@ -10,7 +10,7 @@ import type {
   LaneAnchor,
   LaneRef,
 } from '../domain/target.js';
-import type { PreflightFinding, SizedArm, Target, TargetSnapshot } from '../domain/target.js';
+import type { PlannedNeeds, PreflightFinding, SizedArm, Target, TargetSnapshot } from '../domain/target.js';
 import type { MetricsPolicy } from '../domain/policy.js';
 import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
@@ -79,7 +79,7 @@ export interface Activities {
   /** Reads arms, weights, anchor and record of a target. */
   describeTarget(scope: PlatformScope): Promise<TargetSnapshot>;
   /** Asks whether every write would be allowed and would fit; touches nothing. */
-  preflight(call: { scope: PlatformScope; replicas: number }): Promise<readonly PreflightFinding[]>;
+  preflight(call: { scope: PlatformScope; needs: PlannedNeeds }): Promise<readonly PreflightFinding[]>;
   /** Takes a new generation from the lane's anchor. */
   claimLane(request: ClaimRequest): Promise<ClaimResult>;
   openRollout: EffectActivity<'open-rollout'>;

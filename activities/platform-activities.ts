@@ -54,8 +54,7 @@ export function createPlatformActivities({
 
   return {
     describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, cancellationSignal())),
-    preflight: ({ scope, replicas }) =>
-      retryable(() => of(scope.target).preflight(scope, { replicas }, cancellationSignal())),
+    preflight: ({ scope, needs }) => retryable(() => of(scope.target).preflight(scope, needs, cancellationSignal())),
     claimLane: (request) => retryable(() => of(request.target).claim(request, cancellationSignal())),
     openRollout: effect,
     raiseFence: effect,

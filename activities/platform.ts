@@ -6,6 +6,7 @@ import type {
   EffectResult,
   LaneAnchor,
   LaneRef,
+  PlannedNeeds,
   PreflightFinding,
 } from '../domain/target.js';
 import type { Arm, ArmReadiness, Target, TargetSnapshot } from '../domain/target.js';
@@ -35,11 +36,7 @@ export interface Platform<T extends Target = Target> {
   /** Reads arms, weights, anchor and what was recorded for this rollout. */
   describe(scope: PlatformScope<T>, signal?: AbortSignal): Promise<TargetSnapshot>;
   /** Checks, without touching anything, whether every write of a rollout would be allowed and would fit. */
-  preflight(
-    scope: PlatformScope<T>,
-    needs: { readonly replicas: number },
-    signal?: AbortSignal,
-  ): Promise<readonly PreflightFinding[]>;
+  preflight(scope: PlatformScope<T>, needs: PlannedNeeds, signal?: AbortSignal): Promise<readonly PreflightFinding[]>;
   /** Grants a new generation by compare-and-set on the lane's anchor, which it creates if need be. */
   claim(request: ClaimRequest<T>, signal?: AbortSignal): Promise<ClaimResult>;
   apply(scope: PlatformScope<T>, effect: Effect, permit: Permit, signal?: AbortSignal): Promise<EffectResult>;

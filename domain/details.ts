@@ -50,7 +50,7 @@ export function planLine(view: Pick<RolloutView, 'plan'>): string {
   if (plan.kind === 'first') return 'first release: nothing to compare with, it is started and verified';
   const stages = plan.stages.map(
     (stage) =>
-      `${percentText(stage.weightPercent)} for ${durationText(stage.durationMs)}${stage.approval ? ' (after approval)' : ''}`,
+      `${percentText(stage.weights.canary)} for ${durationText(stage.durationMs)}${stage.approval ? ' (after approval)' : ''}`,
   );
   return `${plan.strategy}: ${[...stages, 'then all'].join(', ')}`;
 }

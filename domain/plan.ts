@@ -2,7 +2,8 @@ import { digestOf } from './canonical.js';
 import type { Digest } from './canonical.js';
 import type { Policy, StagePolicy, Strategy } from './policy.js';
 import type { HashedRelease } from './release.js';
-import type { TargetSnapshot, Weights, Target } from './target.js';
+import { trafficSplitOf } from './target.js';
+import type { PlannedNeeds, Target, TargetSnapshot, TrafficSplit, Weights } from './target.js';
 
 /** One stage as it will be done. */
 export interface PlannedStage extends StagePolicy {
@@ -26,6 +27,10 @@ export interface Plan {
   readonly stableDigest: Digest | null;
   readonly stableVersion: string | null;
   readonly stableReplicas: number;
+  /** An autoscaler may make stable another size on the way. */
+  readonly autoscaled: boolean;
+  /** How the new version comes to stand in stable's place: as the policy asks, where the traffic can be split so. */
+  readonly promote: Policy['promote'];
   readonly stages: readonly PlannedStage[];
   /** Largest number of additional replicas that exist at one moment. */
   readonly peakExtraReplicas: number;
@@ -45,18 +50,14 @@ export function makePlan({ policy, release, strategy, snapshot }: PlanRequest): 
   const stable = snapshot.arms.stable ?? null;
   const size = stable?.replicas ?? firstSize(policy.target);
   const stagePolicies = stable === null ? [] : policy.stages[strategy];
-  const stages = stagePolicies.map((stage, index): PlannedStage => {
-    const baseline = baselineWeight(policy, stage.weightPercent);
-    const canaryReplicas = share(size, stage.weightPercent);
-    return {
-      ...stage,
-      number: index + 1,
-      weights: { stable: 100 - stage.weightPercent - baseline, canary: stage.weightPercent, baseline },
-      canaryReplicas,
-      baselineReplicas: baseline === 0 ? 0 : share(size, baseline),
-      budgetShare: 1 / stagePolicies.length,
-    };
-  });
+  const split = trafficSplitOf(policy.target);
+  const promote = split.byReplicas ? 'in-place' : policy.promote;
+  const stages = stagePolicies.map((stage, index): PlannedStage => ({
+    ...stage,
+    number: index + 1,
+    ...(split.byReplicas ? byReplicas(size, stage) : byWeights(policy, split, size, stage)),
+    budgetShare: 1 / stagePolicies.length,
+  }));
   const staged = Math.max(0, ...stages.map((stage) => stage.canaryReplicas + stage.baselineReplicas));
   return {
     kind: stable === null ? 'first' : 'update',
@@ -65,8 +66,10 @@ export function makePlan({ policy, release, strategy, snapshot }: PlanRequest): 
     stableDigest: stable?.templateDigest ?? null,
     stableVersion: stable?.version ?? null,
     stableReplicas: size,
+    autoscaled: snapshot.autoscaled,
+    promote,
     stages,
-    peakExtraReplicas: stable === null ? size : Math.max(staged, policy.promote === 'verified' ? size : 0),
+    peakExtraReplicas: stable === null ? size : Math.max(staged, promote === 'verified' ? size : 0),
     digest: digestOf({
       release: release.digest,
       policy,
@@ -76,6 +79,41 @@ export function makePlan({ policy, release, strategy, snapshot }: PlanRequest): 
       stable: stable?.templateDigest ?? null,
     }),
   };
+}
+
+/** What preflight has to see to. */
+export function plannedNeeds({ peakExtraReplicas, stages }: Plan): PlannedNeeds {
+  return {
+    replicas: peakExtraReplicas,
+    shares: stages.map(({ weightPercent, weights }) => ({ asked: weightPercent, given: weights.canary })),
+  };
+}
+
+type Sizes = Pick<PlannedStage, 'weights' | 'canaryReplicas' | 'baselineReplicas'>;
+
+function byWeights(policy: Policy, split: TrafficSplit, size: number, { weightPercent }: StagePolicy): Sizes {
+  const baseline = split.baseline ? baselineWeight(policy, weightPercent) : 0;
+  return {
+    weights: { stable: 100 - weightPercent - baseline, canary: weightPercent, baseline },
+    canaryReplicas: share(size, weightPercent),
+    baselineReplicas: baseline === 0 ? 0 : share(size, baseline),
+  };
+}
+
+/** The number of pods whose share comes nearest to the stage's weight: what they get is what there is to be approved. */
+function byReplicas(size: number, { weightPercent }: StagePolicy): Sizes {
+  const replicas = Math.max(1, Math.round((size * weightPercent) / (100 - weightPercent)));
+  const canary = Math.round((replicas / (size + replicas)) * 100_000) / 1000;
+  return {
+    weights: { stable: Math.round((100 - canary) * 1000) / 1000, canary, baseline: 0 },
+    canaryReplicas: replicas,
+    baselineReplicas: 0,
+  };
+}
+
+/** Replicas of an arm that shall carry this share of the traffic of a stable that has another size by now. */
+export function resized(replicas: number, plannedSize: number, size: number): number {
+  return Math.max(replicas, Math.ceil((replicas * size) / Math.max(1, plannedSize)));
 }
 
 /** A baseline gets the canary's weight up to 25 %, is kept at 25 while it fits, and is gone above 75 (semantics.md). */

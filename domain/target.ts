@@ -46,7 +46,7 @@ export interface LocalRun {
   readonly replicas: number;
 }
 
-/** A service that runs as a plain Deployment on Kubernetes, and gets its traffic through a route of the Gateway API. */
+/** A service that runs as a plain Deployment on Kubernetes. */
 export interface KubernetesTarget {
   readonly platform: 'kubernetes';
   /** Context of the worker's kubeconfig; null for the worker's own service account, or the current context. */
@@ -59,14 +59,42 @@ export interface KubernetesTarget {
   readonly route: KubernetesRoute;
 }
 
-/** The route whose rules name the Service. */
-export interface KubernetesRoute {
-  readonly kind: 'HTTPRoute' | 'GRPCRoute';
+/** The objects that can split a Service's traffic by weights. */
+export const ROUTE_KINDS = ['HTTPRoute', 'GRPCRoute', 'VirtualService', 'Ingress'] as const;
+export type RouteKind = (typeof ROUTE_KINDS)[number];
+
+/** The object whose rules name the Service. */
+export interface NamedRoute<Kind extends RouteKind = RouteKind> {
+  readonly kind: Kind;
   readonly name: string;
 }
 
+/** How a Service's traffic is split. */
+export type KubernetesRoute =
+  | { readonly [Kind in RouteKind]: NamedRoute<Kind> }[RouteKind]
+  /** By the number of replicas: the Service sends to the pods of all arms alike. */
+  | {
+      readonly kind: 'none';
+      /** By how much a canary's share may exceed what its stage asks for, percentage points: one pod of four is 25 %. */
+      readonly maxExcessPoints: number;
+    };
+
 /** Where a rollout acts. One more platform is one more member, and a folder in `activities/`. */
 export type Target = LocalTarget | KubernetesTarget;
+
+/** What the way in which a target's traffic is split can do. */
+export interface TrafficSplit {
+  /** Shares follow from the numbers of replicas: they can't be set to any value, nor to 100 % while stable stands. */
+  readonly byReplicas: boolean;
+  /** Whether there can be a third arm. */
+  readonly baseline: boolean;
+}
+
+export function trafficSplitOf(target: Target): TrafficSplit {
+  const kind = target.platform === 'kubernetes' ? target.route.kind : null;
+  // A baseline beside a canary would make the smallest step twice as large; ingress-nginx knows one canary only.
+  return { byReplicas: kind === 'none', baseline: kind !== 'none' && kind !== 'Ingress' };
+}
 
 /** One arm as the platform reports it. */
 export interface ArmState {
@@ -107,6 +135,8 @@ export interface TargetSnapshot {
   readonly weights: Weights | null;
   /** Replicas that could still be started; null where the platform can't tell. */
   readonly freeReplicas: number | null;
+  /** Whether an autoscaler sets the size of stable: then it may be another one at any time. */
+  readonly autoscaled: boolean;
   readonly anchor: LaneAnchor | null;
   /** What stable was when the current rollout opened; null outside a rollout. */
   readonly recorded: RecordedStable | null;
@@ -179,6 +209,14 @@ export type EffectResult =
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   /** The platform says no for good: forbidden, gone, invalid, or no room. */
   | { readonly kind: 'refused'; readonly object: string; readonly reason: string };
+
+/** What a rollout will need, for preflight. */
+export interface PlannedNeeds {
+  /** Largest number of additional replicas that exist at one moment. */
+  readonly replicas: number;
+  /** The canary's share in each stage, percent: as the policy asks for it, and as it can be had. */
+  readonly shares: readonly { readonly asked: number; readonly given: number }[];
+}
 
 /** What preflight finds. A `refuse` stops the rollout before it touches anything. */
 export interface PreflightFinding {

@@ -4,6 +4,7 @@ import { PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
 import type { ApprovalPolicy, WaitPolicy } from '../domain/policy.js';
+import { ROUTE_KINDS } from '../domain/target.js';
 import { DURATION_PATTERN, formatDuration, parseDuration } from './duration.js';
 import { Name } from './gateway.js';
 
@@ -20,6 +21,8 @@ export const DEFAULT_STAGE_MS = 15 * 60_000;
 export const DEFAULT_WEIGHTS = { canary_5: [5, 25, 50], canary_10: [10, 25, 50], canary_25: [25, 50] } as const;
 export const DEFAULT_HEALTH_PATH = '/healthz';
 export const DEFAULT_REPLICAS = 1;
+/** One replica more than a stage asks for, in a Deployment of twenty. */
+export const DEFAULT_MAX_EXCESS_POINTS = 5;
 export const DEFAULT_VERIFY_MS = 5 * 60_000;
 export const DEFAULT_TIER = 2;
 /** Everything but `allowUnverified`, whose default depends on where the rollout acts. */
@@ -359,11 +362,23 @@ const Kubernetes = z.strictObject({
     defaultText: 'the name of the service',
   }),
   route: optional(
-    z.strictObject({
-      kind: optional(z.enum(['HTTPRoute', 'GRPCRoute']), 'Its kind, of the Gateway API v1.', { default: 'HTTPRoute' }),
-      name: optional(kubeName('hello'), 'Its name.', { defaultText: 'the name of the service' }),
-    }),
-    'The route of the Gateway API whose rules name the Service: the canary’s share of the traffic is set there.',
+    z.union([
+      z.literal('none'),
+      z.strictObject({
+        kind: optional(
+          z.enum(ROUTE_KINDS),
+          'Its kind: `HTTPRoute` or `GRPCRoute` of the Gateway API v1, `VirtualService` of Istio (networking.istio.io/v1), `Ingress` of ingress-nginx (by its canary annotations; there is no baseline then).',
+          { default: 'HTTPRoute' },
+        ),
+        name: optional(kubeName('hello'), 'Its name.', { defaultText: 'the name of the service' }),
+      }),
+    ]),
+    'The object whose rules name the Service: the canary’s share of the traffic is set there. `none`: shares follow from the numbers of replicas (one canary beside three of stable gets 25 %); there is no baseline then, promotion is in place, and an autoscaled Deployment is refused.',
+  ),
+  maxExcessPoints: optional(
+    z.number().min(0).max(100),
+    'With `route: none`: by how many percentage points the canary may get more than its stage asks for, because replicas are whole. A rollout that would exceed it is refused.',
+    { default: DEFAULT_MAX_EXCESS_POINTS },
   ),
 });
 

@@ -9,6 +9,7 @@ import {
   DEFAULT_APPROVAL,
   DEFAULT_GATEWAY,
   DEFAULT_HEALTH_PATH,
+  DEFAULT_MAX_EXCESS_POINTS,
   DEFAULT_REPLICAS,
   DEFAULT_STAGE_MS,
   DEFAULT_TIER,
@@ -488,7 +489,10 @@ function kubernetesTargetOf(
     namespace: settings.namespace,
     deployment: settings.deployment ?? service,
     service: settings.service ?? service,
-    route: { kind: settings.route?.kind ?? 'HTTPRoute', name: settings.route?.name ?? service },
+    route:
+      settings.route === 'none'
+        ? { kind: 'none', maxExcessPoints: settings.maxExcessPoints ?? DEFAULT_MAX_EXCESS_POINTS }
+        : { kind: settings.route?.kind ?? 'HTTPRoute', name: settings.route?.name ?? service },
   };
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ROUTE_KINDS } from '../domain/target.js';
 
 /** A target as a lane's anchor keeps it: what `recover` needs where Temporal's memory is gone. */
 export const LocalTarget = z.object({
@@ -20,7 +21,10 @@ export const KubernetesTarget = z.object({
   namespace: z.string(),
   deployment: z.string(),
   service: z.string(),
-  route: z.object({ kind: z.enum(['HTTPRoute', 'GRPCRoute']), name: z.string() }),
+  route: z.discriminatedUnion('kind', [
+    z.object({ kind: z.enum(ROUTE_KINDS), name: z.string() }),
+    z.object({ kind: z.literal('none'), maxExcessPoints: z.number() }),
+  ]),
 });
 
 export const Target = z.discriminatedUnion('platform', [LocalTarget, KubernetesTarget]);

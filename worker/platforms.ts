@@ -8,7 +8,10 @@ import type { WorkerConfig } from './config.js';
 const KUBE_CALL_MS = 4000;
 
 /** All platforms. A cluster is connected, and its SDK loaded, when a rollout first needs it. */
-export function createPlatforms({ gateways, kubernetes }: Pick<WorkerConfig, 'gateways' | 'kubernetes'>): Platforms {
+export function createPlatforms(
+  { gateways, kubernetes }: Pick<WorkerConfig, 'gateways' | 'kubernetes'>,
+  warn: (text: string) => void,
+): Platforms {
   const clients = new Map<string | null, Promise<KubeClient>>();
   async function connect(context: string | null): Promise<KubeClient> {
     const { connectKube } = await import('../activities/kubernetes/kube-client.js');
@@ -18,6 +21,7 @@ export function createPlatforms({ gateways, kubernetes }: Pick<WorkerConfig, 'ga
     local: createLocalPlatform({ gateways }),
     kubernetes: createKubernetesPlatform({
       places: kubernetes,
+      warn,
       clientFor(context) {
         const known = clients.get(context);
         if (known !== undefined) return known;

@@ -114,7 +114,9 @@ async function serve(
     ),
   });
   const activities = createActivities({
-    platforms: createPlatforms(config),
+    platforms: createPlatforms(config, (text) => {
+      logger.warn(text);
+    }),
     metricsFor: createMetricsFactory({ scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets }),
     evidence,
     riskModel: createRiskModel(config.riskModel),

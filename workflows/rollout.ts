@@ -1,5 +1,6 @@
 import { ActivityFailure, CancellationScope, condition, isCancellation, sleep } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
+import { plannedNeeds, resized } from '../domain/plan.js';
 import type { Plan, PlannedStage } from '../domain/plan.js';
 import { hashRelease, releaseName } from '../domain/release.js';
 import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
@@ -94,7 +95,7 @@ class Rollout {
   private async preflight(plan: Plan): Promise<End | null> {
     const { state, runner, scope } = this;
     try {
-      const findings = await reads().preflight({ scope, replicas: plan.peakExtraReplicas });
+      const findings = await reads().preflight({ scope, needs: plannedNeeds(plan) });
       for (const finding of findings.filter(({ severity }) => severity === 'warn'))
         state.warn(`${finding.problem}: ${finding.remedy}`);
       const refusals = findings.filter(({ severity }) => severity === 'refuse');
@@ -128,16 +129,18 @@ class Rollout {
   private async canary(plan: Plan, stage: PlannedStage): Promise<End | null> {
     const { state } = this;
     const label = `stage-${stage.number}`;
-    const title = `stage ${stage.number} of ${plan.stages.length} at ${percentText(stage.weightPercent)}`;
+    const title = `stage ${stage.number} of ${plan.stages.length} at ${percentText(stage.weights.canary)}`;
     if (stage.number === 1 && stage.approval) {
       const end = await this.askFirst(plan, stage);
       if (end !== null) return end;
     }
     state.stage = stage.number;
     state.enter('canary', title);
+    const size = await this.stableSize(plan);
+    if (typeof size !== 'number') return size;
     const ready = await this.readyArms(label, [
-      { arm: 'canary', replicas: stage.canaryReplicas },
-      { arm: 'baseline', replicas: stage.baselineReplicas },
+      { arm: 'canary', replicas: resized(stage.canaryReplicas, plan.stableReplicas, size) },
+      { arm: 'baseline', replicas: resized(stage.baselineReplicas, plan.stableReplicas, size) },
     ]);
     if (ready !== null) return ready;
     const moved = await this.setWeights(stage.weights, label);
@@ -187,10 +190,11 @@ class Rollout {
   /** Full canary, all traffic on it, verify while going back is one write; then copy to stable and clean up. */
   private async promote(plan: Plan): Promise<End | null> {
     const { state } = this;
-    const { policy } = this.input.request;
     state.enter('promoting', `promoting ${state.name}`);
-    if (policy.promote === 'verified') {
-      const ready = await this.readyArms('promote', [{ arm: 'canary', replicas: plan.stableReplicas }]);
+    const size = await this.stableSize(plan);
+    if (typeof size !== 'number') return size;
+    if (plan.promote === 'verified') {
+      const ready = await this.readyArms('promote', [{ arm: 'canary', replicas: size }]);
       if (ready !== null) return ready;
       const moved = await this.setWeights({ stable: 0, canary: 100, baseline: 0 }, 'promote');
       if (moved !== null) return moved;
@@ -198,7 +202,7 @@ class Rollout {
       if (verified !== null) return verified;
     }
     state.enter('settling', `copying ${state.name} to stable`);
-    const copied = await this.setStable(plan, 'settle');
+    const copied = await this.setStable(plan, 'settle', size);
     if (copied !== null) return copied;
     const moved = await this.setWeights(ALL_STABLE, 'settle');
     if (moved !== null) return moved;
@@ -212,7 +216,7 @@ class Rollout {
   private async startFirst(plan: Plan): Promise<End | null> {
     const { state } = this;
     state.enter('promoting', `first release: starting ${state.name}`);
-    const started = await this.setStable(plan, 'promote');
+    const started = await this.setStable(plan, 'promote', plan.stableReplicas);
     if (started !== null) return started;
     const moved = await this.setWeights(ALL_STABLE, 'promote');
     if (moved !== null) return moved;
@@ -222,8 +226,18 @@ class Rollout {
     return null;
   }
 
-  private async setStable(plan: Plan, label: string): Promise<End | null> {
-    const replicas = plan.stableReplicas;
+  /** How large stable is. What carries a share of its traffic must be able to carry it at the size that it has now. */
+  private async stableSize(plan: Plan): Promise<number | End> {
+    if (!plan.autoscaled) return plan.stableReplicas;
+    try {
+      const { arms } = await reads().describeTarget(this.scope);
+      return Math.max(plan.stableReplicas, arms.stable?.replicas ?? 0);
+    } catch (error) {
+      return back({ code: 'platform-unreachable', text: unreachable(error).reason });
+    }
+  }
+
+  private async setStable(plan: Plan, label: string, replicas: number): Promise<End | null> {
     const effect: Effect = {
       op: 'set-stable-template',
       template: { from: 'release', release: plan.release },

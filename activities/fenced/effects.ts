@@ -16,7 +16,7 @@ import type { Arm, Effect, EffectOf, EffectResult, TemplateSource } from '../../
 import type { PlatformScope } from '../platform.js';
 import type { Attempt } from './fenced-write.js';
 import type { LaneView } from './lane-view.js';
-import type { LaneStore, ObjectName, PlatformTypes, StoredObject } from './store.js';
+import type { LaneStore, NewObject, PlatformTypes, StoredObject } from './store.js';
 
 /** All that one application of an effect works with. */
 export interface EffectContext<P extends PlatformTypes> {
@@ -52,6 +52,7 @@ function attempt<P extends PlatformTypes>(
   view: LaneView<P>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
+  const { store } = context;
   switch (effect.op) {
     case 'open-rollout':
       return openRollout(context, view);
@@ -62,7 +63,9 @@ function attempt<P extends PlatformTypes>(
     case 'set-stable-template':
       return setArm(context, view, 'stable', effect.template, effect.replicas);
     case 'set-weights':
-      return setWeights(context, view, effect);
+      return store.split === 'weights'
+        ? setWeights(context, view, effect, written)
+        : scaleAway(context, view, effect, written);
     case 'remove-arm':
       return remove(context, view.arms[effect.arm] ?? null);
     case 'remove-stable':
@@ -91,8 +94,11 @@ async function openRollout<P extends PlatformTypes>(
   }
   const name = rolloutAnchorName(scope.rolloutId);
   const spec = { rolloutId: scope.rolloutId, recorded: recordOf(store, view) };
-  const body = fencedBody(store, 'anchor', spec, permit, null, null);
-  return settle(name, await store.create({ kind: 'anchor', name }, body, creditOf(permit), signal));
+  const ref = { kind: 'anchor', name } as const;
+  return settle(
+    name,
+    await store.create(ref, fencedBody(store, ref, spec, permit, null, null), creditOf(permit), signal),
+  );
 }
 
 /** A newer grant means that this attempt's rollout was taken over or is long over. */
@@ -112,7 +118,9 @@ async function raiseFence<P extends PlatformTypes>(
   const { store, permit, signal } = context;
   // The anchor first: from then on late creates are refused. The route next: traffic matters most.
   const { canary, baseline, stable } = view.arms;
-  const objects = [view.rollout?.object, view.route, canary, baseline, stable].filter((object) => object != null);
+  const objects = [view.rollout?.object, view.route, canary, baseline, stable, view.autoscaler].filter(
+    (object) => object != null,
+  );
   for (const object of objects) {
     const stale = staleAgainst(object, permit);
     if (stale) return stale;
@@ -158,18 +166,85 @@ async function setWeights<P extends PlatformTypes>(
   context: EffectContext<P>,
   view: LaneView<P>,
   { weights }: EffectOf<'set-weights'>,
+  written: Written,
 ): Promise<Attempt<EffectResult>> {
   const existing = view.route;
-  return put(context, view, {
+  const whole = weights.stable === 100;
+  // An autoscaler takes an arm that gets less traffic for one that needs fewer replicas.
+  const pinned = whole ? null : await setLeastSize(context, view, 'pinned', written);
+  if (pinned !== null && pinned?.kind !== 'already') return pinned;
+  const moved = await put(context, view, {
     ref: { kind: 'route', name: 'route' },
     existing,
     spec: { weights },
     owner: existing?.owner ?? null,
   });
+  if (!whole || view.autoscaler === null || (moved?.kind !== 'applied' && moved?.kind !== 'already')) return moved;
+  if (moved.kind === 'applied') note(written, moved.drift);
+  return setLeastSize(context, view, 'restored', written);
+}
+
+/**
+ * Keeps stable's autoscaler from making stable smaller while it has less than all of the traffic, for a rollback must find
+ * it at full size; and gives it back its own limit afterwards. `already`: it is as it shall be, or there is none.
+ */
+async function setLeastSize<P extends PlatformTypes>(
+  { store, permit, signal }: EffectContext<P>,
+  { autoscaler, rollout, arms }: LaneView<P>,
+  wanted: 'pinned' | 'restored',
+  written: Written,
+): Promise<Attempt<EffectResult>> {
+  if (autoscaler === null) return { kind: 'already' };
+  const { [ANNOTATION.minReplicas]: own, ...others } = autoscaler.annotations;
+  if (wanted === 'restored' && own === undefined) return { kind: 'already' };
+  const { minReplicas, maxReplicas } = autoscaler.spec;
+  const full = Math.max(rollout?.spec.recorded.replicas ?? 0, arms.stable?.spec.replicas ?? 0, minReplicas);
+  const before = Number.isInteger(Number(own)) ? Number(own) : minReplicas;
+  const spec = { ...autoscaler.spec, minReplicas: wanted === 'pinned' ? Math.min(full, maxReplicas) : before };
+  const stale = staleAgainst(autoscaler, permit);
+  if (stale) return stale;
+  if (wanted === 'pinned' && own !== undefined && spec.minReplicas === minReplicas) return { kind: 'already' };
+  const decision = decide(store, autoscaler, permit, spec);
+  if (decision.kind !== 'apply') return resultOf(autoscaler.name, decision);
+  const body = fencedBody(store, autoscaler, spec, permit, autoscaler.owner, { ...autoscaler, annotations: others });
+  const annotations =
+    wanted === 'pinned'
+      ? { ...body.annotations, [ANNOTATION.minReplicas]: own ?? String(minReplicas) }
+      : body.annotations;
+  const outcome = await store.replace(autoscaler, { ...body, annotations }, creditOf(permit), signal);
+  const settled = settle(autoscaler.name, outcome);
+  if (settled?.kind !== 'applied') return settled;
+  note(written, decision.drift === null ? [] : [`${autoscaler.name}: ${decision.drift}`]);
+  return { kind: 'already' };
+}
+
+/**
+ * Where shares follow from the numbers of replicas, an arm has its share from when it can serve; and one that shall have
+ * none is scaled to nothing.
+ */
+async function scaleAway<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: LaneView<P>,
+  { weights }: EffectOf<'set-weights'>,
+  written: Written,
+): Promise<Attempt<EffectResult>> {
+  for (const name of ['canary', 'baseline'] as const) {
+    const arm = view.arms[name];
+    if (arm === undefined || weights[name] > 0) continue;
+    const scaled = await put(context, view, {
+      ref: { kind: 'arm', name },
+      existing: arm,
+      spec: { ...arm.spec, replicas: 0 },
+      owner: arm.owner,
+    });
+    if (scaled?.kind !== 'applied' && scaled?.kind !== 'already') return scaled;
+    if (scaled.kind === 'applied') note(written, scaled.drift);
+  }
+  return { kind: 'already' };
 }
 
 interface Put<P extends PlatformTypes> {
-  readonly ref: ObjectName;
+  readonly ref: NewObject;
   readonly existing: StoredObject<P> | null;
   readonly spec: unknown;
   readonly owner: string | null;
@@ -191,12 +266,12 @@ async function put<P extends PlatformTypes>(
     if (stale) return stale;
     return settle(
       ref.name,
-      await store.create(ref, fencedBody(store, ref.kind, spec, permit, anchor.uid, null), creditOf(permit), signal),
+      await store.create(ref, fencedBody(store, ref, spec, permit, anchor.uid, null), creditOf(permit), signal),
     );
   }
   const decision = decide(store, existing, permit, spec);
   if (decision.kind !== 'apply') return resultOf(ref.name, decision);
-  const body = fencedBody(store, ref.kind, spec, permit, owner, existing);
+  const body = fencedBody(store, ref, spec, permit, owner, existing);
   const drift = decision.drift === null ? [] : [`${ref.name}: ${decision.drift}`];
   return settle(ref.name, await store.replace(existing, body, creditOf(permit), signal), drift);
 }

@@ -4,7 +4,15 @@ import { Unavailable } from '../failures.js';
 import { ANNOTATION, fenceOf } from './lane-view.js';
 import type { Permit, WriteDecision } from '../../domain/fence.js';
 import type { EffectResult } from '../../domain/target.js';
-import type { LaneStore, ObjectWrite, PlatformTypes, StoredObject, WriteCredit, WriteOutcome } from './store.js';
+import type {
+  LaneStore,
+  ObjectName,
+  ObjectWrite,
+  PlatformTypes,
+  StoredObject,
+  WriteCredit,
+  WriteOutcome,
+} from './store.js';
 
 /** Null: somebody else was faster, read and decide again. */
 export type Attempt<T> = T | null;
@@ -40,8 +48,8 @@ export function decide<P extends PlatformTypes>(
   const fence = fenceOf(object);
   const key = object.annotations[ANNOTATION.key] ?? null;
   const applied = object.annotations[ANNOTATION.applied] ?? null;
-  const actual = store.leaves(object.kind, object.spec);
-  const wantedLeaves = wanted === null ? 'null' : store.leaves(object.kind, wanted);
+  const actual = store.leaves(object, object.spec);
+  const wantedLeaves = wanted === null ? 'null' : store.leaves(object, wanted);
   const decision = decideWrite({ held: { fence, key, applied, actual }, permit, wanted: wantedLeaves });
   const lost = lostFence(store, object);
   if (lost === null || decision.kind === 'drift') return decision;
@@ -57,7 +65,7 @@ export function lostFence<P extends PlatformTypes>(
   const { [ANNOTATION.key]: key, [ANNOTATION.applied]: applied } = object.annotations;
   if (fenceOf(object) !== null || (key === undefined && applied === undefined)) return null;
   return {
-    found: `no ${ANNOTATION.fence} on ${store.leaves(object.kind, object.spec)}`,
+    found: `no ${ANNOTATION.fence} on ${store.leaves(object, object.spec)}`,
     expected: applied ?? `a fence of ${key}`,
   };
 }
@@ -95,7 +103,7 @@ export function creditOf({ key, fence }: Permit): WriteCredit {
 /** The body of a fenced write: key and fence stand in the very object that they speak of. */
 export function fencedBody<P extends PlatformTypes>(
   store: LaneStore<P>,
-  kind: StoredObject<P>['kind'],
+  ref: ObjectName,
   spec: unknown,
   permit: Permit,
   owner: string | null,
@@ -105,7 +113,7 @@ export function fencedBody<P extends PlatformTypes>(
     ...before?.annotations,
     [ANNOTATION.fence]: formatFence(permit.fence),
     [ANNOTATION.key]: permit.key,
-    [ANNOTATION.applied]: store.leaves(kind, spec),
+    [ANNOTATION.applied]: store.leaves(ref, spec),
   };
   return { spec, annotations, owner };
 }

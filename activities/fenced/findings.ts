@@ -9,6 +9,10 @@ export function refuse(problem: string, remedy: string): PreflightFinding {
   return { severity: 'refuse', problem, remedy };
 }
 
+export function warn(problem: string, remedy: string): PreflightFinding {
+  return { severity: 'warn', problem, remedy };
+}
+
 /** The lane belongs to another rollout. */
 export function heldByAnother(view: LaneView<PlatformTypes>, rolloutId: string): readonly PreflightFinding[] {
   const current = view.lane?.spec.current ?? null;
@@ -39,7 +43,7 @@ export function changedSince<P extends PlatformTypes>(
   return [view.arms.stable, view.route].flatMap((object) => {
     const applied = object?.annotations[ANNOTATION.applied];
     if (object == null || applied === undefined) return [];
-    const found = store.leaves(object.kind, object.spec);
+    const found = store.leaves(object, object.spec);
     if (applied === found) return [];
     return [
       refuse(

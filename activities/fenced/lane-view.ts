@@ -4,7 +4,15 @@ import { Target } from '../../formats/target.js';
 import { Unavailable } from '../failures.js';
 import type { Fence } from '../../domain/fence.js';
 import type { Arm, ArmState, LaneAnchor, LaneRef, RecordedStable } from '../../domain/target.js';
-import type { LaneStore, PlatformTypes, StoredAnchor, StoredArm, StoredObject, StoredRoute } from './store.js';
+import type {
+  LaneStore,
+  PlatformTypes,
+  StoredAnchor,
+  StoredArm,
+  StoredAutoscaler,
+  StoredObject,
+  StoredRoute,
+} from './store.js';
 
 /** Name of a lane's anchor. */
 export const LANE = 'lane';
@@ -18,6 +26,8 @@ const ROLLOUT_PREFIX = 'rollout-';
 export const ANNOTATION = {
   fence: 'slipway.dev/fence',
   key: 'slipway.dev/key',
+  /** How small an autoscaler may make stable once no rollout needs it at full size. */
+  minReplicas: 'slipway.dev/min-replicas',
   /** The leaves as Slipway last wrote them. */
   applied: 'slipway.dev/applied',
 } as const;
@@ -68,6 +78,7 @@ export interface LaneView<P extends PlatformTypes> {
   readonly others: readonly Held<P, RolloutSpec<P>>[];
   readonly arms: Readonly<Partial<Record<Arm, StoredArm<P>>>>;
   readonly route: StoredRoute<P> | null;
+  readonly autoscaler: StoredAutoscaler<P> | null;
 }
 
 /** @throws Unavailable when the objects can't be read, or an anchor can't be understood */
@@ -90,6 +101,7 @@ export async function readLane<P extends PlatformTypes>(
     others: rollouts.filter(({ object }) => object.name !== rolloutAnchorName(rolloutId)),
     arms,
     route: objects.find((object) => object.kind === 'route') ?? null,
+    autoscaler: objects.find((object) => object.kind === 'autoscaler') ?? null,
   };
 }
 

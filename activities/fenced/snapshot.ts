@@ -16,6 +16,7 @@ export function snapshotOf<P extends PlatformTypes>(
     arms,
     weights: view.route?.spec.weights ?? null,
     freeReplicas,
+    autoscaled: view.autoscaler !== null,
     anchor: view.lane && laneAnchorOf(lane, view.lane.spec),
     recorded: view.rollout && recordedStableOf(store, view.rollout.spec),
   };

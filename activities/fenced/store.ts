@@ -12,7 +12,7 @@ export interface PlatformTypes {
 
 interface Stored<P extends PlatformTypes, Kind extends string, Spec> {
   readonly kind: Kind;
-  /** `lane`, `rollout-<id>`, an arm's name, or `route`. */
+  /** `lane`, `rollout-<id>`, an arm's name, `route`, or `autoscaler`. */
   readonly name: string;
   readonly uid: string;
   /** Uid of the anchor with which it vanishes; null where it stays. */
@@ -31,6 +31,12 @@ export interface RouteSpec {
   readonly weights: Weights;
 }
 
+/** What keeps stable at a size that follows from its load. */
+export interface AutoscalerSpec {
+  readonly minReplicas: number;
+  readonly maxReplicas: number;
+}
+
 export interface ArmStatus {
   /** Replicas of the current template that can serve. */
   readonly ready: number;
@@ -43,13 +49,18 @@ export interface ArmStatus {
 export type StoredAnchor<P extends PlatformTypes> = Stored<P, 'anchor', unknown>;
 export type StoredArm<P extends PlatformTypes> = Stored<P, 'arm', ArmSpec<P>> & { readonly status: ArmStatus };
 export type StoredRoute<P extends PlatformTypes> = Stored<P, 'route', RouteSpec>;
-export type StoredObject<P extends PlatformTypes> = StoredAnchor<P> | StoredArm<P> | StoredRoute<P>;
+export type StoredAutoscaler<P extends PlatformTypes> = Stored<P, 'autoscaler', AutoscalerSpec>;
+export type StoredObject<P extends PlatformTypes> =
+  StoredAnchor<P> | StoredArm<P> | StoredRoute<P> | StoredAutoscaler<P>;
 
 /** One object of a lane. */
 export interface ObjectName {
   readonly kind: StoredObject<PlatformTypes>['kind'];
   readonly name: string;
 }
+
+/** One that Slipway makes where it is not there; an autoscaler is its owner's. */
+export type NewObject = ObjectName & { readonly kind: Exclude<ObjectName['kind'], 'autoscaler'> };
 
 /** An object as it shall be. Annotations are all of them; those that others have set are among them. */
 export interface ObjectWrite {
@@ -88,10 +99,12 @@ export interface RecordedTemplate<P extends PlatformTypes> {
 export interface LaneStore<P extends PlatformTypes> {
   /** The place, for messages. */
   readonly where: string;
+  /** Whether shares of traffic are set by weights in a route, or follow from the numbers of replicas. */
+  readonly split: 'weights' | 'replicas';
   /** All of them. Those of another lane, or that Slipway has nothing to do with, are not among them. */
   list(signal: AbortSignal | undefined): Promise<readonly StoredObject<P>[]>;
   create(
-    ref: ObjectName,
+    ref: NewObject,
     write: ObjectWrite,
     credit: WriteCredit,
     signal: AbortSignal | undefined,
@@ -106,7 +119,7 @@ export interface LaneStore<P extends PlatformTypes> {
   /** Deletes exactly what was read. */
   remove(read: StoredObject<P>, credit: WriteCredit, signal: AbortSignal | undefined): Promise<WriteOutcome>;
   /** The leaves that Slipway sets, as canonical JSON: what is compared to notice that somebody else changed them. */
-  leaves(kind: ObjectName['kind'], spec: unknown): string;
+  leaves(ref: ObjectName, spec: unknown): string;
   /** Reads a template back from where it was recorded. */
   readonly template: z.ZodType<P['template']>;
   digest(template: P['template']): Digest;

@@ -212,7 +212,10 @@ export const ServiceSpec = z.looseObject({
   appProtocol: z.string().optional(),
 });
 
-/** The live Deployment with another template and size; all else stays as it is. */
+/**
+ * The live Deployment with another template and size; all else stays as it is. Stable is never made smaller: whoever made
+ * it larger, a person or an autoscaler, had a reason.
+ */
 export function withArmSpec(
   live: KubeObject,
   { template, replicas }: ArmSpec<KubeTypes>,
@@ -220,12 +223,18 @@ export function withArmSpec(
   arm: Arm,
 ): KubeObject {
   const written = arm === 'stable' ? template : asSibling(template, changed, arm);
-  return { ...live, spec: { ...(live['spec'] as object), template: written, replicas } };
+  const { replicas: before } = DeploymentSpec.parse(live['spec']);
+  const size = arm === 'stable' ? Math.max(before, replicas) : replicas;
+  return { ...live, spec: { ...(live['spec'] as object), template: written, replicas: size } };
 }
 
-/** What is compared to notice that somebody else changed an arm; short, for it stands in an annotation. */
-export function armLeaves({ template, replicas }: ArmSpec<KubeTypes>): string {
-  return canonicalJson({ images: imagesOf(template), replicas, template: digestOf(template) });
+/**
+ * What is compared to notice that somebody else changed an arm; short, for it stands in an annotation. The size of stable
+ * is not Slipway's.
+ */
+export function armLeaves({ template, replicas }: ArmSpec<KubeTypes>, arm: Arm): string {
+  const what = { images: imagesOf(template), template: digestOf(template) };
+  return canonicalJson(arm === 'stable' ? what : { ...what, replicas });
 }
 
 function imagesOf({ spec }: PodTemplate): Readonly<Record<string, string>> {

@@ -5,11 +5,13 @@ import type { KubernetesTarget } from '../../domain/target.js';
 import { LANE, rolloutAnchorName } from '../fenced/lane-view.js';
 import type {
   ArmSpec,
+  AutoscalerSpec,
   LaneStore,
   ObjectWrite,
   RouteSpec,
   StoredAnchor,
   StoredArm,
+  StoredAutoscaler,
   StoredObject,
   StoredRoute,
   WriteOutcome,
@@ -26,7 +28,6 @@ import {
   newSibling,
   newSiblingService,
   PodTemplate,
-  serviceOf,
   ServiceSpec,
   templateFor,
   versionOf,
@@ -35,8 +36,10 @@ import {
 import type { KubeTypes, Sibling } from './arms.js';
 import type { KubeClient, KubeObject, OwnerReference } from './kube-client.js';
 import type { Resource } from './resources.js';
-import { comparableWeights, weightsOf, withWeights } from './route.js';
-import type { RouteWeights } from './route.js';
+import { routerOf } from './traffic/router.js';
+import type { TrafficRouter } from './traffic/router.js';
+import { comparableWeights } from './traffic/shares.js';
+import type { RouteWeights } from './traffic/shares.js';
 
 /** Marks a ConfigMap as an anchor, and says of what. */
 export const ANCHOR_LABEL = 'slipway.dev/anchor';
@@ -48,39 +51,69 @@ export interface KubeLane {
   readonly stable: KubeObject | null;
   readonly siblings: readonly KubeObject[];
   readonly service: KubeObject | null;
+  /** What holds the shares of traffic; always null where they follow from the numbers of replicas. */
   readonly route: KubeObject | null;
+  /** What the holder of the shares is made from, where Slipway makes it. */
+  readonly routeSource: KubeObject | null;
+  /** What sets the size of stable. */
+  readonly autoscaler: KubeObject | null;
 }
 
-export function routeResource({ route }: KubernetesTarget): Resource {
-  return route.kind === 'HTTPRoute' ? 'httproutes' : 'grpcroutes';
-}
-
-/** Reads a lane: five requests, side by side. */
+/** Reads a lane: six requests, side by side; one more where the holder of the shares is made by Slipway. */
 async function readKubeLane(
   client: KubeClient,
   lane: LaneRef,
   target: KubernetesTarget,
+  router: TrafficRouter | null,
   signal: AbortSignal | undefined,
 ): Promise<KubeLane> {
   const { namespace } = target;
   const ours = selectorOf(lane);
-  const [anchors, stable, siblings, service, route] = await Promise.all([
+  const routed = (name: string | null | undefined): Promise<KubeObject | null> =>
+    router === null || name == null ? Promise.resolve(null) : client.get(router.resource, namespace, name, signal);
+  const [anchors, stable, siblings, service, autoscalers, route, routeSource] = await Promise.all([
     client.list('configmaps', namespace, `${ANCHOR_LABEL},${ours}`, signal),
     client.get('deployments', namespace, target.deployment, signal),
     client.list('deployments', namespace, `${ARM_LABEL},${ours}`, signal),
     client.get('services', namespace, target.service, signal),
-    client.get(routeResource(target), namespace, target.route.name, signal),
+    client.list('horizontalpodautoscalers', namespace, null, signal),
+    routed(router?.holder),
+    routed(router?.source),
   ]);
-  return { anchors, stable, siblings, service, route };
+  const autoscaler = autoscalers.find((each) => scales(each, target.deployment)) ?? null;
+  return { anchors, stable, siblings, service, route, routeSource, autoscaler };
+}
+
+const AutoscalerObject = z.looseObject({
+  scaleTargetRef: z.looseObject({ kind: z.string(), name: z.string() }),
+  minReplicas: z.int().default(1),
+  maxReplicas: z.int(),
+});
+
+/** Whether an autoscaler sets the size of a Deployment. */
+export function scales(autoscaler: KubeObject, deployment: string): boolean {
+  const { scaleTargetRef } = AutoscalerObject.parse(autoscaler['spec']);
+  return scaleTargetRef.kind === 'Deployment' && scaleTargetRef.name === deployment;
 }
 
 function selectorOf({ environment, service }: LaneRef): string {
   return `${LANE_LABELS.environment}=${environment},${LANE_LABELS.service}=${service}`;
 }
 
-/** Label keys by which siblings differ from stable; none where there is no stable, or it has no Service. */
-export function changedOf({ stable, service }: Pick<KubeLane, 'stable' | 'service'>): readonly string[] {
-  if (stable === null || service === null) return [];
+/** What splits the traffic, for messages: `HTTPRoute shop/hello`. */
+export function routeName({ namespace, route }: KubernetesTarget): string {
+  return route.kind === 'none' ? `the replicas in ${namespace}` : `${route.kind} ${namespace}/${route.name}`;
+}
+
+/**
+ * Label keys by which siblings differ from stable. None where there is no stable, or it has no Service; and where shares
+ * follow from the numbers of replicas, for there the Service must select the pods of all arms.
+ */
+export function changedOf(
+  { stable, service }: Pick<KubeLane, 'stable' | 'service'>,
+  { route }: KubernetesTarget,
+): readonly string[] {
+  if (stable === null || service === null || route.kind === 'none') return [];
   const { selector } = DeploymentSpec.parse(stable['spec']);
   return changedLabels(ServiceSpec.parse(service['spec']).selector, selector.matchLabels ?? {});
 }
@@ -90,7 +123,7 @@ export interface KubeStore extends LaneStore<KubeTypes> {
   readonly seen: KubeLane | null;
 }
 
-/** The objects of one lane on Kubernetes: ConfigMaps as anchors, Deployments as arms, a route of the Gateway API. */
+/** The objects of one lane on Kubernetes: ConfigMaps as anchors, Deployments as arms, and what holds the shares of traffic. */
 export function createKubeStore(
   client: KubeClient,
   lane: LaneRef,
@@ -98,6 +131,7 @@ export function createKubeStore(
   rolloutId: string,
 ): KubeStore {
   const { namespace } = target;
+  const router = routerOf(target);
   const labels = { [LANE_LABELS.environment]: lane.environment, [LANE_LABELS.service]: lane.service };
   /** As it was when last listed: what siblings are made from. A write always follows a read. */
   let seen: KubeLane | null = null;
@@ -113,6 +147,43 @@ export function createKubeStore(
     };
   }
 
+  /** Null: it is there, and of this rollout. */
+  async function createService(
+    wanted: KubeObject,
+    owner: string,
+    signal: AbortSignal | undefined,
+  ): Promise<Exclude<WriteOutcome, { kind: 'written' }> | null> {
+    const made = await client.create('services', namespace, wanted, signal);
+    if (made.kind === 'written') return null;
+    if (made.kind === 'refused') return made;
+    // Left by an earlier size of this arm, or by an attempt of which no answer came.
+    const there = await client.get('services', namespace, wanted.metadata.name, signal);
+    if (there === null) return made;
+    return isOwnedBy(there, owner) ? null : notOurs(there);
+  }
+
+  function notOurs({ kind, metadata: { name } }: KubeObject): Extract<WriteOutcome, { kind: 'refused' }> {
+    return { kind: 'refused', reason: `${kind} ${namespace}/${name} is there already, and is not of this rollout` };
+  }
+
+  /** What holds the shares, where it is the rollout's own. */
+  async function createRoute(
+    { spec, annotations, owner }: ObjectWrite,
+    signal: AbortSignal | undefined,
+  ): Promise<WriteOutcome> {
+    const source = seen?.routeSource ?? null;
+    const made = source === null ? null : (router?.create(source, (spec as RouteSpec).weights) ?? null);
+    if (router === null || made === null || owner === null)
+      return { kind: 'refused', reason: `no rule of ${routeName(target)} names the Service ${target.service}` };
+    const metadata = {
+      ...made.metadata,
+      labels,
+      annotations: { ...made.metadata.annotations, ...annotations },
+      ownerReferences: [ownerOf(owner)],
+    };
+    return client.create(router.resource, namespace, { ...made, metadata }, signal);
+  }
+
   async function createSibling(
     arm: Sibling,
     { spec, annotations, owner }: ObjectWrite,
@@ -123,30 +194,17 @@ export function createKubeStore(
       return { kind: 'refused', reason: `there is no Deployment ${namespace}/${target.deployment} to copy` };
     if (service === null) return { kind: 'refused', reason: `there is no Service ${namespace}/${target.service}` };
     if (owner === null) throw new TypeError(`${arm} must belong to the rollout's anchor`);
-    const changed = changedOf({ stable, service });
+    const changed = changedOf({ stable, service }, target);
     const common = { target, arm, changed, annotations, labels, owner: ownerOf(owner) };
     // The Service first: where it can't be made, no pod is started.
-    const made = await client.create('services', namespace, newSiblingService({ ...common, stable: service }), signal);
-    if (made.kind === 'refused') return made;
-    if (made.kind === 'conflict') {
-      // Left by an earlier size of this arm, or by an attempt of which no answer came.
-      const there = await client.get('services', namespace, serviceOf(target, arm), signal);
-      if (there !== null && !isOwnedBy(there, owner))
-        return {
-          kind: 'refused',
-          reason: `Service ${namespace}/${there.metadata.name} is there already, and is not of this rollout`,
-        };
-      if (there === null) return { kind: 'conflict' };
-    }
+    const failed =
+      router === null ? null : await createService(newSiblingService({ ...common, stable: service }), owner, signal);
+    if (failed !== null) return failed;
     const deployment = newSibling({ ...common, stable, spec: spec as ArmSpec<KubeTypes> });
     const started = await client.create('deployments', namespace, deployment, signal);
     if (started.kind !== 'conflict') return started;
     const there = await client.get('deployments', namespace, deployment.metadata.name, signal);
-    if (there === null || isOwnedBy(there, owner)) return started;
-    return {
-      kind: 'refused',
-      reason: `Deployment ${namespace}/${deployment.metadata.name} is there already, and is not of this rollout`,
-    };
+    return there === null || isOwnedBy(there, owner) ? started : notOurs(there);
   }
 
   return {
@@ -155,9 +213,11 @@ export function createKubeStore(
       return seen;
     },
 
+    split: router === null ? 'replicas' : 'weights',
+
     async list(signal) {
-      seen = await readKubeLane(client, lane, target, signal);
-      return storedOf(seen, lane, target);
+      seen = await readKubeLane(client, lane, target, router, signal);
+      return storedOf(seen, lane, target, router);
     },
 
     async create({ kind, name }, write, _credit, signal) {
@@ -169,26 +229,25 @@ export function createKubeStore(
             ? { kind: 'refused', reason: `there is no Deployment ${namespace}/${target.deployment}: apply it first` }
             : createSibling(name as Sibling, write, signal);
         case 'route':
-          return {
-            kind: 'refused',
-            reason: `no rule of ${target.route.kind} ${namespace}/${target.route.name} names the Service ${target.service}`,
-          };
+          return createRoute(write, signal);
       }
     },
 
     async replace(read, write, _credit, signal) {
-      const live = replaced(read, write, target, seen === null ? [] : changedOf(seen));
-      return client.replace(resourceOf(read, target), namespace, live, signal);
+      const live = replaced(read, write, router, seen === null ? [] : changedOf(seen, target));
+      return client.replace(resourceOf(read, router), namespace, live, signal);
     },
 
     async remove(read, _credit, signal) {
-      return client.remove(resourceOf(read, target), namespace, read.live, signal);
+      return client.remove(resourceOf(read, router), namespace, read.live, signal);
     },
 
-    leaves(kind, spec) {
+    leaves({ kind, name }, spec) {
       switch (kind) {
         case 'arm':
-          return armLeaves(spec as ArmSpec<KubeTypes>);
+          return armLeaves(spec as ArmSpec<KubeTypes>, name as Arm);
+        case 'autoscaler':
+          return canonicalJson({ minReplicas: (spec as AutoscalerSpec).minReplicas });
         case 'route':
           return canonicalJson(comparableWeights(spec as RouteWeights));
         case 'anchor':
@@ -202,8 +261,13 @@ export function createKubeStore(
   };
 }
 
-function storedOf(found: KubeLane, lane: LaneRef, target: KubernetesTarget): readonly StoredObject<KubeTypes>[] {
-  const changed = changedOf(found);
+function storedOf(
+  found: KubeLane,
+  lane: LaneRef,
+  target: KubernetesTarget,
+  router: TrafficRouter | null,
+): readonly StoredObject<KubeTypes>[] {
+  const changed = changedOf(found, target);
   const siblings = (['canary', 'baseline'] as const).flatMap((arm) => {
     // An object that is being deleted is as good as gone; what is made in its place has another name until it is.
     const live = found.siblings.find(({ metadata }) => metadata.name === deploymentOf(target, arm));
@@ -213,7 +277,8 @@ function storedOf(found: KubeLane, lane: LaneRef, target: KubernetesTarget): rea
     ...found.anchors.map((live) => storedAnchor(live, lane)),
     ...(found.stable === null ? [] : [storedArm(found.stable, 'stable', changed)]),
     ...siblings,
-    ...storedRoute(found.route, target),
+    ...storedRoute(found.route, router),
+    ...storedAutoscaler(found.autoscaler),
   ];
 }
 
@@ -221,9 +286,15 @@ function storedArm(live: KubeObject, arm: Arm, changed: readonly string[]): Stor
   return { kind: 'arm', name: arm, ...headOf(live), spec: armSpecOf(live, changed, arm), status: armStatusOf(live) };
 }
 
-function storedRoute(live: KubeObject | null, target: KubernetesTarget): readonly StoredRoute<KubeTypes>[] {
-  const spec: RouteSpec | null = live === null ? null : weightsOf(live, target);
+function storedRoute(live: KubeObject | null, router: TrafficRouter | null): readonly StoredRoute<KubeTypes>[] {
+  const spec: RouteSpec | null = live === null || router === null ? null : router.read(live);
   return live === null || spec === null ? [] : [{ kind: 'route', name: 'route', ...headOf(live), spec }];
+}
+
+function storedAutoscaler(live: KubeObject | null): readonly StoredAutoscaler<KubeTypes>[] {
+  if (live === null) return [];
+  const { minReplicas, maxReplicas } = AutoscalerObject.parse(live['spec']);
+  return [{ kind: 'autoscaler', name: 'autoscaler', ...headOf(live), spec: { minReplicas, maxReplicas } }];
 }
 
 function storedAnchor(live: KubeObject, lane: LaneRef): StoredAnchor<KubeTypes> {
@@ -297,25 +368,33 @@ function isOwnedBy({ metadata }: KubeObject, uid: string): boolean {
   return ownerUid(metadata) === uid;
 }
 
-function resourceOf({ kind }: StoredObject<KubeTypes>, target: KubernetesTarget): Resource {
+function resourceOf({ kind }: StoredObject<KubeTypes>, router: TrafficRouter | null): Resource {
   switch (kind) {
     case 'anchor':
       return 'configmaps';
     case 'arm':
       return 'deployments';
+    case 'autoscaler':
+      return 'horizontalpodautoscalers';
     case 'route':
-      return routeResource(target);
+      return routed(router).resource;
   }
+}
+
+/** A route was read, so there is a router that has read it. */
+function routed(router: TrafficRouter | null): TrafficRouter {
+  if (router === null) throw new TypeError('there is no route where traffic is split by replicas');
+  return router;
 }
 
 /** The live object as it shall be: only what Slipway sets is touched. */
 function replaced(
   read: StoredObject<KubeTypes>,
   { spec, annotations }: ObjectWrite,
-  target: KubernetesTarget,
+  router: TrafficRouter | null,
   changed: readonly string[],
 ): KubeObject {
-  const live = { ...read.live, metadata: { ...read.live.metadata, annotations } };
+  const live: KubeObject = { ...read.live, metadata: { ...read.live.metadata, annotations } };
   // Only the fence is raised: whatever stands there must not be touched, whoever has written it.
   if (spec === read.spec) return live;
   switch (read.kind) {
@@ -323,7 +402,9 @@ function replaced(
       return { ...live, data: { [ANCHOR_KEY]: JSON.stringify(spec) } };
     case 'arm':
       return withArmSpec(live, spec as ArmSpec<KubeTypes>, changed, read.name as Arm);
+    case 'autoscaler':
+      return { ...live, spec: { ...(live['spec'] as object), minReplicas: (spec as AutoscalerSpec).minReplicas } };
     case 'route':
-      return withWeights(live, target, (spec as RouteSpec).weights);
+      return routed(router).write(live, (spec as RouteSpec).weights);
   }
 }

@@ -12,9 +12,11 @@ import { ARM_LABEL, LANE_LABELS, serviceOf } from './arms.js';
 import type { KubeTypes } from './arms.js';
 import { readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient } from './kube-client.js';
-import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeResource } from './kube-store.js';
+import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
 import { findKubeProblems } from './preflight.js';
-import { lastWriteMs, notAcceptedBecause } from './route.js';
+import { tell } from './tell.js';
+import { lastWriteMs } from './traffic/last-write.js';
+import { routerOf } from './traffic/router.js';
 
 /** A namespace of a cluster. */
 export interface KubePlace {
@@ -27,6 +29,8 @@ export interface KubernetesPlatformOptions {
   readonly clientFor: (context: string | null) => Promise<KubeClient>;
   /** Where this worker looks for anchors, for `anchors`. */
   readonly places: readonly KubePlace[];
+  /** Where it is said that a step could not be told on the Deployment. */
+  readonly warn: (text: string) => void;
 }
 
 /** Gateways take a route within a second or two; the activity's own limit is 5 s. */
@@ -34,11 +38,21 @@ const ACCEPTED_WITHIN_MS = 3000;
 const ACCEPTED_POLL_MS = 100;
 /** The API server's time of a write has whole seconds, so that one more may have passed. */
 const DRAIN_MS = 3000;
+/** Where nobody says that a route was taken, it is given time for that too. */
+const UNSEEN_DRAIN_MS = 8000;
+/** The longest wait in one attempt. */
+const DRAIN_STEP_MS = 3000;
+/** Limit for telling what was done. */
+const TELL_MS = 2000;
 
 type Scope = PlatformScope<KubernetesTarget>;
 
-/** The platform `kubernetes`: plain Deployments behind a route of the Gateway API. */
-export function createKubernetesPlatform({ clientFor, places }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
+/** The platform `kubernetes`: plain Deployments, and what splits their traffic. */
+export function createKubernetesPlatform({
+  clientFor,
+  places,
+  warn,
+}: KubernetesPlatformOptions): Platform<KubernetesTarget> {
   async function open({
     lane,
     target,
@@ -55,9 +69,9 @@ export function createKubernetesPlatform({ clientFor, places }: KubernetesPlatfo
       return snapshotOf(store, scope.lane, view, null);
     },
 
-    async preflight(scope, _needs, signal) {
+    async preflight(scope, needs, signal) {
       try {
-        return await findKubeProblems(await clientFor(scope.target.context), scope, signal);
+        return await findKubeProblems(await clientFor(scope.target.context), scope, needs, signal);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         return [{ severity: 'refuse', problem: error.message, remedy: 'put the target right in slipway.yaml' }];
@@ -75,9 +89,15 @@ export function createKubernetesPlatform({ clientFor, places }: KubernetesPlatfo
         if (effect.op === 'remove-arm' || effect.op === 'set-stable-template')
           await drained(client, scope.target, signal);
         const result = await applyEffect({ store, scope, permit, signal }, effect);
+        if (result.kind !== 'applied' && result.kind !== 'already') return result;
         // Also where an earlier attempt has written them: what counts is that the gateways have taken them.
-        if (effect.op === 'set-weights' && (result.kind === 'applied' || result.kind === 'already'))
-          await assertAccepted(client, scope.target, signal);
+        if (effect.op === 'set-weights') await assertAccepted(client, scope.target, signal);
+        const limit = AbortSignal.timeout(TELL_MS);
+        await tell(client, scope, effect, permit, signal ? AbortSignal.any([signal, limit]) : limit).catch(
+          (error: unknown) => {
+            warn(`step ${permit.key} could not be told on its Deployment: ${String(error)}`);
+          },
+        );
         return result;
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
@@ -109,13 +129,13 @@ async function assertAccepted(
   target: KubernetesTarget,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { namespace, route } = target;
+  const router = routerOf(target);
+  if (router === null) return;
   for (const until = Date.now() + ACCEPTED_WITHIN_MS; ;) {
-    const live = await client.get(routeResource(target), namespace, route.name, signal);
-    const why = live === null ? 'it is gone' : notAcceptedBecause(live);
+    const live = await client.get(router.resource, target.namespace, router.holder, signal);
+    const why = live === null ? 'it is gone' : router.pending(live);
     if (why === null) return;
-    if (Date.now() > until)
-      throw new Unavailable(`${route.kind} ${namespace}/${route.name} is not in effect yet: ${why}`);
+    if (Date.now() > until) throw new Unavailable(`${routeName(target)} is not in effect yet: ${why}`);
     await pause(ACCEPTED_POLL_MS, undefined, signal ? { signal } : {});
   }
 }
@@ -123,14 +143,22 @@ async function assertAccepted(
 /**
  * Waits until no gateway sends requests any more to what has lost its traffic: gateways say that they have taken a route
  * before they act on it (Traefik 2 s, unless it is told otherwise), and a pod that ends in between fails requests.
+ * @throws Unavailable where the rest of the wait is for the next attempt
  */
 async function drained(client: KubeClient, target: KubernetesTarget, signal: AbortSignal | undefined): Promise<void> {
-  const route = await client.get(routeResource(target), target.namespace, target.route.name, signal);
+  const router = routerOf(target);
+  if (router === null) return;
+  const route = await client.get(router.resource, target.namespace, router.holder, signal);
   const writtenMs = route === null ? null : lastWriteMs(route);
   if (writtenMs === null) return;
+  const drainMs = router.acknowledged ? DRAIN_MS : UNSEEN_DRAIN_MS;
   // Of two clocks that differ, the one ahead must not make the wait longer than it can be.
-  const restMs = Math.min(DRAIN_MS, writtenMs + DRAIN_MS - Date.now());
-  if (restMs > 0) await pause(restMs, undefined, signal ? { signal } : {});
+  const restMs = Math.min(drainMs, writtenMs + drainMs - Date.now());
+  if (restMs > 0) await pause(Math.min(restMs, DRAIN_STEP_MS), undefined, signal ? { signal } : {});
+  if (restMs > DRAIN_STEP_MS)
+    throw new Unavailable(
+      `${routeName(target)} was changed ${drainMs - restMs} ms ago: requests may still be on their way`,
+    );
 }
 
 /** What Deployments can't tell: whether the Service sends traffic there, and what keeps a pod from being ready. */
@@ -144,6 +172,8 @@ async function explained(
 ): Promise<ArmReadiness> {
   const { namespace } = target;
   if (now.kind === 'ready') {
+    // One Service for all arms: its endpoints tell nothing of one of them.
+    if (routerOf(target) === null) return now;
     const name = serviceOf(target, arm);
     const slices = await client.list('endpointslices', namespace, `kubernetes.io/service-name=${name}`, signal);
     const ready = readyEndpoints(slices);

@@ -1,16 +1,18 @@
 import { z } from 'zod';
-import type { KubernetesTarget, PreflightFinding } from '../../domain/target.js';
-import { changedSince, heldByAnother, refuse, stableUnhealthy } from '../fenced/findings.js';
+import { ALL_STABLE } from '../../domain/target.js';
+import type { KubernetesTarget, PlannedNeeds, PreflightFinding } from '../../domain/target.js';
+import { percentText } from '../../domain/words.js';
+import { changedSince, heldByAnother, refuse, stableUnhealthy, warn } from '../fenced/findings.js';
 import { readLane } from '../fenced/lane-view.js';
 import type { PlatformScope } from '../platform.js';
-import { changedLabels, deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels } from './arms.js';
+import { deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels } from './arms.js';
 import type { Sibling } from './arms.js';
 import { groupOf } from './resources.js';
 import type { Resource } from './resources.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
-import { createKubeStore, routeResource } from './kube-store.js';
+import { changedOf, createKubeStore, routeName, scales } from './kube-store.js';
 import type { KubeLane } from './kube-store.js';
-import { notAcceptedBecause, strangersOf, weightsOf } from './route.js';
+import { routerOf } from './traffic/router.js';
 
 type Scope = PlatformScope<KubernetesTarget>;
 
@@ -22,6 +24,8 @@ interface Neighbours {
   readonly networkPolicies: readonly KubeObject[];
   readonly disruptionBudgets: readonly KubeObject[];
   readonly autoscalers: readonly KubeObject[];
+  /** All objects of the kind that splits the traffic. */
+  readonly routes: readonly KubeObject[];
   /** Deployments that have the name that a sibling would have. */
   readonly namesakes: readonly KubeObject[];
 }
@@ -30,12 +34,13 @@ interface Neighbours {
 export async function findKubeProblems(
   client: KubeClient,
   scope: Scope,
+  needs: PlannedNeeds,
   signal: AbortSignal | undefined,
 ): Promise<readonly PreflightFinding[]> {
   const { lane, target, rolloutId } = scope;
   const denied = await permissions(client, target, signal);
   // Without them what follows could not be read, or would be guessed.
-  if (denied.length > 0) return denied;
+  if (denied.some(({ severity }) => severity === 'refuse')) return denied;
   const store = createKubeStore(client, lane, target, rolloutId);
   const [view, neighbours] = await Promise.all([
     readLane(store, rolloutId, signal),
@@ -44,33 +49,44 @@ export async function findKubeProblems(
   const found = store.seen;
   if (found === null) throw new TypeError('a lane was read without being listed');
   return [
+    ...denied,
     ...heldByAnother(view, rolloutId),
     ...objectsMissing(found, target),
     ...labels(found, target),
-    ...routeProblems(found, target),
+    ...routeProblems(found, neighbours, target),
+    ...sharesTooLarge(target, needs),
     ...stableUnhealthy(view),
-    ...stablePaused(found, target),
+    ...stableStill(found, target),
     ...changedSince(store, view),
     ...leftovers(found, neighbours, scope),
     ...neighbourProblems(found, neighbours, target),
+    ...autoscalerProblems(neighbours, target),
     ...otherOwners(found, target),
   ];
 }
 
+type Permissions = Readonly<Partial<Record<Resource, readonly string[]>>>;
+
 /** Every verb that a rollout needs, by resource. The RBAC of the installation grants the same list. */
-export function neededPermissions(target: KubernetesTarget): Readonly<Partial<Record<Resource, readonly string[]>>> {
+export function neededPermissions(target: KubernetesTarget): Permissions {
+  const router = routerOf(target);
   return {
     configmaps: ['get', 'list', 'create', 'update', 'delete'],
     deployments: ['get', 'list', 'create', 'update', 'delete'],
     services: ['get', 'list', 'create'],
-    [routeResource(target)]: ['get', 'update'],
+    ...(router === null
+      ? {}
+      : { [router.resource]: ['get', 'list', ...(router.source === null ? [] : ['create']), 'update'] }),
     pods: ['list'],
     endpointslices: ['list'],
     networkpolicies: ['list'],
     poddisruptionbudgets: ['list'],
-    horizontalpodautoscalers: ['list'],
+    horizontalpodautoscalers: ['list', 'update'],
   };
 }
+
+/** What a rollout can do without: its steps are then not told on the Deployment. */
+export const COURTESIES: Permissions = { events: ['create'] };
 
 async function permissions(
   client: KubeClient,
@@ -78,8 +94,12 @@ async function permissions(
   signal: AbortSignal | undefined,
 ): Promise<readonly PreflightFinding[]> {
   const { namespace } = target;
+  const asked = [
+    ...Object.entries(neededPermissions(target)).map((entry) => [...entry, refuse] as const),
+    ...Object.entries(COURTESIES).map((entry) => [...entry, warn] as const),
+  ];
   const findings = await Promise.all(
-    Object.entries(neededPermissions(target)).map(async ([name, verbs]) => {
+    asked.map(async ([name, verbs, finding]) => {
       const resource = name as Resource;
       const answers = await Promise.all(
         verbs.map(async (verb) => ({ verb, ...(await client.mayI(verb, resource, namespace, signal)) })),
@@ -89,7 +109,7 @@ async function permissions(
       const what = denied.map(({ verb }) => verb).join(', ');
       const group = groupOf(resource);
       return [
-        refuse(
+        finding(
           `the worker may not ${what} ${resource} in namespace ${namespace}${saying(denied[0]?.reason ?? '')}`,
           `grant it, e.g. as deploy/kubernetes/role.yaml does: apiGroups: ["${group}"], resources: ["${resource}"], verbs: [${denied.map(({ verb }) => `"${verb}"`).join(', ')}]`,
         ),
@@ -110,11 +130,13 @@ async function readNeighbours(
 ): Promise<Neighbours> {
   const all = (resource: Resource): Promise<readonly KubeObject[]> =>
     client.list(resource, target.namespace, null, signal);
-  const [services, networkPolicies, disruptionBudgets, autoscalers, ...namesakes] = await Promise.all([
+  const router = routerOf(target);
+  const [services, networkPolicies, disruptionBudgets, autoscalers, routes, ...namesakes] = await Promise.all([
     all('services'),
     all('networkpolicies'),
     all('poddisruptionbudgets'),
     all('horizontalpodautoscalers'),
+    router === null ? [] : all(router.resource),
     ...SIBLINGS.map((arm) => client.get('deployments', target.namespace, deploymentOf(target, arm), signal)),
   ]);
   return {
@@ -122,25 +144,32 @@ async function readNeighbours(
     networkPolicies,
     disruptionBudgets,
     autoscalers,
+    routes,
     namesakes: namesakes.filter((found) => found !== null),
   };
 }
 
-function objectsMissing({ stable, service, route }: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
+function objectsMissing(
+  { stable, service, route, routeSource }: KubeLane,
+  target: KubernetesTarget,
+): readonly PreflightFinding[] {
   const { namespace } = target;
+  const router = routerOf(target);
+  const named = router?.source === null ? route : routeSource;
   const missing = (what: string, key: string): PreflightFinding =>
     refuse(`there is no ${what}`, `apply it, or name another one in slipway.yaml (kubernetes.${key})`);
   return [
     ...(stable === null ? [missing(`Deployment ${namespace}/${target.deployment}`, 'deployment')] : []),
     ...(service === null ? [missing(`Service ${namespace}/${target.service}`, 'service')] : []),
-    ...(route === null ? [missing(`${target.route.kind} ${namespace}/${target.route.name}`, 'route')] : []),
+    ...(router !== null && named === null ? [missing(routeName(target), 'route')] : []),
   ];
 }
 
 const MAX_LABEL = 63;
 
 /** Stable's labels must allow for siblings that nobody takes for stable. */
-function labels({ stable, service }: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
+function labels(found: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
+  const { stable, service } = found;
   if (stable === null || service === null) return [];
   const { selector: chosen } = ServiceSpec.parse(service['spec']);
   const { selector, template } = DeploymentSpec.parse(stable['spec']);
@@ -165,7 +194,7 @@ function labels({ stable, service }: KubeLane, target: KubernetesTarget): readon
       ),
     ];
   }
-  const changed = changedLabels(chosen, matchLabels);
+  const changed = changedOf(found, target);
   const tooLong = changed.filter((key) => `${own[key] ?? ''}-baseline`.length > MAX_LABEL);
   const longNames = SIBLINGS.map((arm) => serviceOf(target, arm)).filter((each) => each.length > MAX_LABEL);
   return [
@@ -184,10 +213,16 @@ function labels({ stable, service }: KubeLane, target: KubernetesTarget): readon
   ];
 }
 
-function routeProblems({ route }: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
-  if (route === null) return [];
-  const name = `${target.route.kind} ${target.namespace}/${target.route.name}`;
-  const found = weightsOf(route, target);
+function routeProblems(
+  { route, routeSource }: KubeLane,
+  { routes }: Neighbours,
+  target: KubernetesTarget,
+): readonly PreflightFinding[] {
+  const router = routerOf(target);
+  const written = router?.source === null ? route : routeSource;
+  if (router === null || written === null) return [];
+  const name = routeName(target);
+  const found = router.source === null ? router.read(written) : router.create(written, ALL_STABLE);
   if (found === null) {
     return [
       refuse(
@@ -196,19 +231,17 @@ function routeProblems({ route }: KubeLane, target: KubernetesTarget): readonly 
       ),
     ];
   }
-  const strangers = strangersOf(route, target);
-  const pending = notAcceptedBecause(route);
-  const { canary, baseline } = found.weights;
+  const shares = route === null ? null : router.read(route);
+  const pending = route === null ? null : router.pending(route);
+  const { canary, baseline } = shares?.weights ?? ALL_STABLE;
+  const others = routes.filter(
+    (each) =>
+      ![written.metadata.name, router.holder].includes(each.metadata.name) &&
+      (router.source === null ? router.read(each) : router.create(each, ALL_STABLE)) !== null,
+  );
   return [
-    ...(strangers.length === 0
-      ? []
-      : [
-          refuse(
-            `${name} splits the traffic of ${target.service} with ${strangers.join(', ')}`,
-            'leave one backend in each rule that names the Service: the shares of a rollout would not be what they say',
-          ),
-        ]),
-    ...(found.rules === undefined
+    ...router.problems(written),
+    ...(shares?.rules === undefined
       ? []
       : [
           refuse(
@@ -224,35 +257,79 @@ function routeProblems({ route }: KubeLane, target: KubernetesTarget): readonly 
           ),
         ]
       : []),
+    ...others.map((each) =>
+      warn(
+        `${each.kind} ${target.namespace}/${each.metadata.name} sends traffic to the Service ${target.service} too: all of that goes to stable, so the canary gets less than its share of the whole`,
+        `move its rules into ${name}, or leave it so if that traffic shall not see a canary`,
+      ),
+    ),
     ...(pending === null ? [] : [refuse(`${name} is not in effect: ${pending}`, 'see why with `kubectl describe`')]),
   ];
 }
 
-function stablePaused({ stable }: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
-  if (stable === null || DeploymentSpec.parse(stable['spec'])['paused'] !== true) return [];
+/** Where shares follow from the numbers of replicas, the smallest may be far larger than what a stage asks for. */
+function sharesTooLarge(
+  { route, deployment }: KubernetesTarget,
+  { shares }: PlannedNeeds,
+): readonly PreflightFinding[] {
+  if (route.kind !== 'none') return [];
+  return shares.flatMap(({ asked, given }, index) => {
+    const excess = given - asked;
+    if (excess <= route.maxExcessPoints) return [];
+    const replicas = Math.ceil(100 / (asked + route.maxExcessPoints)) - 1;
+    return [
+      refuse(
+        `stage ${index + 1} asks for ${percentText(asked)} of the traffic, and the smallest canary would get ${percentText(given)}: ${percentText(excess)} more, above the limit of ${route.maxExcessPoints} points`,
+        `run ${replicas} replicas or more of ${deployment}, split the traffic by a route (kubernetes.route), or allow it with kubernetes: { route: none, maxExcessPoints: ${Math.ceil(excess)} }`,
+      ),
+    ];
+  });
+}
+
+/** A Deployment that runs nothing, or would never run anything new. */
+function stableStill({ stable }: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
+  if (stable === null) return [];
   const name = `Deployment ${target.namespace}/${target.deployment}`;
+  const { replicas, paused } = DeploymentSpec.parse(stable['spec']);
   return [
-    refuse(
-      `${name} is paused: it would never run the new version`,
-      `kubectl rollout resume deployment/${target.deployment} -n ${target.namespace}`,
-    ),
+    ...(paused === true
+      ? [
+          refuse(
+            `${name} is paused: it would never run the new version`,
+            `kubectl rollout resume deployment/${target.deployment} -n ${target.namespace}`,
+          ),
+        ]
+      : []),
+    ...(replicas === 0
+      ? [
+          refuse(
+            `${name} is scaled to 0: nothing serves, so there is nothing to compare a canary with`,
+            `kubectl scale deployment/${target.deployment} --replicas=1 -n ${target.namespace}`,
+          ),
+        ]
+      : []),
   ];
 }
 
 /** Siblings of other rollouts, or of nobody that Slipway knows. */
 function leftovers(
-  { anchors }: KubeLane,
+  { anchors, route, routeSource }: KubeLane,
   { namesakes, services }: Neighbours,
   { target, rolloutId }: Scope,
 ): readonly PreflightFinding[] {
   const own = anchors.find(({ metadata }) => metadata.name.endsWith(`-rollout-${rolloutId}`))?.metadata.uid;
   const names = SIBLINGS.map((arm) => serviceOf(target, arm));
-  const found = [...namesakes, ...services.filter(({ metadata }) => names.includes(metadata.name))];
+  const found = [
+    ...namesakes,
+    ...services.filter(({ metadata }) => names.includes(metadata.name)),
+    // What holds the shares is the rollout's own there.
+    ...(routeSource === null || route === null ? [] : [route]),
+  ];
   return found
     .filter(({ metadata }) => !(metadata.ownerReferences ?? []).some(({ uid }) => uid === own))
     .map(({ kind, metadata: { name } }) =>
       refuse(
-        `there is a ${kind} ${target.namespace}/${name} that is not of this rollout`,
+        `${kind} ${target.namespace}/${name} is there already, and is not of this rollout`,
         `let the rollout that made it be recovered, or remove it: kubectl delete ${kind.toLowerCase()} ${name} -n ${target.namespace}`,
       ),
     );
@@ -261,27 +338,23 @@ function leftovers(
 const Selector = z.looseObject({ matchLabels: z.record(z.string(), z.string()).optional() });
 const Policy = z.looseObject({ podSelector: Selector.default({}) });
 const Budget = z.looseObject({ selector: Selector.nullish() });
-const Autoscaler = z.looseObject({ scaleTargetRef: z.looseObject({ kind: z.string(), name: z.string() }) });
 
 /** What holds for stable's pods but would not hold for its siblings', or the other way round. */
 function neighbourProblems(
-  { stable, service }: KubeLane,
-  { services, networkPolicies, disruptionBudgets, autoscalers }: Neighbours,
+  found: KubeLane,
+  { services, networkPolicies, disruptionBudgets }: Neighbours,
   target: KubernetesTarget,
 ): readonly PreflightFinding[] {
+  const { stable, service } = found;
   if (stable === null || service === null) return [];
-  const { namespace, deployment } = target;
-  const { selector, template } = DeploymentSpec.parse(stable['spec']);
+  const { namespace } = target;
+  const { template } = DeploymentSpec.parse(stable['spec']);
   const own = template.metadata?.labels ?? {};
-  const changed = changedLabels(ServiceSpec.parse(service['spec']).selector, selector.matchLabels ?? {});
+  const changed = changedOf(found, target);
   const sibling = siblingLabels(own, changed, 'canary');
   const onlyStable = (chosen: Readonly<Record<string, string>>): boolean =>
     matches(chosen, own) && !matches(chosen, sibling);
 
-  const scaled = autoscalers.filter((each) => {
-    const { scaleTargetRef } = Autoscaler.parse(each['spec']);
-    return scaleTargetRef.kind === 'Deployment' && scaleTargetRef.name === deployment;
-  });
   const policies = networkPolicies.filter((each) => {
     const { matchLabels = {} } = Policy.parse(each['spec']).podSelector;
     return onlyStable(matchLabels);
@@ -291,15 +364,11 @@ function neighbourProblems(
   );
   const others = services.filter((each) => {
     const { selector: chosen } = ServiceSpec.parse(each['spec'] ?? {});
-    return each.metadata.name !== target.service && Object.keys(chosen).length > 0 && matches(chosen, own);
+    const another = each.metadata.name !== target.service && Object.keys(chosen).length > 0;
+    // Where shares follow from the numbers of replicas, every Service shares in the same way.
+    return another && matches(chosen, own) && target.route.kind !== 'none';
   });
   return [
-    ...scaled.map(({ metadata: { name } }) =>
-      refuse(
-        `HorizontalPodAutoscaler ${namespace}/${name} scales Deployment ${deployment}: it would shrink stable while the canary has its traffic`,
-        'take it away while the rollout runs; Slipway does not drive autoscaled Deployments yet',
-      ),
-    ),
     ...policies.map(({ metadata: { name } }) =>
       refuse(
         `NetworkPolicy ${namespace}/${name} holds for the pods of stable, and would not hold for a canary (${changed.join(', ')} differs)`,
@@ -326,8 +395,35 @@ function neighbourProblems(
   ];
 }
 
-function warn(problem: string, remedy: string): PreflightFinding {
-  return { severity: 'warn', problem, remedy };
+/** What else sets the size of stable. */
+function autoscalerProblems(
+  { autoscalers }: Neighbours,
+  { namespace, deployment, route }: KubernetesTarget,
+): readonly PreflightFinding[] {
+  const own = autoscalers.filter((each) => scales(each, deployment));
+  const names = own.map(({ metadata: { name } }) => `HorizontalPodAutoscaler ${namespace}/${name}`);
+  if (own.length > 1) return [refuse(`${names.join(' and ')} all scale Deployment ${deployment}`, 'leave one of them')];
+  const [autoscaler] = own;
+  if (autoscaler === undefined) return [];
+  const keeper = (autoscaler.metadata.ownerReferences ?? []).find(({ kind }) => kind === 'ScaledObject');
+  return [
+    ...(keeper === undefined
+      ? []
+      : [
+          refuse(
+            `${names.join('')} is kept by KEDA (ScaledObject ${keeper.name}), which would put back the size that a rollout keeps stable at`,
+            `pause it while the rollout runs: kubectl annotate scaledobject ${keeper.name} autoscaling.keda.sh/paused=true -n ${namespace}, and scale stable by hand`,
+          ),
+        ]),
+    ...(route.kind === 'none'
+      ? [
+          refuse(
+            `${names.join('')} scales Deployment ${deployment}, and the canary's share follows from its size: it would change with the load`,
+            'split the traffic by a route (kubernetes.route), or take the autoscaler away while the rollout runs',
+          ),
+        ]
+      : []),
+  ];
 }
 
 /** Tools that would put back what Slipway sets, by how they mark what they look after. */
@@ -343,11 +439,21 @@ const OWNERS: readonly { readonly tool: string; readonly marks: (metadata: KubeO
   },
 ];
 
-function otherOwners({ stable, route }: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
-  return [stable, route].flatMap((object) => {
+/** What a rollout sets in each kind; in routes of the Gateway API their rules. */
+const SET_IN: Readonly<Record<string, readonly string[]>> = {
+  Deployment: ['/spec/template', '/spec/replicas'],
+  HorizontalPodAutoscaler: ['/spec/minReplicas'],
+  VirtualService: ['/spec/http', '/spec/tls', '/spec/tcp'],
+};
+
+function otherOwners(
+  { stable, route, routeSource, autoscaler }: KubeLane,
+  target: KubernetesTarget,
+): readonly PreflightFinding[] {
+  return [stable, routeSource === null ? route : null, autoscaler].flatMap((object) => {
     const owner = object === null ? undefined : OWNERS.find(({ marks }) => marks(object.metadata));
     if (object === null || owner === undefined) return [];
-    const pointer = object.kind === 'Deployment' ? ['/spec/template', '/spec/replicas'] : ['/spec/rules'];
+    const pointer = SET_IN[object.kind] ?? ['/spec/rules'];
     const group = object.apiVersion.split('/')[0];
     return [
       refuse(

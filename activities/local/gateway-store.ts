@@ -20,6 +20,7 @@ export function createGatewayStore(
 ): LaneStore<GatewayTypes> {
   return {
     where: `local gateway at ${client.baseUrl}, ${environment}/${service}`,
+    split: 'weights',
     async list(signal) {
       return (await client.list({ environment, service }, signal)).map(storedOf);
     },

@@ -72,7 +72,7 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
             ? paint('red', '✗')
             : '·';
       lines.push(
-        `│ ${mark} stage ${stage.number}: ${percentText(stage.weightPercent)} for ${durationText(stage.durationMs)}${stage.approval ? ', after approval' : ''}`,
+        `│ ${mark} stage ${stage.number}: ${percentText(stage.weights.canary)} for ${durationText(stage.durationMs)}${stage.approval ? ', after approval' : ''}`,
       );
       if (verdict !== undefined) lines.push(`│     ${verdict.kind}: ${plain(verdict.summary)}`);
     }

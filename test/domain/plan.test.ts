@@ -20,6 +20,7 @@ function standing(replicas: number | null, change: Partial<TargetSnapshot> = {})
     arms: replicas === null ? {} : { stable: { ...stable, replicas } },
     weights: replicas === null ? null : { stable: 100, canary: 0, baseline: 0 },
     freeReplicas: 20,
+    autoscaled: false,
     anchor: null,
     recorded: null,
     ...change,

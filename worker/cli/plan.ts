@@ -8,7 +8,7 @@ import type { ReleaseOptions } from '../../client/cli/release.js';
 import { plain } from '../../client/cli/render.js';
 import { CliError, EXIT } from '../../client/exit-codes.js';
 import { planLine } from '../../domain/details.js';
-import { makePlan } from '../../domain/plan.js';
+import { makePlan, plannedNeeds } from '../../domain/plan.js';
 import { needsApproval, strategyUnder } from '../../domain/policy.js';
 import { hashRelease, releaseName } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
@@ -27,7 +27,12 @@ export async function plan(
   options: ReleaseOptions,
 ): Promise<CommandResult> {
   const { policy, release } = await describeRelease(context, service, options);
-  const platform = platformOf(createPlatforms({ gateways: [], kubernetes: [] }), policy.target);
+  const platform = platformOf(
+    createPlatforms({ gateways: [], kubernetes: [] }, (text) => {
+      context.out(text);
+    }),
+    policy.target,
+  );
   const scope = { lane: policy.lane, target: policy.target, rolloutId: 'plan' };
   const floor = riskFloor({
     files: release.change.files,
@@ -42,7 +47,7 @@ export async function plan(
     const snapshot = await platform.describe(scope);
     const strategy = strategyUnder(policy, floor.strategy);
     const planned = makePlan({ policy, release: hashRelease(release), strategy, snapshot });
-    const findings = await platform.preflight(scope, { replicas: planned.peakExtraReplicas });
+    const findings = await platform.preflight(scope, plannedNeeds(planned));
     const approval = needsApproval(policy, floor.approval);
     if (!context.json) {
       context.out(

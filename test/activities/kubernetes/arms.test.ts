@@ -18,7 +18,6 @@ import {
   withArmSpec,
 } from '../../../activities/kubernetes/arms.js';
 import type { KubeObject } from '../../../activities/kubernetes/kube-client.js';
-import { notAcceptedBecause, strangersOf, weightsOf, withWeights } from '../../../activities/kubernetes/route.js';
 import type { KubernetesTarget } from '../../../domain/target.js';
 
 const TARGET: KubernetesTarget = {
@@ -137,12 +136,15 @@ describe('siblings of any Deployment', () => {
         const wanted = { template: PodTemplate.parse(spec.template), replicas };
         const common = { target: TARGET, stable, changed, annotations: {}, labels: {}, owner: OWNER };
         const made = newSibling({ ...common, arm: 'canary', spec: wanted });
-        assert.equal(armLeaves(armSpecOf(made, changed, 'canary')), armLeaves(wanted));
+        assert.equal(armLeaves(armSpecOf(made, changed, 'canary'), 'canary'), armLeaves(wanted, 'canary'));
         assert.doesNotMatch(JSON.stringify(made.metadata), /argocd/);
         const { paused, strategy } = made['spec'] as { paused: boolean; strategy: unknown };
         assert.deepEqual([paused, strategy], [false, spec.strategy]);
         const grown = withArmSpec(made, { ...wanted, replicas: replicas + 1 }, changed, 'canary');
-        assert.equal(armLeaves(armSpecOf(grown, changed, 'canary')), armLeaves({ ...wanted, replicas: replicas + 1 }));
+        assert.equal(
+          armLeaves(armSpecOf(grown, changed, 'canary'), 'canary'),
+          armLeaves({ ...wanted, replicas: replicas + 1 }, 'canary'),
+        );
       }),
     );
   });
@@ -253,70 +255,5 @@ describe('the state of an arm', () => {
     });
     const quota = { type: 'ReplicaFailure', status: 'True', message: 'exceeded quota' };
     assert.equal(armStatusOf(deployment({ observedGeneration: 2, conditions: [quota] })).message, 'exceeded quota');
-  });
-});
-
-describe('the weights of a route', () => {
-  const route = (rules: readonly object[], more: object = {}): KubeObject => ({
-    apiVersion: 'gateway.networking.k8s.io/v1',
-    kind: 'HTTPRoute',
-    metadata: { name: 'edge', generation: 3 },
-    spec: { parentRefs: [{ name: 'gw' }], hostnames: ['a.example'], rules },
-    ...more,
-  });
-  const front = { name: 'front', port: 80, filters: [{ type: 'RequestHeaderModifier' }] };
-
-  test('are read back as they were set, to a thousandth of a percent, and nothing else changes', () => {
-    const weights = fc
-      .tuple(fc.integer({ min: 0, max: 100_000 }), fc.integer({ min: 0, max: 100_000 }))
-      .filter(([canary, baseline]) => canary + baseline <= 100_000)
-      .map(([canary, baseline]) => ({
-        stable: (100_000 - canary - baseline) / 1000,
-        canary: canary / 1000,
-        baseline: baseline / 1000,
-      }));
-    const other = { matches: [{ path: { value: '/other' } }], backendRefs: [{ name: 'else', port: 1 }] };
-    fc.assert(
-      fc.property(weights, weights, (first, second) => {
-        const live = route([{ backendRefs: [front], timeouts: { request: '3s' } }, other, { backendRefs: [front] }]);
-        const set = withWeights(withWeights(live, TARGET, first), TARGET, second);
-        assert.deepEqual(weightsOf(set, TARGET), { weights: second });
-        const { rules, ...rest } = set['spec'] as { rules: { timeouts?: unknown; backendRefs: { name: string }[] }[] };
-        assert.deepEqual(rest, { parentRefs: [{ name: 'gw' }], hostnames: ['a.example'] });
-        assert.deepEqual(rules[0]?.timeouts, { request: '3s' });
-        assert.deepEqual(
-          rules[1]?.backendRefs.map(({ name }) => name),
-          ['else'],
-        );
-        const back = withWeights(set, TARGET, { stable: 100, canary: 0, baseline: 0 });
-        assert.deepEqual(back['spec'], withWeights(live, TARGET, { stable: 100, canary: 0, baseline: 0 })['spec']);
-      }),
-    );
-  });
-
-  test('of rules that differ are told apart, foreign backends are named, and no rule is no weight', () => {
-    const split = {
-      backendRefs: [
-        { ...front, weight: 3 },
-        { name: 'front-canary', port: 80, weight: 1 },
-      ],
-    };
-    assert.deepEqual(weightsOf(route([split, { backendRefs: [front] }]), TARGET)?.rules?.length, 2);
-    assert.deepEqual(strangersOf(route([{ backendRefs: [front, { name: 'old', port: 1 }] }]), TARGET), ['Service old']);
-    assert.equal(weightsOf(route([{ backendRefs: [{ name: 'old', port: 1 }] }]), TARGET), null);
-    const elsewhere = { backendRefs: [{ ...front, namespace: 'other' }] };
-    assert.equal(weightsOf(route([elsewhere]), TARGET), null, 'a Service of that name in another namespace');
-  });
-
-  test('are in effect when every gateway has taken them', () => {
-    const parent = (observedGeneration: number, status = 'True') => ({
-      conditions: [{ type: 'Accepted', status, reason: 'NoMatchingParent', message: 'no', observedGeneration }],
-    });
-    const seen = (...parents: readonly object[]): string | null =>
-      notAcceptedBecause(route([{ backendRefs: [front] }], { status: { parents } }));
-    assert.equal(seen(parent(3), parent(4)), null);
-    assert.match(seen() ?? '', /no gateway has taken/);
-    assert.match(seen(parent(3), parent(2)) ?? '', /has not seen generation 3/);
-    assert.match(seen(parent(3, 'False')) ?? '', /NoMatchingParent: no/);
   });
 });

@@ -39,7 +39,7 @@ async function service(replicas = 2): Promise<string> {
   const rollout = kubeRollout(client, namespace, 'nobody');
   await rollout.ready('stable', replicas);
   for (const until = Date.now() + 15_000; ;) {
-    const found = await rollout.platform.preflight(rollout.scope, { replicas: 1 });
+    const found = await rollout.platform.preflight(rollout.scope, { replicas: 1, shares: [] });
     if (found.length === 0) return namespace;
     assert.ok(Date.now() < until, JSON.stringify(found));
     await new Promise((resolve) => setTimeout(resolve, 100));

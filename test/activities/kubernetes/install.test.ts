@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
-import { neededPermissions } from '../../../activities/kubernetes/preflight.js';
+import { COURTESIES, neededPermissions } from '../../../activities/kubernetes/preflight.js';
 import { groupOf } from '../../../activities/kubernetes/resources.js';
 import type { Resource } from '../../../activities/kubernetes/resources.js';
+import { ROUTE_KINDS } from '../../../domain/target.js';
 import type { KubernetesTarget } from '../../../domain/target.js';
 import { startControlPlane } from '../../../tools/control-plane.js';
 import type { KubeObject } from '../../../tools/kube-client.js';
@@ -27,11 +28,11 @@ test('the Role grants every verb that preflight checks, and none besides', async
   const granted = rules.flatMap(({ apiGroups, resources, verbs }) =>
     resources.flatMap((resource) => verbs.map((verb) => `${apiGroups.join()} ${resource} ${verb}`)),
   );
-  const needed = (['HTTPRoute', 'GRPCRoute'] as const).flatMap((kind) => {
+  const needed = ROUTE_KINDS.flatMap((kind) => {
     const target = { route: { kind, name: 'x' } } as KubernetesTarget;
-    return Object.entries(neededPermissions(target)).flatMap(([resource, verbs]) =>
-      verbs.map((verb) => `${groupOf(resource as Resource)} ${resource} ${verb}`),
-    );
+    return [neededPermissions(target), COURTESIES]
+      .flatMap(Object.entries<readonly string[]>)
+      .flatMap(([resource, verbs]) => verbs.map((verb) => `${groupOf(resource as Resource)} ${resource} ${verb}`));
   });
   assert.deepEqual(granted.toSorted(), [...new Set(needed)].toSorted());
 });

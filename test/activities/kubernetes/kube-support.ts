@@ -6,7 +6,7 @@ import { connectKube } from '../../../activities/kubernetes/kube-client.js';
 import type { KubeClient } from '../../../activities/kubernetes/kube-client.js';
 import { createKubernetesPlatform } from '../../../activities/kubernetes/kubernetes-platform.js';
 import type { Platform, PlatformScope } from '../../../activities/platform.js';
-import type { KubernetesTarget } from '../../../domain/target.js';
+import type { KubernetesRoute, KubernetesTarget } from '../../../domain/target.js';
 import { startControlPlane } from '../../../tools/control-plane.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { namespaceWithRights } from '../../../tools/kube-stack.js';
@@ -95,10 +95,17 @@ export function platformOn(client: KubeClient, namespace: string): Platform<Kube
   return createKubernetesPlatform({
     clientFor: () => Promise.resolve(client),
     places: [{ context: null, namespace }],
+    // What could not be told is missing on the Deployment, where tests look for it.
+    warn: () => undefined,
   });
 }
 
-export function kubeRollout(client: KubeClient, namespace: string, rolloutId: string): Rollout<KubernetesTarget> {
+export function kubeRollout(
+  client: KubeClient,
+  namespace: string,
+  rolloutId: string,
+  route: KubernetesRoute = { kind: 'HTTPRoute', name: 'hello' },
+): Rollout<KubernetesTarget> {
   const scope: KubeScope = {
     lane: { environment: 'prod', service: 'hello' },
     rolloutId,
@@ -108,7 +115,7 @@ export function kubeRollout(client: KubeClient, namespace: string, rolloutId: st
       namespace,
       deployment: 'hello',
       service: 'hello',
-      route: { kind: 'HTTPRoute', name: 'hello' },
+      route,
     },
   };
   return rolloutOn(platformOn(client, namespace), scope);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
-import type { PreflightFinding } from '../../../domain/target.js';
+import type { KubernetesRoute, PlannedNeeds, PreflightFinding } from '../../../domain/target.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { appliedWrites } from '../../../tools/audit.js';
@@ -29,9 +29,12 @@ function newNamespace(): string {
   return `p-${randomUUID().slice(0, 8)}`;
 }
 
-async function preflight(namespace: string): Promise<readonly PreflightFinding[]> {
-  const { platform, scope } = kubeRollout(client, namespace, 'r9');
-  return platform.preflight(scope, { replicas: 1 });
+/** How the traffic of a namespace's service is split, where it is not by its HTTPRoute. */
+const routes = new Map<string, KubernetesRoute>();
+
+async function preflight(namespace: string, shares: PlannedNeeds['shares'] = []): Promise<readonly PreflightFinding[]> {
+  const { platform, scope } = kubeRollout(client, namespace, 'r9', routes.get(namespace));
+  return platform.preflight(scope, { replicas: 1, shares });
 }
 
 /** A healthy service, of which preflight says nothing. */
@@ -82,10 +85,14 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     const found = await preflight(namespace);
     const text = found.map(({ problem, remedy }) => `${problem} → ${remedy}`).join('\n');
     assert.match(text, /may not get, list, create, update, delete deployments in namespace/);
-    assert.match(text, /may not get, update httproutes/);
+    assert.match(text, /may not get, list, update httproutes/);
     assert.match(text, /apiGroups: \["apps"\], resources: \["deployments"\], verbs: \["get", "list"/);
-    assert.ok(found.every(({ severity }) => severity === 'refuse'));
-    assert.equal(found.length, 9, text);
+    assert.deepEqual(
+      found.filter(({ severity }) => severity === 'warn').map(({ problem }) => problem),
+      [`the worker may not create events in namespace ${namespace}`],
+      'a rollout can do without telling what it does',
+    );
+    assert.equal(found.length, 10, text);
   });
 
   test('what is not there is named, all of it at once', async () => {
@@ -118,7 +125,7 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     const found = await preflight(namespace);
     const text = found.map(({ problem, remedy }) => `${problem} → ${remedy}`).join('\n');
     assert.match(text, /the lane is held by rollout r1 → wait for it/);
-    assert.match(text, /Deployment .*\/hello-canary that is not of this rollout/);
+    assert.match(text, /Deployment .*\/hello-canary is there already, and is not of this rollout/);
     assert.match(text, /Service .*\/hello-canary that is not of this rollout/);
     assert.match(text, /sends 10 % to a canary/);
   });
@@ -179,28 +186,98 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       plane.request('PATCH', deployment, body, 'application/merge-patch+json');
     await patch({ spec: { paused: true } });
     await says(namespace, [], /is paused: it would never run/, /kubectl rollout resume/);
-    await patch({ spec: { paused: false, replicas: 3, template: { metadata: { annotations: { never: 'ready' } } } } });
-    await patch({ metadata: { annotations: { 'slipway.dev/applied': '{"replicas":1}' } } });
+    await patch({ spec: { paused: false, replicas: 0 } });
+    await says(namespace, [], /is scaled to 0: nothing serves/, /kubectl scale deployment\/hello --replicas=1/);
+    await patch({ spec: { replicas: 3, template: { metadata: { annotations: { never: 'ready' } } } } });
+    await patch({ metadata: { annotations: { 'slipway.dev/applied': '{"template":"another"}' } } });
     await says(namespace, [], /stable was changed since Slipway wrote it/, /slipway\.dev\/applied away/);
   });
 
-  test('an autoscaler, and policies that would not hold for a canary', async () => {
+  test('autoscalers that could not be kept from shrinking stable', async () => {
+    const namespace = await healthy();
+    const autoscaler = (name: string, more: object = {}): KubeObject => ({
+      apiVersion: 'autoscaling/v2',
+      kind: 'HorizontalPodAutoscaler',
+      metadata: { name, namespace, ...more },
+      spec: { maxReplicas: 9, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'hello' } },
+    });
+    await plane.apply([autoscaler('one')]);
+    assert.deepEqual(await preflight(namespace), [], 'one of its own is kept from shrinking stable');
+    await says(
+      namespace,
+      [autoscaler('two')],
+      /one and HorizontalPodAutoscaler .*two all scale Deployment/,
+      /leave one/,
+    );
+    await plane.request('DELETE', `/apis/autoscaling/v2/namespaces/${namespace}/horizontalpodautoscalers/two`);
+    const keeper = { apiVersion: 'keda.sh/v1alpha1', kind: 'ScaledObject', name: 'hello-queue', uid: randomUUID() };
+    await says(
+      namespace,
+      [autoscaler('one', { ownerReferences: [keeper] })],
+      /is kept by KEDA \(ScaledObject hello-queue\)/,
+      /kubectl annotate scaledobject hello-queue/,
+    );
+    routes.set(namespace, { kind: 'none', maxExcessPoints: 5 });
+    await says(namespace, [], /the canary's share follows from its size/, /split the traffic by a route/);
+  });
+
+  test('a canary whose share would be larger than its stage asks for', async () => {
+    const namespace = await healthy();
+    routes.set(namespace, { kind: 'none', maxExcessPoints: 5 });
+    assert.deepEqual(await preflight(namespace, [{ asked: 30, given: 33.333 }]), []);
+    const [finding, ...others] = await preflight(namespace, [{ asked: 10, given: 33.333 }]);
+    assert.deepEqual(others, []);
+    assert.match(
+      finding?.problem ?? '',
+      /^stage 1 asks for 10 % of the traffic, and the smallest canary would get 33\.\d* %: 23\.\d* % more, above the limit of 5 points$/,
+    );
+    assert.match(finding?.remedy ?? '', /^run 6 replicas or more of hello, .* maxExcessPoints: 24 \}$/);
+  });
+
+  test('an Ingress that is not there, does not name the Service, or has a canary already', async () => {
+    const namespace = await healthy();
+    routes.set(namespace, { kind: 'Ingress', name: 'hello' });
+    await says(namespace, [], /there is no Ingress .*\/hello/, /kubernetes\.route/);
+    const ingress = (name: string, service: string, annotations: object = {}): KubeObject => ({
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'Ingress',
+      metadata: { name, namespace, annotations: { ...annotations } },
+      spec: {
+        rules: [
+          {
+            http: {
+              paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: service, port: { number: 80 } } } }],
+            },
+          },
+        ],
+      },
+    });
+    await says(
+      namespace,
+      [ingress('hello', 'other')],
+      /no rule of Ingress .* sends traffic to the Service/,
+      /name the route/,
+    );
+    await says(
+      namespace,
+      [ingress('hello', 'hello'), ingress('second', 'hello')],
+      /Ingress .*\/second sends traffic to the Service hello too/,
+      /move its rules/,
+      'warn',
+    );
+    const canary = { 'nginx.ingress.kubernetes.io/canary': 'true' };
+    await says(
+      namespace,
+      [ingress('hello-canary', 'x', canary)],
+      /Ingress .*hello-canary is there already/,
+      /remove it/,
+    );
+  });
+
+  test('policies that would not hold for a canary', async () => {
     const namespace = await healthy();
     const meta = { name: 'x', namespace };
     const matchLabels = { app: 'hello' };
-    await says(
-      namespace,
-      [
-        {
-          apiVersion: 'autoscaling/v2',
-          kind: 'HorizontalPodAutoscaler',
-          metadata: meta,
-          spec: { maxReplicas: 9, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'hello' } },
-        },
-      ],
-      /HorizontalPodAutoscaler .* scales Deployment hello/,
-      /take it away while the rollout runs/,
-    );
     await says(
       namespace,
       [

@@ -205,7 +205,10 @@ describe('effects on the local platform', () => {
       await rollout.apply({ op: 'set-weights', weights: { stable: 75, canary: 25, baseline: 0 } }),
       held,
     );
-    assert.deepEqual(await rollout.platform.preflight(rollout.scope, { replicas: 1 }).then((found) => found.length), 1);
+    assert.deepEqual(
+      await rollout.platform.preflight(rollout.scope, { replicas: 1, shares: [] }).then((found) => found.length),
+      1,
+    );
 
     const back = await rollout.apply({ op: 'set-weights', weights: ALL_STABLE }, 'overwrite');
     assert.equal(back.kind, 'applied');
@@ -226,11 +229,12 @@ describe('effects on the local platform', () => {
     const gateway = await gatewayFor(t);
     const rollout = rolloutFor(gateway, 'r1');
     const { platform, scope } = rollout;
-    assert.deepEqual(await platform.preflight(scope, { replicas: 1 }), []);
+    assert.deepEqual(await platform.preflight(scope, { replicas: 1, shares: [] }), []);
     assert.deepEqual(await platform.describe(scope), {
       arms: {},
       weights: null,
       freeReplicas: 32,
+      autoscaled: false,
       anchor: null,
       recorded: null,
     });

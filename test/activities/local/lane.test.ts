@@ -141,13 +141,13 @@ describe('lanes on the local platform', () => {
     await stuck.apply({ op: 'open-rollout' });
     await stuck.apply({ op: 'start-arm', arm: 'canary', template: fromRelease('v2', { UNREADY: '1' }), replicas: 1 });
     await stuck.apply({ op: 'set-stable-template', template: fromRelease('v2', { UNREADY: '1' }), replicas: 1 });
-    const own = await stuck.platform.preflight(stuck.scope, { replicas: 1 });
+    const own = await stuck.platform.preflight(stuck.scope, { replicas: 1, shares: [] });
     assert.equal(own.length, 1, 'its own canary is neither a leftover nor in its way');
     assert.match(own[0]?.problem ?? '', /^stable has 0 of 1 replicas ready/);
 
     const found = await eventually(async () => {
       const next = rolloutFor(gateway, 'r3');
-      const findings = await next.platform.preflight(next.scope, { replicas: 3 });
+      const findings = await next.platform.preflight(next.scope, { replicas: 3, shares: [] });
       return findings.length >= 4 ? findings : null;
     });
     const text = found.map(({ severity, problem, remedy }) => `${severity}: ${problem} -> ${remedy}`).join('\n');

@@ -1,0 +1,107 @@
+/** How weights stand in a route of the Gateway API. */
+import { z } from 'zod';
+import type { Arm, KubernetesTarget, NamedRoute, Weights } from '../../../domain/target.js';
+import { refuse } from '../../fenced/findings.js';
+import { serviceOf } from '../arms.js';
+import { Conditions } from '../conditions.js';
+import type { KubeObject } from '../kube-client.js';
+import type { TrafficRouter } from './router.js';
+import { agreedOf, ARMS, sharesOf, spread } from './shares.js';
+
+const BackendRef = z.looseObject({
+  group: z.string().default(''),
+  kind: z.string().default('Service'),
+  name: z.string(),
+  namespace: z.string().optional(),
+  weight: z.int().default(1),
+});
+type BackendRef = z.infer<typeof BackendRef>;
+
+const Rule = z.looseObject({ backendRefs: z.array(BackendRef).optional() });
+type Rule = z.infer<typeof Rule>;
+const RouteSpec = z.looseObject({ rules: z.array(Rule).default([]) });
+
+const RouteStatus = z.looseObject({
+  parents: z.array(z.looseObject({ conditions: Conditions })).default([]),
+});
+
+/** HTTPRoute and GRPCRoute, v1. */
+export function gatewayApi(target: KubernetesTarget, route: NamedRoute<'HTTPRoute' | 'GRPCRoute'>): TrafficRouter {
+  const armOf = ({ group, kind, name, namespace = target.namespace }: BackendRef): Arm | null =>
+    group === '' && kind === 'Service' && namespace === target.namespace
+      ? (ARMS.find((arm) => serviceOf(target, arm) === name) ?? null)
+      : null;
+  const namesService = ({ backendRefs = [] }: Rule): boolean => backendRefs.some((ref) => armOf(ref) === 'stable');
+
+  function backendsWith(refs: readonly BackendRef[], weights: Weights): readonly BackendRef[] {
+    return refs.flatMap((ref) => {
+      const arm = armOf(ref);
+      if (arm === null) return [ref];
+      if (arm !== 'stable') return [];
+      return spread(weights, { ...ref, weight: 1 }, (name, weight) => ({
+        ...ref,
+        name: serviceOf(target, name),
+        weight,
+      }));
+    });
+  }
+
+  return {
+    resource: route.kind === 'HTTPRoute' ? 'httproutes' : 'grpcroutes',
+    holder: route.name,
+    source: null,
+    acknowledged: true,
+    read: (live) =>
+      agreedOf(
+        rulesOf(live)
+          .filter(namesService)
+          .map(({ backendRefs = [] }) =>
+            sharesOf(
+              backendRefs.flatMap((ref) => {
+                const arm = armOf(ref);
+                return arm === null ? [] : [{ arm, weight: ref.weight }];
+              }),
+            ),
+          ),
+      ),
+    write(live, weights) {
+      const rules = rulesOf(live).map((rule) =>
+        namesService(rule) ? { ...rule, backendRefs: backendsWith(rule.backendRefs ?? [], weights) } : rule,
+      );
+      return { ...live, spec: { ...(live['spec'] as object), rules } };
+    },
+    create: () => null,
+    problems(live) {
+      const strangers = rulesOf(live)
+        .filter(namesService)
+        .flatMap(({ backendRefs = [] }) => backendRefs.filter((ref) => armOf(ref) === null))
+        .map(({ kind, name }) => `${kind} ${name}`);
+      if (strangers.length === 0) return [];
+      return [
+        refuse(
+          `${route.kind} ${target.namespace}/${route.name} splits the traffic of ${target.service} with ${strangers.join(', ')}`,
+          'leave one backend in each rule that names the Service: the shares of a rollout would not be what they say',
+        ),
+      ];
+    },
+    pending: notAcceptedBecause,
+  };
+}
+
+function rulesOf(live: KubeObject): readonly Rule[] {
+  return RouteSpec.parse(live['spec'] ?? {}).rules;
+}
+
+/** What a controller has not seen is not how the traffic flows. */
+function notAcceptedBecause(live: KubeObject): string | null {
+  const { parents } = RouteStatus.parse(live['status'] ?? {});
+  if (parents.length === 0) return 'no gateway has taken the route yet';
+  const { generation = 0 } = live.metadata;
+  for (const { conditions } of parents) {
+    const accepted = conditions.find(({ type }) => type === 'Accepted');
+    if (accepted === undefined || accepted.observedGeneration < generation)
+      return `a gateway has not seen generation ${generation} yet`;
+    if (accepted.status !== 'True') return `a gateway says ${accepted.reason ?? 'no'}: ${accepted.message ?? ''}`;
+  }
+  return null;
+}
