@@ -100,9 +100,13 @@ function byWeights(policy: Policy, split: TrafficSplit, size: number, { weightPe
   };
 }
 
-/** The number of pods whose share comes nearest to the stage's weight: what they get is what there is to be approved. */
+/**
+ * The number of pods whose share comes nearest to the stage's weight: what they get is what there is to be approved. Never
+ * more than stable has: nine times its size for 90 % is what nobody expects.
+ */
 function byReplicas(size: number, { weightPercent }: StagePolicy): Sizes {
-  const replicas = Math.max(1, Math.round((size * weightPercent) / (100 - weightPercent)));
+  const nearest = Math.round((size * weightPercent) / (100 - weightPercent));
+  const replicas = Math.min(Math.max(1, nearest), Math.max(1, size));
   const canary = Math.round((replicas / (size + replicas)) * 100_000) / 1000;
   return {
     weights: { stable: Math.round((100 - canary) * 1000) / 1000, canary, baseline: 0 },

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { digestOf } from '../../domain/canonical.js';
-import { makePlan } from '../../domain/plan.js';
+import { planLine } from '../../domain/details.js';
+import { makePlan, plannedNeeds, resized } from '../../domain/plan.js';
 import type { Plan } from '../../domain/plan.js';
 import { moreCareful, STRATEGIES } from '../../domain/policy.js';
 import type { Policy } from '../../domain/policy.js';
 import { hashRelease } from '../../domain/release.js';
-import type { TargetSnapshot } from '../../domain/target.js';
+import type { KubernetesRoute, TargetSnapshot } from '../../domain/target.js';
 import { SMALL_CHANGE, stage, testPolicy } from '../support/request.js';
 
 const POLICY = testPolicy({ gateway: 'http://127.0.0.1:7700', stages: [stage(10, 60), stage(50, 60), stage(90, 60)] });
@@ -108,6 +109,62 @@ describe('the stages of a plan', () => {
     assert.equal(first.stableReplicas, POLICY.target.run.replicas);
     assert.equal(first.peakExtraReplicas, POLICY.target.run.replicas);
     assert.equal(first.stableVersion, null);
+  });
+});
+
+describe('where shares follow from the numbers of replicas', () => {
+  const onKubernetes = (route: KubernetesRoute): Partial<Policy> => ({
+    target: { platform: 'kubernetes', context: null, namespace: 'shop', deployment: 'a', service: 'a', route },
+  });
+  const RATIO = onKubernetes({ kind: 'none', maxExcessPoints: 5 });
+
+  it('a plan says what can really be had: one of four is 25 %, and nobody is promoted but in place', () => {
+    const made = plan(RATIO, standing(3));
+    assert.deepEqual(
+      made.stages.map(({ weightPercent, weights, canaryReplicas }) => [weightPercent, weights, canaryReplicas]),
+      [
+        [10, { stable: 75, canary: 25, baseline: 0 }, 1],
+        [50, { stable: 50, canary: 50, baseline: 0 }, 3],
+        [90, { stable: 50, canary: 50, baseline: 0 }, 3],
+      ],
+    );
+    assert.equal(made.promote, 'in-place');
+    assert.equal(made.peakExtraReplicas, 3);
+    assert.deepEqual(plannedNeeds(made).shares[0], { asked: 10, given: 25 });
+    assert.match(planLine({ plan: made }), /^canary_10: 25 % for/);
+  });
+
+  it('no other number of pods, up to stable’s own, comes nearer to what a stage asks for', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 95 }), (size, percent) => {
+        const [only] = plan(
+          { ...RATIO, stages: { ...POLICY.stages, canary_10: [stage(percent, 60)] } },
+          standing(size),
+        ).stages;
+        assert.ok(only !== undefined);
+        const { canaryReplicas, weights } = only;
+        const share = (replicas: number): number => (100 * replicas) / (size + replicas);
+        assert.ok(Math.abs(weights.canary - share(canaryReplicas)) < 0.001);
+        assert.ok(Math.abs(weights.stable + weights.canary - 100) < 1e-9);
+        // Of the wanted number of pods, a fraction, the nearest whole one: never off by more than half a pod.
+        const exact = (size * percent) / (100 - percent);
+        assert.ok(Math.abs(canaryReplicas - exact) <= 0.5 || canaryReplicas === 1 || canaryReplicas === size);
+      }),
+    );
+  });
+
+  it('and where ingress-nginx splits by weights, there is no baseline', () => {
+    for (const { weights } of plan(onKubernetes({ kind: 'Ingress', name: 'a' })).stages)
+      assert.deepEqual(weights, { stable: 100 - weights.canary, canary: weights.canary, baseline: 0 });
+    assert.equal(plan(onKubernetes({ kind: 'VirtualService', name: 'a' })).stages[0]?.weights.baseline, 10);
+  });
+
+  it('arms grow with a stable that an autoscaler has made larger, and never shrink', () => {
+    assert.equal(resized(1, 4, 4), 1);
+    assert.equal(resized(1, 4, 9), 3);
+    assert.equal(resized(4, 4, 9), 9);
+    assert.equal(resized(4, 4, 2), 4);
+    assert.equal(resized(0, 4, 9), 0);
   });
 });
 

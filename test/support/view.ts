@@ -21,7 +21,8 @@ const SNAPSHOT = {
     },
   },
   weights: { stable: 100, canary: 0, baseline: 0 },
-  freeReplicas: 8, autoscaled: false,
+  freeReplicas: 8,
+  autoscaled: false,
   anchor: null,
   recorded: null,
 } as const;
