@@ -12,7 +12,7 @@ import { idempotencyKey } from '../../domain/fence.js';
 import { hashRelease } from '../../domain/release.js';
 import { ALL_STABLE } from '../../domain/target.js';
 import type { Effect, LaneRef, LocalTarget, Weights } from '../../domain/target.js';
-import type { PlatformScope } from '../../activities/platform.js';
+import type { Platforms, PlatformScope } from '../../activities/platform.js';
 import { createMemoryGateway } from './memory-gateway.js';
 import type { MemoryGateway } from './memory-gateway.js';
 import { stage, testPolicy, testRequest } from './request.js';
@@ -204,10 +204,14 @@ export class Worlds {
  * Activities for workflow tests: the real platform activities and the real local adapter, over each world's memory
  * gateway; watches, messages and records as the world says.
  */
-export function createFakeActivities(worlds: Worlds, wakeLane: RunDeps['wakeLane']): Activities {
+export function createFakeActivities(
+  worlds: Worlds,
+  wakeLane: RunDeps['wakeLane'],
+  others: Platforms = {},
+): Activities {
   const memory: typeof fetch = (input, init) =>
     worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
-  const platforms = { local: createLocalPlatform({ gateways: [], fetch: memory, timeoutMs: 4000 }) };
+  const platforms = { ...others, local: createLocalPlatform({ gateways: [], fetch: memory, timeoutMs: 4000 }) };
   const { describeTarget, preflight, claimLane, awaitReady, readAnchor, listAnchors, ...effects } =
     createPlatformActivities({
       platforms,

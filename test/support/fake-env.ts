@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { Activities } from '../../activities/contract.js';
+import type { Platforms } from '../../activities/platform.js';
 import type { RunDeps } from '../../activities/runs.js';
 import { ensureSearchAttributes } from '../../client/setup.js';
 import { Slipway } from '../../client/slipway.js';
@@ -38,7 +39,8 @@ export interface FakeEnv {
   stop(): Promise<void>;
 }
 
-export async function startFakeEnv(): Promise<FakeEnv> {
+/** @param platforms besides the local one */
+export async function startFakeEnv(platforms: Platforms = {}): Promise<FakeEnv> {
   const folder = await mkdtemp(path.join(tmpdir(), 'slipway-fake-'));
   const parts: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
   const stop = async (): Promise<void> => {
@@ -61,7 +63,7 @@ export async function startFakeEnv(): Promise<FakeEnv> {
     const worker = await startFakeWorker({
       connection,
       namespace: temporal.namespace,
-      activities: createFakeActivities(worlds, wakeLane),
+      activities: createFakeActivities(worlds, wakeLane, platforms),
     });
     parts.push(worker, () => worlds.releaseAll());
     const pilot = new Pilot(slipway);
