@@ -11,6 +11,7 @@ import type {
   LaneRef,
 } from '../domain/target.js';
 import type { PlannedNeeds, PreflightFinding, SizedArm, Target, TargetSnapshot } from '../domain/target.js';
+import type { ImageResolution } from '../domain/image-binding.js';
 import type { MetricsPolicy } from '../domain/policy.js';
 import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
@@ -94,6 +95,10 @@ export interface Activities {
   awaitReady(call: { scope: PlatformScope; arms: readonly SizedArm[]; untilMs: number }): Promise<ArmsReadiness>;
   /** Looks at the metrics until there is something to say (read-only, heartbeating). */
   watch(call: WatchCall): Promise<WatchResult>;
+  /** Asks registries which bytes the tags name now, by container; images by digest are left out. What can't be told is an answer. */
+  resolveImages(call: {
+    readonly images: Readonly<Record<string, string>>;
+  }): Promise<Readonly<Record<string, ImageResolution>>>;
   /** The floor, and a model's opinion above it. Never fails because of the model. */
   assessRisk(call: { request: RolloutRequest; nowMs: number; lastRollbackAtMs: number | null }): Promise<Assessment>;
   /** The evidence gates of the policy. */

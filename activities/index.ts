@@ -5,12 +5,14 @@ import type { EvidenceStore } from './evidence/evidence-store.js';
 import type { Notifier } from './notify/notifier.js';
 import { createPlatformActivities } from './platform-activities.js';
 import type { PlatformDeps } from './platform-activities.js';
+import { createImageActivities } from './registry/resolve-images.js';
+import type { ImageDeps } from './registry/resolve-images.js';
 import { createRunActivities } from './runs.js';
 import type { RunDeps } from './runs.js';
 import { createWatch } from './watch/watch.js';
 import type { WatchDeps } from './watch/watch.js';
 
-export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps {
+export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps, ImageDeps {
   readonly evidence: EvidenceStore;
   readonly notifier: Notifier;
   /** The gates of a policy: the port passes where the policy asks for no evidence. */
@@ -23,6 +25,7 @@ export function createActivities(deps: ActivityDeps): Activities {
   return {
     ...createPlatformActivities(deps),
     ...createRunActivities(deps),
+    ...createImageActivities(deps),
     watch: createWatch(deps),
     assessRisk: createAssessment(deps),
     checkEvidence: (call) => deps.evidenceGate(call),

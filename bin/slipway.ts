@@ -267,6 +267,11 @@ command(
   'run the embedded platform: a service’s versions as processes behind a weighted gateway',
   'slipway local-gateway --state-dir .slipway/gateway',
 )
+  .option(
+    '--host <address>',
+    'address to listen on; whoever reaches the admin port there can run programs here',
+    '127.0.0.1',
+  )
   .option('--admin-port <port>', 'port of the admin API and /metrics', '7700')
   .option('--data-port <port>', 'port that serves the traffic', '7780')
   .option('--state-dir <dir>', 'folder of its state', '.slipway/gateway')
@@ -284,6 +289,7 @@ command(
       };
       const { GatewayStartError } = await import('../gateway/errors.js');
       await runLocalGateway({
+        host: options.host,
         adminPort: number('admin-port', options.adminPort),
         dataPort: number('data-port', options.dataPort),
         stateDir: options.stateDir,

@@ -1,4 +1,7 @@
 import { durationText, percentText } from './words.js';
+import { splitReference } from './image-reference.js';
+import type { Plan } from './plan.js';
+import type { Policy } from './policy.js';
 import { isFinal } from './rollout.js';
 import type { RolloutView } from './rollout.js';
 
@@ -53,4 +56,17 @@ export function planLine(view: Pick<RolloutView, 'plan'>): string {
       `${percentText(stage.weights.canary)} for ${durationText(stage.durationMs)}${stage.approval ? ' (after approval)' : ''}`,
   );
   return `${plan.strategy}: ${[...stages, 'then all'].join(', ')}`;
+}
+
+/**
+ * `app: hello:v2 is sha256:…`, one line for each image: what an approval of the plan is bound to. None for the local
+ * platform, where images are names of nothing.
+ */
+export function imageLines({ release }: Plan, { target }: Policy): readonly string[] {
+  if (target.platform === 'local') return [];
+  return Object.entries(release.images).map(([container, image]) => {
+    const { name, tag, digest } = splitReference(image);
+    if (digest === null) return `${container}: ${image}, by tag alone`;
+    return tag === null ? `${container}: ${image}` : `${container}: ${name}:${tag} is ${digest}`;
+  });
 }

@@ -3,7 +3,7 @@ import type { Digest } from './canonical.js';
 import type { Policy, StagePolicy, Strategy } from './policy.js';
 import type { HashedRelease } from './release.js';
 import { trafficSplitOf } from './target.js';
-import type { PlannedNeeds, Target, TargetSnapshot, TrafficSplit, Weights } from './target.js';
+import type { PlannedNeeds, PreflightFinding, Target, TargetSnapshot, TrafficSplit, Weights } from './target.js';
 
 /** One stage as it will be done. */
 export interface PlannedStage extends StagePolicy {
@@ -34,7 +34,9 @@ export interface Plan {
   readonly stages: readonly PlannedStage[];
   /** Largest number of additional replicas that exist at one moment. */
   readonly peakExtraReplicas: number;
-  /** Covers release, policy, stages, target and stable's template; never replica counts, times or metrics. */
+  /** What whoever approves it should know of the release: images that are not bound to their bytes, and why. */
+  readonly warnings: readonly PreflightFinding[];
+  /** Covers release, policy, stages, target and stable's template; never replica counts, times, metrics or warnings. */
   readonly digest: Digest;
 }
 
@@ -43,10 +45,12 @@ export interface PlanRequest {
   readonly release: HashedRelease;
   readonly strategy: Strategy;
   readonly snapshot: TargetSnapshot;
+  /** @see {@link Plan.warnings} */
+  readonly warnings?: readonly PreflightFinding[];
 }
 
 /** The plan for a release, from what stands now. */
-export function makePlan({ policy, release, strategy, snapshot }: PlanRequest): Plan {
+export function makePlan({ policy, release, strategy, snapshot, warnings = [] }: PlanRequest): Plan {
   const stable = snapshot.arms.stable ?? null;
   const size = stable?.replicas ?? firstSize(policy.target);
   const stagePolicies = stable === null ? [] : policy.stages[strategy];
@@ -70,6 +74,7 @@ export function makePlan({ policy, release, strategy, snapshot }: PlanRequest): 
     promote,
     stages,
     peakExtraReplicas: stable === null ? size : Math.max(staged, promote === 'verified' ? size : 0),
+    warnings,
     digest: digestOf({
       release: release.digest,
       policy,

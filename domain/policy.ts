@@ -92,6 +92,11 @@ export interface Policy {
   readonly promote: 'verified' | 'in-place';
   /** How long the new version is watched at 100 % while going back is still one write, ms. */
   readonly verifyMs: number;
+  /**
+   * Whether the tags of a release on Kubernetes are resolved to digests before anything else. `best-effort`: where that
+   * can't be done the plan says so; `required`: the rollout is then rejected; `off`: nobody is asked.
+   */
+  readonly resolveTags: 'best-effort' | 'required' | 'off';
   readonly approval: ApprovalPolicy;
   readonly analysis: AnalysisPolicy;
   readonly metrics: MetricsPolicy;
@@ -117,6 +122,11 @@ export interface RiskPolicy {
 
 export function moreCareful(a: Strategy, b: Strategy): Strategy {
   return STRATEGIES.indexOf(a) >= STRATEGIES.indexOf(b) ? a : b;
+}
+
+/** Whether registries are asked about a release's tags: on the local platform images are names of nothing. */
+export function resolvesTags({ resolveTags, target }: Policy): boolean {
+  return resolveTags !== 'off' && target.platform === 'kubernetes';
 }
 
 /** The strategy of a rollout: what the policy fixes can be made more careful by the risk, never less. */

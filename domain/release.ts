@@ -1,6 +1,7 @@
 import { digestOf } from './canonical.js';
 import type { Brand } from './brand.js';
 import type { Digest } from './canonical.js';
+import { splitReference } from './image-reference.js';
 import type { LaneRef } from './target.js';
 
 /** Names one attempt to ship one release: a hash of tenant, environment, service and the caller's key. */
@@ -48,26 +49,26 @@ export function hashRelease(release: Release): HashedRelease {
   return { digest: digestOf({ images, env }), images, env };
 }
 
-/** A release for people: `hello:v2`, or `hello:v2 + proxy:v9`. */
+/** A release for people: `hello:v2`, or `hello:v2 + proxy:v9`. A digest is shown only where there is no tag. */
 export function releaseName(images: Readonly<Record<string, string>>): string {
   return Object.values(images)
-    .map((image) => image.slice(image.lastIndexOf('/') + 1))
+    .map((image) => {
+      const { name, tag } = splitReference(image);
+      const said = tag === null ? image : `${name}:${tag}`;
+      return said.slice(said.lastIndexOf('/') + 1);
+    })
     .join(' + ');
 }
 
 /** The tag (or digest) of an image reference; `latest` where it has none, as registries read it. */
 export function imageTag(reference: string): string {
-  const at = reference.indexOf('@');
-  if (at >= 0) return reference.slice(at + 1);
-  const colon = reference.lastIndexOf(':');
-  return colon > reference.lastIndexOf('/') ? reference.slice(colon + 1) : 'latest';
+  const { tag, digest } = splitReference(reference);
+  return digest ?? tag ?? 'latest';
 }
 
 /** An image reference with another tag. */
 export function withTag(reference: string, tag: string): string {
-  const plain = reference.includes('@') ? reference.slice(0, reference.indexOf('@')) : reference;
-  const colon = plain.lastIndexOf(':');
-  return `${colon > plain.lastIndexOf('/') ? plain.slice(0, colon) : plain}:${tag}`;
+  return `${splitReference(reference).name}:${tag}`;
 }
 
 /** The id of the rollout that the caller's idempotency key names; 64 bits of SHA-256, as hex. */

@@ -25,6 +25,7 @@ export const DEFAULT_REPLICAS = 1;
 export const DEFAULT_MAX_EXCESS_POINTS = 5;
 export const DEFAULT_VERIFY_MS = 5 * 60_000;
 export const DEFAULT_TIER = 2;
+export const DEFAULT_RESOLVE_TAGS = 'best-effort';
 /** Everything but `allowUnverified`, whose default depends on where the rollout acts. */
 export const DEFAULT_APPROVAL = {
   required: 'risk',
@@ -618,6 +619,11 @@ export const Environment = z
       duration(0),
       'How long the new version is watched at 100 % before stable is replaced; 0s for not at all.',
       { default: formatDuration(DEFAULT_VERIFY_MS) },
+    ),
+    resolveTags: optional(
+      z.enum(['best-effort', 'required', 'off']),
+      'Whether the tags of a release are resolved to digests before anything else, so that approval and pods are bound to the same bytes. `best-effort`: where that can’t be done the plan says so, and the rollout goes on; `required`: it is rejected; `off`: no registry is asked. For `kubernetes` only.',
+      { default: DEFAULT_RESOLVE_TAGS },
     ),
     whenBusy: optional(
       z.enum(['queue', 'supersede', 'reject']),

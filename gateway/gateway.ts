@@ -67,13 +67,23 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   };
   try {
     const baseEnv = environmentFor(options.path);
+    // Replicas listen on this machine only, also where the gateway itself listens on all of its addresses.
+    const replicaHost = EVERY_ADDRESS.has(host) ? '127.0.0.1' : host;
     const processes = options.processHost ?? createProcessHost(baseEnv, logger);
     undo.push(() => processes.close());
-    const arms = createArmController({ host, processes, baseEnv, maxReplicas, progressDeadlineMs, drainMs, logger });
+    const arms = createArmController({
+      host: replicaHost,
+      processes,
+      baseEnv,
+      maxReplicas,
+      progressDeadlineMs,
+      drainMs,
+      logger,
+    });
     undo.push(() => arms.close());
 
     const data = createDataPlane({
-      host,
+      host: replicaHost,
       store: () => store,
       arms,
       metrics: () => metrics,
@@ -114,6 +124,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     throw error;
   }
 }
+
+const EVERY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 
 /** The little that a program needs from its surroundings; all else comes from its template. */
 function environmentFor(path: string | undefined): Readonly<Record<string, string>> {

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { z } from 'zod';
 import type { KubePlace } from '../activities/kubernetes/kubernetes-platform.js';
 import { digestOf, shortDigest } from '../domain/canonical.js';
@@ -5,43 +6,54 @@ import { digestOf, shortDigest } from '../domain/canonical.js';
 const Url = z.url({ protocol: /^https?$/, message: 'an http:// or https:// address' });
 const Port = z.coerce.number().int().min(0).max(65535);
 
-/**
- * The worker's settings, by environment variable. Connection settings are Temporal's own (`TEMPORAL_ADDRESS`,
- * `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*`, `TEMPORAL_PROFILE`): see `@temporalio/envconfig`.
- */
-const WorkerEnv = z.object({
-  /** Task queue of workflows and effects; watches use `<queue>-waits`. */
-  SLIPWAY_TASK_QUEUE: z.string().min(1).default('slipway'),
-  /** Folder for evidence and scrapes, shared by all workers. */
-  SLIPWAY_DATA_DIR: z.string().min(1).default('.slipway'),
-  /** Admin addresses of the local gateways that this worker looks after, separated by commas. */
-  SLIPWAY_GATEWAYS: z
+/** Texts between commas. */
+function commaList(fallback = '') {
+  return z
     .string()
-    .default('http://127.0.0.1:7700')
+    .default(fallback)
     .transform((text) =>
       text
         .split(',')
         .map((item) => item.trim())
         .filter((item) => item !== ''),
-    )
-    .pipe(z.array(Url)),
+    );
+}
+
+/** How image registries are asked for digests. */
+const RegistryEnv = z.object({
+  /** Folder of a Docker `config.json`; its `auths` are the logins. Without it only public images can be resolved. */
+  DOCKER_CONFIG: z.string().min(1).optional(),
+  /** Registries, `host:port` as in image references, that speak plain http; those of this machine always do. */
+  SLIPWAY_REGISTRY_INSECURE: commaList().pipe(
+    z.array(z.string().regex(/^[\w.-]+(:\d{1,5})?$|^\[[a-f\d:]+\](:\d{1,5})?$/i, 'host:port, without http://')),
+  ),
+  /** Limit for the question which bytes an image's tag names, ms; below the 10 s that the activity may take. */
+  SLIPWAY_REGISTRY_TIMEOUT_MS: z.coerce.number().int().min(100).max(8000).default(3000),
+});
+
+/**
+ * The worker's settings, by environment variable. Connection settings are Temporal's own (`TEMPORAL_ADDRESS`,
+ * `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*`, `TEMPORAL_PROFILE`): see `@temporalio/envconfig`.
+ */
+const WorkerEnv = z.object({
+  ...RegistryEnv.shape,
+  /** Task queue of workflows and effects; watches use `<queue>-waits`. */
+  SLIPWAY_TASK_QUEUE: z.string().min(1).default('slipway'),
+  /** Folder for evidence and scrapes, shared by all workers. */
+  SLIPWAY_DATA_DIR: z.string().min(1).default('.slipway'),
+  /** Admin addresses of the local gateways that this worker looks after, separated by commas. */
+  SLIPWAY_GATEWAYS: commaList('http://127.0.0.1:7700').pipe(z.array(Url)),
   /**
    * Namespaces of Kubernetes that this worker looks after, separated by commas: `namespace`, or `context/namespace` for
    * another cluster than the worker's own. The contexts are those of its kubeconfig (`KUBECONFIG`).
    */
-  SLIPWAY_KUBERNETES: z
-    .string()
-    .default('')
-    .transform((text) =>
-      text
-        .split(',')
-        .map((item) => item.trim())
-        .filter((item) => item !== '')
-        .map((item) => {
-          // Names of contexts may hold slashes, those of namespaces don't.
-          const slash = item.lastIndexOf('/');
-          return { context: slash < 0 ? null : item.slice(0, slash), namespace: item.slice(slash + 1) };
-        }),
+  SLIPWAY_KUBERNETES: commaList()
+    .transform((items) =>
+      items.map((item) => {
+        // Names of contexts may hold slashes, those of namespaces don't.
+        const slash = item.lastIndexOf('/');
+        return { context: slash < 0 ? null : item.slice(0, slash), namespace: item.slice(slash + 1) };
+      }),
     )
     .pipe(
       z.array(
@@ -67,6 +79,13 @@ const WorkerEnv = z.object({
   SLIPWAY_RISK_MODEL_CALLS_PER_HOUR: z.coerce.number().int().min(0).default(200),
 });
 
+export interface RegistryConfig {
+  /** Path of a Docker `config.json`, or null. */
+  readonly dockerConfig: string | null;
+  readonly insecure: readonly string[];
+  readonly timeoutMs: number;
+}
+
 export interface WorkerConfig {
   readonly taskQueue: string;
   readonly dataDir: string;
@@ -77,6 +96,7 @@ export interface WorkerConfig {
   readonly logLevel: z.infer<typeof WorkerEnv>['SLIPWAY_LOG_LEVEL'];
   readonly maxWatches: number;
   readonly maxCachedWorkflows: number;
+  readonly registry: RegistryConfig;
   readonly riskModel: {
     readonly apiKey: string | null;
     readonly baseUrl: string | null;
@@ -97,21 +117,12 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
+type Env = Readonly<Record<string, string | undefined>>;
+
 /** Reads the settings once, at the start. @throws ConfigError */
-export function loadWorkerConfig(env: Readonly<Record<string, string | undefined>>): WorkerConfig {
-  // An empty variable is what shells and compose files make of "not set".
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const parsed = WorkerEnv.safeParse(given);
-  if (!parsed.success) {
-    const lines = parsed.error.issues.map((issue) => {
-      const name = issue.path.map(String).join('.').split('.')[0] ?? '';
-      return `  ${name}=${secret(name) ? '…' : (env[name] ?? '(not set)')}: ${issue.message}`;
-    });
-    throw new ConfigError(
-      `the worker's settings are wrong:\n${lines.join('\n')}\nSee .env.example for what each means.`,
-    );
-  }
-  const values = parsed.data;
+export function loadWorkerConfig(env: Env): WorkerConfig {
+  const given = withoutEmpty(env);
+  const values = read(WorkerEnv, given);
   const webhooks = named(given, 'SLIPWAY_WEBHOOK_');
   for (const [name, url] of Object.entries(webhooks)) {
     if (!Url.safeParse(url).success)
@@ -127,6 +138,7 @@ export function loadWorkerConfig(env: Readonly<Record<string, string | undefined
     logLevel: values.SLIPWAY_LOG_LEVEL,
     maxWatches: values.SLIPWAY_MAX_WATCHES,
     maxCachedWorkflows: values.SLIPWAY_MAX_CACHED_WORKFLOWS,
+    registry: registryConfig(values),
   };
   const riskModel = {
     apiKey: values.OPENAI_API_KEY ?? null,
@@ -144,7 +156,36 @@ export function loadWorkerConfig(env: Readonly<Record<string, string | undefined
   return { ...config, riskModel, webhooks, secrets, version: shortDigest(digestOf(public_)) };
 }
 
-function named(env: Readonly<Record<string, string | undefined>>, prefix: string): Readonly<Record<string, string>> {
+/** What of the settings a command needs that asks a registry by itself. @throws ConfigError */
+export function loadRegistryConfig(env: Env): RegistryConfig {
+  return registryConfig(read(RegistryEnv, withoutEmpty(env)));
+}
+
+function registryConfig(values: z.infer<typeof RegistryEnv>): RegistryConfig {
+  const { DOCKER_CONFIG: folder } = values;
+  return {
+    dockerConfig: folder === undefined ? null : path.resolve(folder, 'config.json'),
+    insecure: values.SLIPWAY_REGISTRY_INSECURE,
+    timeoutMs: values.SLIPWAY_REGISTRY_TIMEOUT_MS,
+  };
+}
+
+/** An empty variable is what shells and compose files make of "not set". */
+function withoutEmpty(env: Env): Env {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+}
+
+function read<Schema extends z.ZodType>(schema: Schema, env: Env): z.infer<Schema> {
+  const parsed = schema.safeParse(env);
+  if (parsed.success) return parsed.data;
+  const lines = parsed.error.issues.map((issue) => {
+    const name = issue.path.map(String).join('.').split('.')[0] ?? '';
+    return `  ${name}=${secret(name) ? '…' : (env[name] ?? '(not set)')}: ${issue.message}`;
+  });
+  throw new ConfigError(`the worker's settings are wrong:\n${lines.join('\n')}\nSee .env.example for what each means.`);
+}
+
+function named(env: Env, prefix: string): Readonly<Record<string, string>> {
   return Object.fromEntries(
     Object.entries(env).flatMap(([name, value]) =>
       name.startsWith(prefix) && value !== undefined ? [[name.slice(prefix.length).toLowerCase(), value]] : [],

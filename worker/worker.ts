@@ -14,6 +14,7 @@ import { createWebhookNotifier } from '../activities/notify/webhook-notifier.js'
 import { combineNotifiers } from '../activities/notify/notifier.js';
 import { createRiskModel } from '../activities/risk-model/risk-model.js';
 import { createPlatforms } from './platforms.js';
+import { connectRegistry } from './registry.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { connectConfig } from '../client/connection.js';
 import { ensureSetup } from '../client/setup.js';
@@ -64,6 +65,7 @@ async function serve(
   );
   const evidence = createFolderStore(path.resolve(config.dataDir, 'evidence'));
   await evidence.check();
+  const registry = await connectRegistry(config.registry);
 
   const sdkMetricsAddress = `127.0.0.1:${await freePort()}`;
   const metrics = createMetrics();
@@ -119,6 +121,7 @@ async function serve(
     }),
     metricsFor: createMetricsFactory({ scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets }),
     evidence,
+    registry,
     riskModel: createRiskModel(config.riskModel),
     notifier: {
       async notify(notification) {

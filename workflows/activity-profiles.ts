@@ -47,7 +47,10 @@ export function steps(): Activities {
   });
 }
 
-/** Looks at anchors and runs: tried for as long as it takes, and soon again where a worker dies of it, for a rollback may wait for them. */
+/**
+ * Looks at anchors, runs and registries: tried for as long as it takes, and soon again where a worker dies of it, for a
+ * rollback or a person may wait for them.
+ */
 export function looks(): Activities {
   return proxyActivities<Activities>({
     taskQueue: waitsQueue(workflowInfo().taskQueue),

@@ -1,15 +1,17 @@
 import { upsertSearchAttributes } from '@temporalio/workflow';
 import { planLine } from '../domain/details.js';
+import { bindImages } from '../domain/image-binding.js';
+import type { BoundImages } from '../domain/image-binding.js';
 import { makePlan } from '../domain/plan.js';
 import type { Plan } from '../domain/plan.js';
-import { needsApproval, strategyUnder } from '../domain/policy.js';
+import { needsApproval, resolvesTags, strategyUnder } from '../domain/policy.js';
 import { hashRelease } from '../domain/release.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest } from '../domain/rollout.js';
 import type { TargetSnapshot } from '../domain/target.js';
 import { durationText } from '../domain/words.js';
-import { steps } from './activity-profiles.js';
-import { ended } from './end.js';
+import { looks, steps } from './activity-profiles.js';
+import { ended, settle } from './end.js';
 import type { End } from './end.js';
 import type { Gates } from './gates.js';
 import { searchAttributes } from './messages.js';
@@ -25,7 +27,7 @@ export interface DecideRequest {
   readonly describe: () => Promise<TargetSnapshot | End>;
 }
 
-/** Assess, gate, approve: nothing is touched. Asks again when stable changed while people were thinking. */
+/** Bind, assess, gate, approve: nothing is touched. Asks again when stable changed while people were thinking. */
 export async function decide({
   request,
   lastRollbackAtMs,
@@ -34,11 +36,17 @@ export async function decide({
   describe,
 }: DecideRequest): Promise<Plan | End> {
   const { policy } = request;
+  // Once, and first: what was approved must be what is shipped, though a tag moves in the meantime.
+  const bound = await bind(request);
+  const unusable = settle(bound.findings, (text) => state.warn(text));
+  if (unusable !== null) return unusable;
+  const release = { ...request.release, images: bound.images };
+  state.release = release;
   const assessment = await assess(state, request, lastRollbackAtMs);
   const { risk } = assessment;
 
   state.enter('gating', 'checking the evidence that the policy asks for');
-  const evidence = await steps().checkEvidence({ request, assessment });
+  const evidence = await steps().checkEvidence({ request: { ...request, release }, assessment });
   if (evidence.kind !== 'pass') return ended('rejected', 'preflight', evidence.text);
   state.say(evidence.text);
 
@@ -47,7 +55,7 @@ export async function decide({
   for (;;) {
     const snapshot = await describe();
     if ('outcome' in snapshot) return snapshot;
-    const plan = makePlan({ policy, release: hashRelease(request.release), strategy, snapshot });
+    const plan = makePlan({ policy, release: hashRelease(release), strategy, snapshot, warnings: bound.findings });
     state.plan = plan;
     if (!needsApproval(policy, risk.approval) || approvedFor === plan.digest) {
       state.enter('preflight', `plan ${planLine(state)}`);
@@ -59,6 +67,13 @@ export async function decide({
     if (end !== null) return end;
     approvedFor = plan.digest;
   }
+}
+
+/** The release's images with the digests that their tags name now, where the policy and the platform know digests. */
+async function bind({ policy, release }: RolloutRequest): Promise<BoundImages> {
+  const { images } = release;
+  if (!resolvesTags(policy)) return { images, findings: [] };
+  return bindImages(images, await looks().resolveImages({ images }), policy.resolveTags);
 }
 
 async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs: number | null): Promise<Assessment> {

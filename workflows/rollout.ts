@@ -2,7 +2,7 @@ import { ActivityFailure, CancellationScope, condition, isCancellation, sleep } 
 import type { PlatformScope } from '../activities/platform.js';
 import { plannedNeeds, resized } from '../domain/plan.js';
 import type { Plan, PlannedStage } from '../domain/plan.js';
-import { hashRelease, releaseName } from '../domain/release.js';
+import { releaseName } from '../domain/release.js';
 import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import { ALL_STABLE } from '../domain/target.js';
 import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
@@ -13,7 +13,7 @@ import { Controls, handleCommands } from './commands.js';
 import { decide } from './decide.js';
 import { EffectRunner, failureText, unreachable, with_ } from './effects.js';
 import type { EffectOutcome, EffectRequest } from './effects.js';
-import { back, ended } from './end.js';
+import { back, ended, settle } from './end.js';
 import type { End } from './end.js';
 import { Gates } from './gates.js';
 import type { GateCall } from './gates.js';
@@ -96,16 +96,8 @@ class Rollout {
     const { state, runner, scope } = this;
     try {
       const findings = await reads().preflight({ scope, needs: plannedNeeds(plan) });
-      for (const finding of findings.filter(({ severity }) => severity === 'warn'))
-        state.warn(`${finding.problem}: ${finding.remedy}`);
-      const refusals = findings.filter(({ severity }) => severity === 'refuse');
-      if (refusals.length > 0) {
-        return ended(
-          'rejected',
-          'preflight',
-          refusals.map(({ problem, remedy }) => `${problem}: ${remedy}`).join('; '),
-        );
-      }
+      const refused = settle(findings, (text) => state.warn(text));
+      if (refused !== null) return refused;
     } catch (error) {
       return ended('rejected', 'platform-unreachable', unreachable(error).reason);
     }
@@ -138,7 +130,7 @@ class Rollout {
     state.enter('canary', title);
     const size = await this.stableSize(plan);
     if (typeof size !== 'number') return size;
-    const ready = await this.readyArms(label, [
+    const ready = await this.readyArms(plan, label, [
       { arm: 'canary', replicas: resized(stage.canaryReplicas, plan.stableReplicas, size) },
       { arm: 'baseline', replicas: resized(stage.baselineReplicas, plan.stableReplicas, size) },
     ]);
@@ -194,7 +186,7 @@ class Rollout {
     const size = await this.stableSize(plan);
     if (typeof size !== 'number') return size;
     if (plan.promote === 'verified') {
-      const ready = await this.readyArms('promote', [{ arm: 'canary', replicas: size }]);
+      const ready = await this.readyArms(plan, 'promote', [{ arm: 'canary', replicas: size }]);
       if (ready !== null) return ready;
       const moved = await this.setWeights({ stable: 0, canary: 100, baseline: 0 }, 'promote');
       if (moved !== null) return moved;
@@ -328,16 +320,14 @@ class Rollout {
 
   /** Starts arms and waits until all of them can serve. Those of size 0 are none. */
   private async readyArms(
+    plan: Plan,
     label: string,
     arms: readonly (SizedArm & { arm: 'canary' | 'baseline' })[],
   ): Promise<End | null> {
-    const { release } = this.input.request;
     const wanted = arms.filter(({ replicas }) => replicas > 0);
     for (const { arm, replicas } of wanted) {
       const template =
-        arm === 'canary'
-          ? ({ from: 'release', release: hashRelease(release) } as const)
-          : ({ from: 'recorded' } as const);
+        arm === 'canary' ? ({ from: 'release', release: plan.release } as const) : ({ from: 'recorded' } as const);
       const end = await this.do_({ op: 'start-arm', arm, template, replicas }, label, `${arm}: ${replicas} ready`);
       if (end !== null) return end;
     }

@@ -2,6 +2,7 @@ import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow'
 import type { Approvals, Decision } from '../domain/approval.js';
 import type { Plan } from '../domain/plan.js';
 import { releaseName } from '../domain/release.js';
+import type { Release } from '../domain/release.js';
 import type { Assessment } from '../domain/risk.js';
 import { isFinal, mayFollow, needsPerson } from '../domain/rollout.js';
 import type {
@@ -38,6 +39,8 @@ export class RunState {
   paused = false;
   wait: Wait | null = null;
   approvals: Approvals | null = null;
+  /** As it was asked for, and with the digests of its images once they are known: a retry ships the same bytes. */
+  release: Release;
   readonly decisions: Decision[] = [];
   readonly verdicts: StageVerdict[] = [];
   readonly warnings: string[] = [];
@@ -45,6 +48,7 @@ export class RunState {
   private readonly startedAt = now();
 
   constructor(readonly request: RolloutRequest) {
+    this.release = request.release;
     this.say(`accepted ${this.name} from ${request.actor.subject}`);
   }
 
@@ -104,7 +108,7 @@ export class RunState {
       version: 1,
       rolloutId: request.rolloutId,
       lane: request.policy.lane,
-      release: request.release,
+      release: this.release,
       releaseName: this.name,
       actor: request.actor,
       policy: request.policy,

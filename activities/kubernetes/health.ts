@@ -1,5 +1,6 @@
 /** What pods and endpoints say of an arm's health: pure functions. */
 import { z } from 'zod';
+import { shortDigest } from '../../domain/canonical.js';
 import { Conditions } from './conditions.js';
 import type { KubeObject } from './kube-client.js';
 
@@ -25,19 +26,25 @@ const State = z.looseObject({
   waiting: z.looseObject({ reason: z.string().optional(), message: z.string().optional() }).optional(),
   terminated: z.looseObject({ reason: z.string().optional(), exitCode: z.int().optional() }).optional(),
 });
+const ContainerStatuses = z
+  .array(
+    z.looseObject({
+      name: z.string(),
+      /** What the runtime says that it runs; empty until it has the image. */
+      imageID: z.string().default(''),
+      ready: z.boolean().default(false),
+      restartCount: z.int().default(0),
+      state: State.optional(),
+    }),
+  )
+  .default([]);
 const PodStatus = z.looseObject({
   conditions: Conditions,
-  containerStatuses: z
-    .array(
-      z.looseObject({
-        name: z.string(),
-        ready: z.boolean().default(false),
-        restartCount: z.int().default(0),
-        state: State.optional(),
-      }),
-    )
-    .default([]),
+  containerStatuses: ContainerStatuses,
+  initContainerStatuses: ContainerStatuses,
 });
+const NamedImages = z.array(z.looseObject({ name: z.string(), image: z.string().default('') })).default([]);
+const PodSpec = z.looseObject({ containers: NamedImages, initContainers: NamedImages });
 
 const MAX_LENGTH = 300;
 
@@ -58,6 +65,31 @@ export function waitingPods(pods: readonly KubeObject[]): string | null {
             : 'runs, and its readiness probe fails';
       const restarts = restartCount === 0 ? '' : `, restarted ${restartCount} times`;
       return cut(`${pod.metadata.name}, container ${name}: ${why}${restarts}`);
+    }
+  }
+  return null;
+}
+
+/**
+ * Why pods of one arm don't run the same bytes, though their images have the same name: a tag that was moved while they
+ * started, one after the other. Null where they agree. An image by digest can't differ, and how a runtime names it may.
+ */
+export function differingImages(pods: readonly KubeObject[]): string | null {
+  const first = new Map<string, { readonly pod: string; readonly digest: string }>();
+  for (const { metadata, ...pod } of pods) {
+    if (metadata.deletionTimestamp !== undefined) continue;
+    const { containers, initContainers } = PodSpec.parse(pod['spec'] ?? {});
+    const { containerStatuses, initContainerStatuses } = PodStatus.parse(pod['status'] ?? {});
+    const runs = new Map([...containerStatuses, ...initContainerStatuses].map(({ name, imageID }) => [name, imageID]));
+    for (const { name, image } of [...containers, ...initContainers]) {
+      const imageId = runs.get(name) ?? '';
+      if (image.includes('@') || imageId === '') continue;
+      // Runtimes and mirrors put other names before the digest.
+      const digest = imageId.slice(imageId.lastIndexOf('@') + 1);
+      const other = first.get(`${name} ${image}`);
+      if (other === undefined) first.set(`${name} ${image}`, { pod: metadata.name, digest });
+      else if (other.digest !== digest)
+        return `${image} (container ${name}) is ${shortDigest(other.digest)} in pod ${other.pod} and ${shortDigest(digest)} in pod ${metadata.name}: its tag was moved; deploy by digest`;
     }
   }
   return null;

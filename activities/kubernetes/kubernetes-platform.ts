@@ -9,9 +9,9 @@ import type { LaneStore } from '../fenced/store.js';
 import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
 import { ARM_LABEL, LANE_LABELS, serviceOf } from './arms.js';
-import type { KubeTypes } from './arms.js';
-import { readyEndpoints, waitingPods } from './health.js';
-import type { KubeClient } from './kube-client.js';
+import type { KubeTypes, Sibling } from './arms.js';
+import { differingImages, readyEndpoints, waitingPods } from './health.js';
+import type { KubeClient, KubeObject } from './kube-client.js';
 import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
 import { findKubeProblems } from './preflight.js';
 import { tell } from './tell.js';
@@ -172,6 +172,9 @@ async function explained(
 ): Promise<ArmReadiness> {
   const { namespace } = target;
   if (now.kind === 'ready') {
+    // Only siblings are new here: of stable it is known, and a rollback to it must not be kept up.
+    const differing = arm === 'stable' ? null : differingImages(await siblingPods(client, target, arm, signal));
+    if (differing !== null) return { kind: 'failed', message: differing };
     // One Service for all arms: its endpoints tell nothing of one of them.
     if (routerOf(target) === null) return now;
     const name = serviceOf(target, arm);
@@ -186,12 +189,20 @@ async function explained(
     };
   }
   if (arm === 'stable') return now;
-  const selector = `${ARM_LABEL}=${arm}`;
-  const pods = await client.list('pods', namespace, selector, signal);
-  const why = waitingPods(pods.filter(({ metadata }) => metadata.name.startsWith(`${target.deployment}-${arm}-`)));
+  const why = waitingPods(await siblingPods(client, target, arm, signal));
   if (why === null) return now;
   const message = now.message === null ? why : `${now.message}: ${why}`;
   return { ...now, message: `${message} (${lane.service})` };
+}
+
+async function siblingPods(
+  client: KubeClient,
+  target: KubernetesTarget,
+  arm: Sibling,
+  signal: AbortSignal | undefined,
+): Promise<readonly KubeObject[]> {
+  const pods = await client.list('pods', target.namespace, `${ARM_LABEL}=${arm}`, signal);
+  return pods.filter(({ metadata }) => metadata.name.startsWith(`${target.deployment}-${arm}-`));
 }
 
 /** Anchors of lanes that somebody holds: those are `reconcile`'s business. */

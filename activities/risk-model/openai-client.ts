@@ -1,3 +1,4 @@
+import { retryAfterMs } from '../retry-after.js';
 import { RISK_PROMPT_VERSION } from './prompt.js';
 import type { Prompt } from './prompt.js';
 import { WireAnswer } from './answer.js';
@@ -127,12 +128,6 @@ async function carefulFetch(input: string | URL | Request, init?: RequestInit): 
 /** The server's code, if it is one: any other text from there might hold anything. */
 function codeOf(code: unknown): string | null {
   return typeof code === 'string' && /^[a-z_]{1,40}$/.test(code) ? code : null;
-}
-
-function retryAfterMs(headers: Headers | undefined): number {
-  const text = headers?.get('retry-after') ?? '';
-  const waitMs = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
-  return Number.isFinite(waitMs) ? Math.max(0, waitMs) : 0;
 }
 
 function failed(reason: string, retryAfter: number | null = null): Attempt {

@@ -1,4 +1,5 @@
 import type { Policy } from '../../domain/policy.js';
+import { parseImageReference } from '../../domain/image-reference.js';
 import { withTag } from '../../domain/release.js';
 import type { Change, Release } from '../../domain/release.js';
 import { readGitChange } from '../git.js';
@@ -25,8 +26,10 @@ export async function describeRelease(
   options: ReleaseOptions,
 ): Promise<{ readonly policy: Policy; readonly release: Release }> {
   const { policy, images } = await readPolicy(context, { ...options, ...(service === undefined ? {} : { service }) });
+  const wanted = releaseImages(images, options);
+  if (policy.target.platform === 'kubernetes') checkReferences(wanted);
   const release: Release = {
-    images: releaseImages(images, options),
+    images: wanted,
     env: variables(options.set ?? []),
     change: await readChange(context, options),
   };
@@ -66,6 +69,18 @@ export function releaseImages(
       given[container] ?? (tag === undefined ? image : withTag(image, tag)),
     ]),
   );
+}
+
+/** What no container runtime could read is said before anybody is asked. */
+function checkReferences(images: Readonly<Record<string, string>>): void {
+  for (const [container, image] of Object.entries(images)) {
+    const parsed = parseImageReference(image);
+    if (!parsed.ok)
+      throw usage(
+        `image ${image} of container ${container}: its ${parsed.field} is ${JSON.stringify(parsed.value)}`,
+        parsed.remedy,
+      );
+  }
 }
 
 function assignments(list: readonly string[], flag: string): Readonly<Record<string, string>> {

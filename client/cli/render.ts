@@ -1,4 +1,4 @@
-import { statusLine } from '../../domain/details.js';
+import { imageLines, statusLine } from '../../domain/details.js';
 import { needsApproval } from '../../domain/policy.js';
 import type { Policy } from '../../domain/policy.js';
 import { isFinal } from '../../domain/rollout.js';
@@ -61,6 +61,7 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
     lines.push(
       `├ plan ${plan.digest.slice(7, 19)}: ${plan.kind === 'first' ? 'first release' : plan.strategy}${plan.stableVersion === null ? '' : `, from ${plain(plan.stableVersion)}`}`,
     );
+    for (const line of imageLines(plan, view.policy)) lines.push(`│   ${plain(line)}`);
     for (const stage of plan.stages) {
       const verdict = view.verdicts.findLast((entry) => entry.stage === `stage-${stage.number}`)?.verdict;
       const here = view.phase === 'canary' && view.stage === stage.number;

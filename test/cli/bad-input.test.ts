@@ -288,6 +288,7 @@ describe('bad input', () => {
           /evidence folder .* can't be written/,
           /SLIPWAY_DATA_DIR/,
         ],
+        [{ DOCKER_CONFIG: folder }, /DOCKER_CONFIG: .*config\.json can't be read \(ENOENT\)/],
         [{ TEMPORAL_ADDRESS: 'what is this' }, /"what is this" is no address of Temporal/, /host:port/],
       ];
       await severalAtOnce(cases, async ([env, ...texts]) =>

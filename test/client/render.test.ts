@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { painter, plain, timelineLine, viewTree } from '../../client/cli/render.js';
 import type { TimelineEntry } from '../../domain/rollout.js';
+import { kubeTarget } from '../support/request.js';
 import { openRelease, PLAN, testVerdict, testView } from '../support/view.js';
 
 const NOW = Date.parse('2026-07-01T12:10:00.000Z');
@@ -30,6 +31,18 @@ describe('the tree of a rollout', () => {
     assert.match(text, /▶ stage 1: 10 % for 15 min$/m);
     assert.match(text, /· stage 2: 50 % for 15 min, after approval$/m);
     assert.match(text, /traffic: stable 80 %, canary 10 %, baseline 10 %/);
+  });
+
+  it('tells what the approval of a plan on Kubernetes is bound to', () => {
+    const { policy } = testView();
+    const digest = `sha256:${'a'.repeat(64)}`;
+    const images = { app: `team/hello:v2@${digest}`, proxy: 'proxy:v9', log: `log@${digest}` };
+    const plan = { ...PLAN, release: { ...PLAN.release, images } };
+    const text = tree({ policy: { ...policy, target: kubeTarget() }, plan });
+    assert.ok(text.includes(`│   app: team/hello:v2 is ${digest}\n`), text);
+    assert.ok(text.includes('│   proxy: proxy:v9, by tag alone\n'), text);
+    assert.ok(text.includes(`│   log: log@${digest}\n`), text);
+    assert.doesNotMatch(tree({ plan }), /by tag alone/, 'on the local platform images are names of nothing');
   });
 
   it('names the model that has spoken beside the rules', () => {

@@ -47,6 +47,12 @@ describe('image references', () => {
     assert.equal(releaseName({ app: 'localhost:5000/team/hello:v2' }), 'hello:v2');
     assert.equal(releaseName({ app: 'hello:v2', proxy: 'registry.example.com/proxy:v9' }), 'hello:v2 + proxy:v9');
   });
+
+  it('are said by their tag also when they are bound to a digest, which is said where nothing else is', () => {
+    const digest = `sha256:${'a'.repeat(64)}`;
+    assert.equal(releaseName({ app: `localhost:5000/team/hello:v2@${digest}` }), 'hello:v2');
+    assert.equal(releaseName({ app: `localhost:5000/team/hello@${digest}` }), `hello@${digest}`);
+  });
 });
 
 describe('the digest of a release', () => {

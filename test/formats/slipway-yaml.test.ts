@@ -65,6 +65,7 @@ describe('the policy of a file', () => {
       tier: 2,
       owner: null,
       whenBusy: 'queue',
+      resolveTags: 'best-effort',
       strategy: 'auto',
       stages: {
         direct: [],
@@ -113,6 +114,7 @@ environments:
     promote: in-place
     verify: 1m
     whenBusy: supersede
+    resolveTags: required
     approval: { required: always, quorum: 2, groups: [ops], excludeAuthor: true, allowUnverified: false }
     analysis:
       judge: mann-whitney
@@ -153,6 +155,7 @@ environments:
       tier: 1,
       owner: 'team-shop',
       whenBusy: 'supersede',
+      resolveTags: 'required',
       strategy: 'canary_10',
       stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages },
       compareWith: 'stable',

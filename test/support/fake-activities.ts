@@ -11,8 +11,10 @@ import type { Assessment } from '../../domain/risk.js';
 import { idempotencyKey } from '../../domain/fence.js';
 import { hashRelease } from '../../domain/release.js';
 import { ALL_STABLE } from '../../domain/target.js';
-import type { Effect, LaneRef, LocalTarget, Weights } from '../../domain/target.js';
-import type { Platforms, PlatformScope } from '../../activities/platform.js';
+import type { Effect, KubernetesTarget, LaneRef, LocalTarget, Weights } from '../../domain/target.js';
+import type { Platform, Platforms, PlatformScope } from '../../activities/platform.js';
+import type { ImageRegistry } from '../../activities/registry/image-registry.js';
+import { createImageActivities } from '../../activities/registry/resolve-images.js';
 import { createMemoryGateway } from './memory-gateway.js';
 import type { MemoryGateway } from './memory-gateway.js';
 import { stage, testPolicy, testRequest } from './request.js';
@@ -200,6 +202,14 @@ export class Worlds {
   }
 }
 
+/** What a test brings along besides its worlds. */
+export interface FakeOutside {
+  /** Answers for images of targets on Kubernetes; without one there must be no such question. */
+  readonly registry?: ImageRegistry | undefined;
+  /** In place of those in memory. */
+  readonly platforms?: Platforms;
+}
+
 /**
  * Activities for workflow tests: the real platform activities and the real local adapter, over each world's memory
  * gateway; watches, messages and records as the world says.
@@ -207,11 +217,12 @@ export class Worlds {
 export function createFakeActivities(
   worlds: Worlds,
   wakeLane: RunDeps['wakeLane'],
-  others: Platforms = {},
+  { registry = NO_REGISTRY, platforms: others = {} }: FakeOutside = {},
 ): Activities {
   const memory: typeof fetch = (input, init) =>
     worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
-  const platforms = { ...others, local: createLocalPlatform({ gateways: [], fetch: memory, timeoutMs: 4000 }) };
+  const local = createLocalPlatform({ gateways: [], fetch: memory, timeoutMs: 4000 });
+  const platforms = { local, kubernetes: onMemory(worlds, local), ...others };
   const { describeTarget, preflight, claimLane, awaitReady, readAnchor, listAnchors, ...effects } =
     createPlatformActivities({
       platforms,
@@ -265,6 +276,7 @@ export function createFakeActivities(
         signal.throwIfAborted();
       }
     }),
+    ...createImageActivities({ registry }),
     assessRisk: held('assessRisk', byRequest, async () => ASSESSMENT),
     checkEvidence: held('checkEvidence', byRequest, async () => ({ kind: 'pass', text: 'no evidence is asked for' })),
     notify: held('notify', of, async (notification: Notification) => {
@@ -278,6 +290,24 @@ export function createFakeActivities(
         return { digest: 'sha256:test' };
       },
     ),
+  };
+}
+
+/** For tests that have no images to ask for. */
+const NO_REGISTRY: ImageRegistry = { resolve: () => Promise.reject(new Error('this test has no registry')) };
+
+/** Targets on Kubernetes for tests of workflows: the objects are those of the world's memory gateway all the same. */
+function onMemory(worlds: Worlds, local: Platform<LocalTarget>): Platform<KubernetesTarget> {
+  function here<Scope extends PlatformScope>(scope: Scope): Omit<Scope, 'target'> & { readonly target: LocalTarget } {
+    return { ...scope, target: worlds.byService(scope.lane.service).policy().target };
+  }
+  return {
+    describe: (scope, signal) => local.describe(here(scope), signal),
+    preflight: (scope, needs, signal) => local.preflight(here(scope), needs, signal),
+    claim: (request, signal) => local.claim(here(request), signal),
+    apply: (scope, effect, permit, signal) => local.apply(here(scope), effect, permit, signal),
+    readiness: (scope, arm, replicas, signal) => local.readiness(here(scope), arm, replicas, signal),
+    anchors: () => Promise.resolve({ anchors: [], unreachable: [] }),
   };
 }
 

@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url';
 import type { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { Activities } from '../../activities/contract.js';
-import type { Platforms } from '../../activities/platform.js';
 import type { RunDeps } from '../../activities/runs.js';
 import { ensureSearchAttributes } from '../../client/setup.js';
 import { Slipway } from '../../client/slipway.js';
@@ -21,7 +20,7 @@ import {
 } from '../../workflows/messages.js';
 import { Pilot } from './drive.js';
 import { allIsWell, createFakeActivities, Worlds } from './fake-activities.js';
-import type { World } from './fake-activities.js';
+import type { FakeOutside, World } from './fake-activities.js';
 
 export const WORKFLOW_BUNDLE = fileURLToPath(new URL('../../workflow-bundle.js', import.meta.url));
 export const FAKE_TASK_QUEUE = 'fake';
@@ -39,8 +38,7 @@ export interface FakeEnv {
   stop(): Promise<void>;
 }
 
-/** @param platforms besides the local one */
-export async function startFakeEnv(platforms: Platforms = {}): Promise<FakeEnv> {
+export async function startFakeEnv(outside: FakeOutside = {}): Promise<FakeEnv> {
   const folder = await mkdtemp(path.join(tmpdir(), 'slipway-fake-'));
   const parts: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
   const stop = async (): Promise<void> => {
@@ -63,7 +61,7 @@ export async function startFakeEnv(platforms: Platforms = {}): Promise<FakeEnv> 
     const worker = await startFakeWorker({
       connection,
       namespace: temporal.namespace,
-      activities: createFakeActivities(worlds, wakeLane, platforms),
+      activities: createFakeActivities(worlds, wakeLane, outside),
     });
     parts.push(worker, () => worlds.releaseAll());
     const pilot = new Pilot(slipway);

@@ -5,7 +5,7 @@ import { rolloutIdFor } from '../../domain/release.js';
 import type { Change } from '../../domain/release.js';
 import { DEFAULT_RISK_POLICY } from '../../domain/risk-floor.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
-import type { LocalTarget } from '../../domain/target.js';
+import type { KubernetesTarget, LocalTarget } from '../../domain/target.js';
 
 /** A change that no rule minds. */
 export const SMALL_CHANGE: Change = {
@@ -52,6 +52,7 @@ export function testPolicy(options: PolicyOptions): Policy & { readonly target: 
     tier: 2,
     owner: 'team-hello',
     whenBusy: 'queue',
+    resolveTags: 'off',
     strategy: 'canary_25',
     stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages },
     compareWith: 'baseline',
@@ -71,6 +72,19 @@ export function testPolicy(options: PolicyOptions): Policy & { readonly target: 
     risk: { ...DEFAULT_RISK_POLICY, model: 'off' },
     notify: [],
     ...options.change,
+  };
+}
+
+/** A service named `hello` on Kubernetes, in the namespace `shop`, unless said otherwise. */
+export function kubeTarget(change: Partial<KubernetesTarget> = {}): KubernetesTarget {
+  return {
+    platform: 'kubernetes',
+    context: null,
+    namespace: 'shop',
+    deployment: 'hello',
+    service: 'hello',
+    route: { kind: 'HTTPRoute', name: 'hello' },
+    ...change,
   };
 }
 

@@ -26,6 +26,7 @@ describe('the settings of a worker', () => {
       logLevel: 'info',
       maxWatches: 2000,
       maxCachedWorkflows: 400,
+      registry: { dockerConfig: null, insecure: [], timeoutMs: 3000 },
       riskModel: { apiKey: null, baseUrl: null, model: 'gpt-5-mini', timeoutMs: 20_000, maxCallsPerHour: 200 },
       webhooks: {},
       secrets: {},
@@ -51,6 +52,9 @@ describe('the settings of a worker', () => {
       SLIPWAY_HTTP_PORT: '0',
       SLIPWAY_LOG_LEVEL: 'debug',
       SLIPWAY_MAX_WATCHES: '7',
+      DOCKER_CONFIG: '/etc/slipway/docker',
+      SLIPWAY_REGISTRY_TIMEOUT_MS: '500',
+      SLIPWAY_REGISTRY_INSECURE: 'registry.lan:5000, [fd00::1]:5000,10.0.0.7',
       OPENAI_API_KEY: 'sk-test',
       OPENAI_BASE_URL: 'http://127.0.0.1:9',
       SLIPWAY_RISK_MODEL_TIMEOUT_MS: '500',
@@ -66,6 +70,11 @@ describe('the settings of a worker', () => {
     ]);
     assert.deepEqual(config.http, { host: '0.0.0.0', port: 0 });
     assert.equal(config.maxWatches, 7);
+    assert.deepEqual(config.registry, {
+      dockerConfig: '/etc/slipway/docker/config.json',
+      insecure: ['registry.lan:5000', '[fd00::1]:5000', '10.0.0.7'],
+      timeoutMs: 500,
+    });
     assert.equal(config.riskModel.apiKey, 'sk-test');
     assert.equal(config.riskModel.timeoutMs, 500);
     assert.deepEqual(config.webhooks, { oncall: 'https://hooks.example.com/x' });
@@ -78,11 +87,13 @@ describe('the settings of a worker', () => {
       SLIPWAY_LOG_LEVEL: 'loud',
       SLIPWAY_MAX_WATCHES: 'many',
       SLIPWAY_GATEWAYS: 'http://a:1,localhost:7700',
+      SLIPWAY_REGISTRY_INSECURE: 'http://registry.lan:5000',
     });
     assert.match(text, /SLIPWAY_HTTP_PORT=70000: /);
     assert.match(text, /SLIPWAY_LOG_LEVEL=loud: .*"trace"\|"debug"\|"info"\|"warn"\|"error"/);
     assert.match(text, /SLIPWAY_MAX_WATCHES=many: /);
     assert.match(text, /SLIPWAY_GATEWAYS=http:\/\/a:1,localhost:7700: an http:\/\/ or https:\/\/ address/);
+    assert.match(text, /SLIPWAY_REGISTRY_INSECURE=http:\/\/registry\.lan:5000: host:port, without http:\/\//);
     assert.match(text, /See \.env\.example/);
   });
 

@@ -230,7 +230,7 @@ before(async () => {
     places: [],
     warn: () => undefined,
   });
-  env = await startFakeEnv({ kubernetes });
+  env = await startFakeEnv({ platforms: { kubernetes } });
 });
 after(async () => {
   for (const each of cases.values()) each.stop();

@@ -1,5 +1,6 @@
 import { Refused, Unavailable } from '../../activities/failures.js';
 import { platformOf } from '../../activities/platform.js';
+import { resolveImages } from '../../activities/registry/resolve-images.js';
 import { localTime } from '../../activities/risk-model/assess.js';
 import type { CliContext, CommandResult } from '../../client/cli/context.js';
 import { done } from '../../client/cli/context.js';
@@ -7,13 +8,19 @@ import { describeRelease } from '../../client/cli/release.js';
 import type { ReleaseOptions } from '../../client/cli/release.js';
 import { plain } from '../../client/cli/render.js';
 import { CliError, EXIT } from '../../client/exit-codes.js';
-import { planLine } from '../../domain/details.js';
+import { bindImages } from '../../domain/image-binding.js';
+import type { BoundImages } from '../../domain/image-binding.js';
+import { imageLines, planLine } from '../../domain/details.js';
 import { makePlan, plannedNeeds } from '../../domain/plan.js';
-import { needsApproval, strategyUnder } from '../../domain/policy.js';
+import { needsApproval, resolvesTags, strategyUnder } from '../../domain/policy.js';
+import type { Policy } from '../../domain/policy.js';
 import { hashRelease, releaseName } from '../../domain/release.js';
+import type { Release } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
 import type { Target } from '../../domain/target.js';
+import { ConfigError, loadRegistryConfig } from '../config.js';
 import { createPlatforms } from '../platforms.js';
+import { connectRegistry } from '../registry.js';
 
 const UNAVAILABLE: Readonly<Record<Target['platform'], string>> = {
   local: 'start it with `slipway local-gateway`, or correct `gateway` in slipway.yaml',
@@ -46,8 +53,9 @@ export async function plan(
   try {
     const snapshot = await platform.describe(scope);
     const strategy = strategyUnder(policy, floor.strategy);
-    const planned = makePlan({ policy, release: hashRelease(release), strategy, snapshot });
-    const findings = await platform.preflight(scope, plannedNeeds(planned));
+    const { images, findings: warnings } = await bound(context, policy, release.images);
+    const planned = makePlan({ policy, release: hashRelease({ ...release, images }), strategy, snapshot, warnings });
+    const findings = [...warnings, ...(await platform.preflight(scope, plannedNeeds(planned)))];
     const approval = needsApproval(policy, floor.approval);
     if (!context.json) {
       context.out(
@@ -63,6 +71,7 @@ export async function plan(
             : 'approval: none asked for by the rules; a worker whose model gives no opinion asks for one',
       );
       context.out(`plan ${planned.digest}`);
+      for (const line of imageLines(planned, policy)) context.out(`  image ${plain(line)}`);
       context.out(`  ${planLine({ plan: planned })}`);
       for (const stage of planned.stages) {
         const { stable, canary, baseline } = stage.weights;
@@ -75,7 +84,7 @@ export async function plan(
       );
       for (const finding of findings)
         context.out(
-          `${finding.severity === 'refuse' ? 'REFUSED' : 'warning'}: ${finding.problem}\n  → ${finding.remedy}`,
+          `${finding.severity === 'refuse' ? 'REFUSED' : 'warning'}: ${plain(finding.problem)}\n  → ${plain(finding.remedy)}`,
         );
       context.out('nothing was touched');
     }
@@ -89,6 +98,15 @@ export async function plan(
     if (error instanceof Unavailable) throw new CliError(EXIT.unavailable, error.message, UNAVAILABLE[platform]);
     if (error instanceof Refused)
       throw new CliError(EXIT.usage, error.message, `put ${platform} right in slipway.yaml`);
+    if (error instanceof ConfigError)
+      throw new CliError(EXIT.usage, error.message, 'correct the setting: a worker reads it in the same way');
     throw error;
   }
+}
+
+/** The images as a worker with these settings would bind them. */
+async function bound(context: CliContext, policy: Policy, images: Release['images']): Promise<BoundImages> {
+  if (!resolvesTags(policy)) return { images, findings: [] };
+  const registry = await connectRegistry(loadRegistryConfig(context.env));
+  return bindImages(images, await resolveImages(registry, images), policy.resolveTags);
 }

@@ -324,6 +324,32 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
     }
   });
 
+  test('an arm whose pods run different bytes under one name is not ready: a tag was moved while they started', async () => {
+    const namespace = await service();
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 2 });
+    await rollout.ready('canary', 2);
+    const [pod] = (await other.list('pods', namespace, 'slipway.dev/arm=canary', undefined)).toSorted((one, two) =>
+      one.metadata.name < two.metadata.name ? -1 : 1,
+    );
+    const moved = `registry.example/team/hello@sha256:${'b'.repeat(64)}`;
+    await plane.request(
+      'PATCH',
+      `/api/v1/namespaces/${namespace}/pods/${pod?.metadata.name}/status`,
+      { status: { containerStatuses: [{ name: 'app', imageID: moved }] } },
+      'application/strategic-merge-patch+json',
+    );
+    const now = await rollout.platform.readiness(rollout.scope, 'canary', 2);
+    assert.equal(now.kind, 'failed');
+    assert.match(
+      now.kind === 'failed' ? now.message : '',
+      /hello:v2 \(container app\) is [0-9a-f]{12} in pod hello-canary-.* and [0-9a-f]{12} in pod hello-canary-.*deploy by digest$/,
+    );
+    assert.equal((await rollout.platform.readiness(rollout.scope, 'stable', 2)).kind, 'ready');
+  });
+
   test('what can never be done is a value: no such container, a sibling that is somebody else’s', async () => {
     const namespace = await service();
     const rollout = kubeRollout(client, namespace, 'r2');

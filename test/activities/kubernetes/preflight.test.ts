@@ -1,12 +1,17 @@
 /** Every refusal of preflight, tried on a real API server: all findings at once, each with its remedy, nothing touched. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import type { KubernetesRoute, PlannedNeeds, PreflightFinding } from '../../../domain/target.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { appliedWrites } from '../../../tools/audit.js';
+import { runCommand, story } from '../../support/cli.js';
+import { startFakeRegistry } from '../../support/fake-registry.js';
 import { fromRelease } from '../local/rollout-support.js';
 import { applyService, clientOf, kubeRollout, startKube } from './kube-support.js';
 
@@ -352,5 +357,63 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       /label app of the pods is too long/,
       /a shorter value/,
     );
+  });
+
+  test('a plan shows the digests that it would be bound to, or why it would not, with the login of the settings', async () => {
+    const namespace = await healthy();
+    const registry = await startFakeRegistry();
+    const folder = await mkdtemp(path.join(tmpdir(), 'slipway-plan-'));
+    try {
+      registry.auth = 'token';
+      registry.reader = 'reader:pass-word-9f2c';
+      const digest = registry.push('team/hello', 'v2');
+      const login = Buffer.from(registry.reader).toString('base64');
+      await writeFile(
+        path.join(folder, 'config.json'),
+        JSON.stringify({ auths: { [registry.host]: { auth: login } } }),
+      );
+      await writeFile(
+        path.join(folder, 'slipway.yaml'),
+        [
+          'service: hello',
+          `images: { app: '${registry.host}/team/hello' }`,
+          'environments:',
+          '  prod:',
+          '    platform: kubernetes',
+          `    kubernetes: { context: slipway, namespace: ${namespace} }`,
+          '    metrics: { prometheus: http://127.0.0.1:9090 }',
+        ].join('\n'),
+      );
+      const plan = (tag: string, env: Readonly<Record<string, string>> = {}) =>
+        runCommand(['plan', '--no-git', '--tag', tag], folder, {
+          KUBECONFIG: plane.kubeconfig,
+          DOCKER_CONFIG: folder,
+          SLIPWAY_REGISTRY_TIMEOUT_MS: '8000',
+          ...env,
+        });
+      const image = `${registry.host}/team/hello:v2`;
+      // One after the other: side by side, commands start slowly.
+      const bound = await plan('v2');
+      const unbound = await plan('v2', { DOCKER_CONFIG: '' });
+      const missing = await plan('v9');
+      const misread = await plan('v2', { DOCKER_CONFIG: path.join(folder, 'nowhere') });
+      assert.equal(bound.code, 0, story(bound));
+      assert.ok(bound.out.includes(`  image app: ${image} is ${digest}\n`), story(bound));
+      assert.doesNotMatch(bound.out, /warning/);
+      assert.equal(unbound.code, 0, story(unbound));
+      assert.ok(unbound.out.includes(`  image app: ${image}, by tag alone\n`), story(unbound));
+      assert.match(
+        unbound.out,
+        /^warning: .*not bound to a digest.*no login for 127.*\n  → deploy by digest, or give/m,
+      );
+      assert.equal(missing.code, 3, story(missing));
+      assert.match(missing.out, /^REFUSED: there is no image .*team\/hello:v9 .*\n  → push it first/m);
+      assert.equal(misread.code, 2, story(misread));
+      assert.match(misread.err, /DOCKER_CONFIG: .*nowhere\/config\.json can't be read/);
+      for (const said of [bound, unbound, missing, misread]) assert.doesNotMatch(story(said), /9f2c/);
+    } finally {
+      await registry.close();
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 });
