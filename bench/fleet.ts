@@ -139,7 +139,7 @@ export async function measureFleet(options: {
 }
 
 /** Begins everything, no more than a few ahead of what is done: as fast as this machine can. */
-async function inWaves<T>(
+export async function inWaves<T>(
   items: readonly T[],
   { begin, done }: { readonly begin: (item: T) => Promise<unknown>; readonly done: () => Promise<number> },
 ): Promise<void> {
@@ -158,7 +158,7 @@ async function inWaves<T>(
   );
 }
 
-async function until(done: () => Promise<boolean>, limitMs: number, what: string): Promise<void> {
+export async function until(done: () => Promise<boolean>, limitMs: number, what: string): Promise<void> {
   for (const end = Date.now() + limitMs; !(await done());) {
     if (Date.now() > end) throw new Error(`${what} took more than ${limitMs / 1000} s`);
     await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -174,7 +174,7 @@ async function gatewayWeights(adminUrl: string): Promise<Map<string, number>> {
   return new Map(objects.map((object) => [object.service, object.spec.weights.canary]));
 }
 
-async function residentMiB(pid: number): Promise<number> {
+export async function residentMiB(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
 }

@@ -1,22 +1,30 @@
 /** `npm run demo`: a good release of a small service is promoted, a bad one is rolled back, under real traffic. */
 import { spawn } from 'node:child_process';
+import { parseArgs } from 'node:util';
 import { Slipway } from '../client/slipway.js';
 import type { RolloutView } from '../domain/rollout.js';
 import { SLIPWAY } from '../tools/stack.js';
 import type { Server } from '../tools/supervise.js';
 import { startTraffic } from '../tools/traffic.js';
 import type { Traffic } from '../tools/traffic.js';
+import { clusterOptions, clusterScene } from './cluster.js';
+import type { ClusterOptions } from './cluster.js';
 import { kubernetesScene, localScene, ROOT } from './scene.js';
 import type { Scene } from './scene.js';
 
-const OPTIONS = ['--kubernetes', '--json', '--interrupt', '--help'];
-const HELP = `npm run demo [-- --kubernetes] [--json] [--interrupt]
+const HELP = `npm run demo [-- --kubernetes [--context NAME …]] [--json] [--interrupt]
 
 Starts Temporal, a local gateway and a worker, ships a small service under traffic that it makes itself: first a good
 release, which ends at 100 %, then a bad one, which is rolled back.
 
   --kubernetes  on a Kubernetes of its own instead of the local gateway: a real API server with its controllers, pods that
                 are processes, Traefik and Prometheus, in a network namespace (Linux). Building it once takes minutes
+  --context     with --kubernetes: on the cluster of this context of your kubeconfig, in a namespace slipway-demo that is
+                deleted in the end; by kubectl. It needs
+    --gateway     a Gateway that takes HTTPRoutes from other namespaces, as namespace/name
+    --url         where that Gateway answers, from here
+    --prometheus  the Prometheus that scrapes it, from here
+    --queries     what its metrics are like: traefik (the default), istio, …
   --json        end with one JSON document on standard output; the story goes to standard error
   --interrupt   kill -9 the worker in the middle of each rollout: another goes on, and nothing is done twice
   --help        this text`;
@@ -30,28 +38,71 @@ interface Told {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const unknown = args.filter((arg) => !OPTIONS.includes(arg));
-  if (args.includes('--help')) {
+  const options = readOptions(args);
+  if (options === 'help') {
     process.stdout.write(`${HELP}\n`);
     return 0;
   }
-  if (unknown.length > 0) {
-    process.stderr.write(`demo: ${unknown.join(', ')} is not known\n${HELP}\n`);
+  if (typeof options === 'string') {
+    process.stderr.write(`demo: ${options}\n${HELP}\n`);
     return 2;
   }
-  const json = args.includes('--json');
+  const { json, interrupt, place } = options;
   const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
-  const demo = await Demo.start(say, args.includes('--interrupt'), args.includes('--kubernetes'));
+  const demo = await Demo.start(say, interrupt, place);
   try {
     const result = await demo.run();
     if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-    return result.good.outcome === 'completed' && result.bad.outcome === 'rolled-back' && result.appliedTwice === 0
-      ? 0
-      : 1;
+    return result.good.outcome === 'completed' && result.bad.outcome === 'rolled-back' && !result.appliedTwice ? 0 : 1;
   } finally {
     await demo.stop();
   }
 }
+
+type Place = { readonly kind: 'local' | 'kubernetes' } | { readonly kind: 'cluster'; readonly cluster: ClusterOptions };
+
+interface Options {
+  readonly json: boolean;
+  readonly interrupt: boolean;
+  readonly place: Place;
+}
+
+/** A text other than `help` says what is wrong. */
+function readOptions(args: readonly string[]): Options | string {
+  const flag = { type: 'boolean', default: false } as const;
+  const value = { type: 'string' } as const;
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        kubernetes: flag,
+        json: flag,
+        interrupt: flag,
+        help: flag,
+        context: value,
+        gateway: value,
+        url: value,
+        prometheus: value,
+        queries: value,
+      },
+    });
+    const { json, interrupt, kubernetes, help, ...ofCluster } = values;
+    if (help) return 'help';
+    const given = new Map(Object.entries(ofCluster).map(([name, text]) => [`--${name}`, text]));
+    if (given.size === 0) return { json, interrupt, place: { kind: kubernetes ? 'kubernetes' : 'local' } };
+    if (!kubernetes) return `${[...given.keys()].join(', ')}: for --kubernetes only`;
+    const cluster = clusterOptions(given);
+    return typeof cluster === 'string' ? cluster : { json, interrupt, place: { kind: 'cluster', cluster } };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const STARTING: Readonly<Record<Place['kind'], string>> = {
+  local: 'Temporal, the local gateway and a worker',
+  kubernetes: 'Kubernetes, Traefik, Prometheus, Temporal and a worker',
+  cluster: 'the service on your cluster, and Temporal and a worker here',
+};
 
 class Demo {
   private constructor(
@@ -62,14 +113,14 @@ class Demo {
     private readonly client: Slipway,
   ) {}
 
-  static async start(say: (text: string) => void, interrupt: boolean, onKubernetes: boolean): Promise<Demo> {
-    say('Slipway demo: one good release, one bad one, under real traffic on this machine.\n');
-    say(
-      onKubernetes
-        ? '  starting Kubernetes, Traefik, Prometheus, Temporal and a worker …'
-        : '  starting Temporal, the local gateway and a worker …',
-    );
-    const scene = await (onKubernetes ? kubernetesScene() : localScene());
+  static async start(say: (text: string) => void, interrupt: boolean, place: Place): Promise<Demo> {
+    say('Slipway demo: one good release, one bad one, under real traffic from this machine.\n');
+    say(`  starting ${STARTING[place.kind]} …`);
+    const scene = await (place.kind === 'cluster'
+      ? clusterScene(place.cluster)
+      : place.kind === 'kubernetes'
+        ? kubernetesScene()
+        : localScene());
     try {
       const worker = await scene.startWorker();
       for (const line of scene.lookAt) say(`  ${line}`);
@@ -92,9 +143,9 @@ class Demo {
     this.say(`\n  ${REQUESTS_PER_SECOND} requests a second from now on.\n`);
     try {
       this.say('— v2: a good release. The risk is that of the last commits of this repository.');
-      const good = await this.deploy(['--tag', 'v2']);
+      const good = await this.deploy(this.scene.flags('v2'));
       this.say('\n— v3: a bad release: 30 % of its answers are errors.');
-      const bad = await this.deploy(['--tag', 'v3', '--set', 'DEMO_ERROR_RATE=0.3']);
+      const bad = await this.deploy([...this.scene.flags('v3'), '--set', 'DEMO_ERROR_RATE=0.3']);
       return await this.sumUp(good, bad, traffic);
     } finally {
       await traffic.stop();
@@ -114,11 +165,11 @@ class Demo {
   private async sumUp(good: Told, bad: Told, traffic: Traffic) {
     const changes = await this.scene.changes();
     const effects = new Map<string, number>();
-    for (const { key, what } of changes) effects.set(`${key} ${what}`, (effects.get(`${key} ${what}`) ?? 0) + 1);
+    for (const { key, what } of changes ?? []) effects.set(`${key} ${what}`, (effects.get(`${key} ${what}`) ?? 0) + 1);
     const appliedTwice = [...effects.values()].filter((count) => count > 1).length;
     const view = await this.view(bad.rolloutId);
     const firstError = traffic.answers.find((answer) => answer.version?.endsWith(':v3') === true && !answer.ok);
-    const zero = changes.find(
+    const zero = changes?.find(
       ({ ofRoute, key }) => ofRoute && key.startsWith(`${bad.rolloutId}/rollback/set-weights/`),
     );
     const secondsToZeroWeight =
@@ -135,17 +186,18 @@ class Demo {
     this.say(
       `  users saw ${failed.length} errors in ${traffic.answers.length} requests; ${byBad} of them from v3, ${failed.length - byBad} from anything else`,
     );
-    this.say(
-      `  ${effects.size} changes on the platform, ${appliedTwice} of them made twice${this.interrupt ? ', with the worker killed (kill -9) in the middle of each rollout' : ''}`,
-    );
+    if (changes !== null)
+      this.say(
+        `  ${effects.size} changes on the platform, ${appliedTwice} of them made twice${this.interrupt ? ', with the worker killed (kill -9) in the middle of each rollout' : ''}`,
+      );
     return {
       good,
       bad: { ...bad, secondsToZeroWeight, verdict: verdict?.kind ?? null, why: verdict?.summary ?? null },
       requests: traffic.answers.length,
       errors: failed.length,
       errorsOfBad: byBad,
-      effects: effects.size,
-      appliedTwice,
+      effects: changes === null ? null : effects.size,
+      appliedTwice: changes === null ? null : appliedTwice,
       interrupted: this.interrupt,
     };
   }

@@ -1,4 +1,4 @@
-/** Where the demo plays: on the local gateway, or on a Kubernetes of its own. */
+/** Where the demo plays: on the local gateway, or on a Kubernetes of its own (on another one: `cluster.ts`). */
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { freePort } from '../tools/supervise.js';
 import type { Server } from '../tools/supervise.js';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const DEMO = path.join(ROOT, 'demo');
+export const DEMO = path.join(ROOT, 'demo');
 const NAMESPACE = 'hello';
 
 /** One change of the platform, by its own log. */
@@ -35,9 +35,11 @@ export interface Scene {
   readonly env: Readonly<Record<string, string>>;
   /** The slipway.yaml of the service. */
   readonly file: string;
+  /** What `slipway deploy` needs to be told for a version of the service: `v1`, `v2`, `v3`. */
+  flags(version: string): readonly string[];
   startWorker(): Promise<Server>;
-  /** Every change that carries an idempotency key. */
-  changes(): Promise<readonly Change[]>;
+  /** Every change that carries an idempotency key; null where nobody but Slipway itself could tell. */
+  changes(): Promise<readonly Change[] | null>;
   stop(): Promise<void>;
 }
 
@@ -57,6 +59,7 @@ export async function localScene(): Promise<Scene> {
     lookAt: [`Temporal Web: ${stack.temporal.uiUrl ?? ''}/namespaces/default/workflows`, `the service:  ${url}`],
     env: stack.env,
     file,
+    flags: (version) => ['--tag', version],
     startWorker: () => stack.startWorker(),
     async changes() {
       const journal = await readJournal(stack.adminUrl);
@@ -94,6 +97,7 @@ export async function kubernetesScene(): Promise<Scene> {
     ],
     env: stack.env,
     file,
+    flags: (version) => ['--tag', version],
     startWorker: () => stack.startWorker(),
     async changes() {
       const writes = await appliedWrites(stack.plane.auditLog, NAMESPACE);
@@ -105,7 +109,8 @@ export async function kubernetesScene(): Promise<Scene> {
   };
 }
 
-async function untilServed(url: string): Promise<void> {
+/** Waits until the service answers. */
+export async function untilServed(url: string): Promise<void> {
   for (const until = Date.now() + 30_000; ;) {
     try {
       if ((await fetch(url, { signal: AbortSignal.timeout(1000) })).ok) return;

@@ -120,12 +120,12 @@ export function workerStarter(options: {
   return async (more = {}) => {
     workers += 1;
     const number = workers;
-    const port = await freePort();
+    const port = Number(more['SLIPWAY_HTTP_PORT'] ?? (await freePort()));
     const worker = await startServer({
       name: `worker ${number}`,
       command: process.execPath,
       args: workerScript === undefined ? [SLIPWAY, 'worker'] : [workerScript],
-      env: { ...env, SLIPWAY_HTTP_PORT: String(port), ...more },
+      env: { ...env, ...more, SLIPWAY_HTTP_PORT: String(port) },
       ready: `http://127.0.0.1:${port}/readyz`,
       logFile: path.join(folder, `worker-${number}.log`),
     });

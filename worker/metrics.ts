@@ -30,6 +30,12 @@ export function createMetrics() {
       labelNames: ['outcome', 'environment'],
       registers,
     }),
+    kubernetesRequests: new Counter({
+      name: 'slipway_kubernetes_requests_total',
+      help: 'Calls to the API servers of clusters, by method, resource and status; status 0: no answer.',
+      labelNames: ['method', 'resource', 'status'],
+      registers,
+    }),
     notifications: new Counter({
       name: 'slipway_notifications_total',
       help: 'Messages to people, by severity and result.',

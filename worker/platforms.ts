@@ -1,4 +1,4 @@
-import type { KubeClient } from '../activities/kubernetes/kube-client.js';
+import type { KubeAnswer, KubeClient } from '../activities/kubernetes/kube-client.js';
 import { createKubernetesPlatform } from '../activities/kubernetes/kubernetes-platform.js';
 import { createLocalPlatform } from '../activities/local/local-platform.js';
 import type { Platforms } from '../activities/platform.js';
@@ -7,15 +7,21 @@ import type { WorkerConfig } from './config.js';
 /** Limit for each call to an API server, ms: below the 5 s that an effect may take. */
 const KUBE_CALL_MS = 4000;
 
+/** Who is told of what happens on platforms. */
+export interface PlatformEvents {
+  readonly warn: (text: string) => void;
+  readonly onKubeAnswer: (answer: KubeAnswer) => void;
+}
+
 /** All platforms. A cluster is connected, and its SDK loaded, when a rollout first needs it. */
 export function createPlatforms(
   { gateways, kubernetes }: Pick<WorkerConfig, 'gateways' | 'kubernetes'>,
-  warn: (text: string) => void,
+  { warn, onKubeAnswer }: PlatformEvents,
 ): Platforms {
   const clients = new Map<string | null, Promise<KubeClient>>();
   async function connect(context: string | null): Promise<KubeClient> {
     const { connectKube } = await import('../activities/kubernetes/kube-client.js');
-    return connectKube({ context, timeoutMs: KUBE_CALL_MS });
+    return connectKube({ context, timeoutMs: KUBE_CALL_MS, onAnswer: onKubeAnswer });
   }
   return {
     local: createLocalPlatform({ gateways }),

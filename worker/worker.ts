@@ -116,8 +116,11 @@ async function serve(
     ),
   });
   const activities = createActivities({
-    platforms: createPlatforms(config, (text) => {
-      logger.warn(text);
+    platforms: createPlatforms(config, {
+      warn(text) {
+        logger.warn(text);
+      },
+      onKubeAnswer: (answer) => metrics.kubernetesRequests.inc({ ...answer }),
     }),
     metricsFor: createMetricsFactory({ scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets }),
     evidence,

@@ -118,6 +118,16 @@ export interface KubeClientOptions {
   readonly timeoutMs: number;
   /** Calls a second of this worker, over all rollouts, and how many may begin at once. @default 200 and 400 */
   readonly pace?: { readonly perSecond: number; readonly burst: number };
+  /** Told of every answer, also of none (status 0), for the metrics. */
+  readonly onAnswer?: (answer: KubeAnswer) => void;
+}
+
+/** One call, without the names of objects: `GET deployments 200`. */
+export interface KubeAnswer {
+  readonly method: string;
+  readonly resource: string;
+  /** 0: there was none. */
+  readonly status: number;
 }
 
 const USUAL_PACE = { perSecond: 200, burst: 400 };
@@ -126,7 +136,12 @@ const USUAL_PACE = { perSecond: 200, burst: 400 };
  * Connects as kubectl would: `KUBECONFIG` or `~/.kube/config`, else the service account of the pod.
  * @throws Refused when the context is not there
  */
-export function connectKube({ context, timeoutMs, pace = USUAL_PACE }: KubeClientOptions): KubeClient {
+export function connectKube({
+  context,
+  timeoutMs,
+  pace = USUAL_PACE,
+  onAnswer = () => undefined,
+}: KubeClientOptions): KubeClient {
   const config = new KubeConfig();
   config.loadFromDefault();
   if (context !== null) {
@@ -141,7 +156,7 @@ export function connectKube({ context, timeoutMs, pace = USUAL_PACE }: KubeClien
   const server = config.getCurrentCluster()?.server;
   if (server === undefined)
     throw new Refused('the worker knows no Kubernetes cluster: give it a kubeconfig (KUBECONFIG) or a service account');
-  return createKubeClient(config, server.replace(/\/+$/, ''), timeoutMs, createPace(pace));
+  return createKubeClient(config, server.replace(/\/+$/, ''), timeoutMs, createPace(pace), onAnswer);
 }
 
 interface Answer {
@@ -150,7 +165,13 @@ interface Answer {
   readonly retryAfterMs: number | null;
 }
 
-function createKubeClient(config: KubeConfig, server: string, timeoutMs: number, turn: Pace): KubeClient {
+function createKubeClient(
+  config: KubeConfig,
+  server: string,
+  timeoutMs: number,
+  turn: Pace,
+  onAnswer: (answer: KubeAnswer) => void,
+): KubeClient {
   const http = new IsomorphicFetchHttpLibrary();
   const where = `Kubernetes at ${server}`;
 
@@ -173,6 +194,7 @@ function createKubeClient(config: KubeConfig, server: string, timeoutMs: number,
       await config.applySecurityAuthentication(request);
       const response = await http.send(request).toPromise();
       const text = await response.body.text();
+      onAnswer({ method, resource: resourceIn(path), status: response.httpStatusCode });
       const after = Number(response.headers['retry-after'] ?? Number.NaN);
       return {
         status: response.httpStatusCode,
@@ -180,6 +202,7 @@ function createKubeClient(config: KubeConfig, server: string, timeoutMs: number,
         retryAfterMs: Number.isFinite(after) ? after * 1000 : null,
       };
     } catch (error) {
+      onAnswer({ method, resource: resourceIn(path), status: 0 });
       signal?.throwIfAborted();
       const why = limit.aborted ? `no answer within ${timeoutMs} ms` : `can't be reached (${causeOf(error)})`;
       throw new Unavailable(`${where}: ${why}`, null, { cause: error });
@@ -261,6 +284,11 @@ function createKubeClient(config: KubeConfig, server: string, timeoutMs: number,
       return { allowed: status.allowed, reason: status.reason ?? '' };
     },
   };
+}
+
+/** `deployments`, of any path of {@link pathOf}; what has no namespace ends with its resource. */
+function resourceIn(path: string): string {
+  return /\/namespaces\/[^/]+\/([a-z]+)/.exec(path)?.[1] ?? /([a-z]+)$/.exec(path)?.[1] ?? 'other';
 }
 
 const MANAGER = `?fieldManager=${FIELD_MANAGER}`;

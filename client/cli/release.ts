@@ -124,7 +124,7 @@ async function readChange(context: CliContext, options: ReleaseOptions): Promise
       throw usage(`--base ${options.base}: ${read.reason}`, 'name a commit of this checkout, or leave --base out');
     } else {
       context.note(
-        `slipway: what changed is not known (${read.reason}): the risk floor says "unknown" and a person must approve`,
+        `slipway: what changed is not known (${read.reason}): the risk floor says "unknown", and a person must approve unless the policy asks for nobody`,
       );
     }
   }

@@ -523,10 +523,12 @@ environments:
       `${HEAD}x: {${Array.from({ length: 5_000 }, (_, index) => `k${index}: 1`).join(', ')}}`,
     ];
     for (const text of files) {
-      const started = performance.now();
+      // Time of this process's own work: that of the machine's other work is none of the parser's.
+      const started = process.cpuUsage();
       const problems = problemsOf(text);
       formatProblems(problems, 'slipway.yaml', text);
-      assert.ok(performance.now() - started < 3000, text.slice(0, 30));
+      const { user, system } = process.cpuUsage(started);
+      assert.ok(user + system < 3_000_000, text.slice(0, 30));
     }
   });
 

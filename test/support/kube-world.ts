@@ -6,6 +6,7 @@ import { appliedWrites } from '../../tools/audit.js';
 import { KUBE_STACK_PARTS, startKubeStack } from '../../tools/kube-stack.js';
 import type { KubeStack } from '../../tools/kube-stack.js';
 import { enterNetworkNamespace } from '../../tools/network-namespace.js';
+import { freePort } from '../../tools/supervise.js';
 import type { Server } from '../../tools/supervise.js';
 import { reasonToSkip } from '../../tools/toolbox.js';
 import { startTraffic } from '../../tools/traffic.js';
@@ -33,6 +34,8 @@ export interface KubeWorld {
   policy(namespace: string, stages?: readonly StagePolicy[]): Policy;
   /** The service in its namespace, at `v1`, under traffic. */
   serve(namespace: string, perSecond: number): Promise<Traffic>;
+  /** What each of its workers counts, as Prometheus would read it. */
+  workerMetrics(): Promise<readonly string[]>;
   /** What was applied more than once for one key. */
   appliedTwice(namespace: string): Promise<readonly string[]>;
   stop(): Promise<void>;
@@ -46,7 +49,10 @@ export async function startKubeWorld(namespaces: readonly string[]): Promise<Kub
   try {
     const stack = await startKubeStack({ namespaces });
     stops.push(() => stack.stop());
-    const workers = await Promise.all([stack.startWorker(), stack.startWorker()]);
+    const ports = [await freePort(), await freePort()];
+    const workers = await Promise.all(
+      ports.map((port) => stack.startWorker({ SLIPWAY_HTTP_PORT: String(port) })),
+    );
     const slipway = await Slipway.connect(stack.env);
     stops.push(() => slipway.close());
     return {
@@ -54,6 +60,9 @@ export async function startKubeWorld(namespaces: readonly string[]): Promise<Kub
       workers,
       pilot: new Pilot(slipway),
       stop,
+
+      workerMetrics: () =>
+        Promise.all(ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text())),
 
       policy(namespace, stages = [stage(25, 8), stage(50, 8)]) {
         const target: KubernetesTarget = {

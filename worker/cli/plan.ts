@@ -35,9 +35,15 @@ export async function plan(
 ): Promise<CommandResult> {
   const { policy, release } = await describeRelease(context, service, options);
   const platform = platformOf(
-    createPlatforms({ gateways: [], kubernetes: [] }, (text) => {
-      context.out(text);
-    }),
+    createPlatforms(
+      { gateways: [], kubernetes: [] },
+      {
+        warn(text) {
+          context.out(text);
+        },
+        onKubeAnswer: () => undefined,
+      },
+    ),
     policy.target,
   );
   const scope = { lane: policy.lane, target: policy.target, rolloutId: 'plan' };

@@ -1,0 +1,218 @@
+/**
+ * What `bench/run.ts` runs as a process of its own, because it enters a network namespace: one JSON document of
+ * measurements on standard output. The API server, its controllers, Traefik, Prometheus, Temporal and the worker are real.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { Slipway } from '../client/slipway.js';
+import type { Policy } from '../domain/policy.js';
+import { appliedWrites } from '../tools/audit.js';
+import { startControlPlane } from '../tools/control-plane.js';
+import { fetchKubeStack, namespaceWithRights } from '../tools/kube-stack.js';
+import { enterNetworkNamespace } from '../tools/network-namespace.js';
+import { startNodeAgent } from '../tools/node-agent.js';
+import { SLIPWAY } from '../tools/stack.js';
+import { freePort, startServer } from '../tools/supervise.js';
+import { startTemporal } from '../tools/temporal-server.js';
+import { startTraefik } from '../tools/traefik-server.js';
+import { applyService } from '../test/activities/kubernetes/kube-support.js';
+import { startKubeWorld } from '../test/support/kube-world.js';
+import type { KubeWorld } from '../test/support/kube-world.js';
+import { stage, testPolicy, testRequest } from '../test/support/request.js';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { inWaves, residentMiB, until } from './fleet.js';
+import { quantile } from './numbers.js';
+import { startPrometheusStub, STUB_QUERIES } from './prometheus-stub.js';
+
+/** What {@link measureKubernetes} gives. Times in seconds. */
+export interface KubernetesBench {
+  /** From the first failed answer that a client saw to the write of weight 0. */
+  readonly toZeroWeight: { readonly half: readonly number[]; readonly five: readonly number[] };
+  /** Calls to the API server of one worker. */
+  readonly requests: { readonly perRollout: number; readonly perMinuteOfSoak: number };
+  /** A healthy release while Prometheus is away for 45 s. */
+  readonly outage: { readonly outcome: string; readonly held: boolean; readonly alerted: boolean };
+  /** Canaries that turn bad in the same moment: to weight 0. */
+  readonly mass: {
+    readonly count: number;
+    readonly p50: number;
+    readonly p95: number;
+    readonly max: number;
+    readonly workerMiB: number;
+  };
+}
+
+const RUNS = 3;
+const MASS = 200;
+/** Metrics are scraped, and hard limits looked at, every so often in the mass test: as Argo Rollouts was measured at 10 s. */
+const MASS_LOOK_MS = 5000;
+
+async function measureKubernetes(): Promise<KubernetesBench> {
+  return { ...(await measureOne()), mass: await measureMass(MASS) };
+}
+
+/** One service after the other, under real traffic. */
+async function measureOne(): Promise<Omit<KubernetesBench, 'mass'>> {
+  const world = await startKubeWorld(['half', 'five', 'calm']);
+  const { pilot, stack } = world;
+  try {
+    const zeroAt = async (namespace: string, rolloutId: string): Promise<number> => {
+      const write = (await appliedWrites(stack.plane.auditLog, namespace)).find(
+        ({ key }) => key?.startsWith(`${rolloutId}/rollback/set-weights/`) === true,
+      );
+      if (write === undefined) throw new Error(`nothing took the traffic from ${rolloutId}`);
+      return write.atMs;
+    };
+    const detect = async (namespace: 'half' | 'five', perSecond: number, rate: string): Promise<readonly number[]> => {
+      const traffic = await world.serve(namespace, perSecond);
+      const times: number[] = [];
+      for (let run = 1; run <= RUNS; run += 1) {
+        const policy = world.policy(namespace, [stage(25, 120)]);
+        const request = testRequest({ policy, tag: `bad${run}`, env: { DEMO_ERROR_RATE: rate } });
+        const view = await pilot.ship(request, 180_000);
+        if (view.outcome !== 'rolled-back') throw new Error(`${namespace} ${run} ended ${view.outcome ?? 'open'}`);
+        const bad = traffic.answers.filter(({ ok, version }) => !ok && version?.endsWith(`:bad${run}`) === true);
+        times.push(((await zeroAt(namespace, request.rolloutId)) - (bad[0]?.atMs ?? 0)) / 1000);
+      }
+      await traffic.stop();
+      return times;
+    };
+    const half = await detect('half', 80, '0.5');
+    const five = await detect('five', 400, '0.05');
+
+    const traffic = await world.serve('calm', 50);
+    const before = await kubeRequests(world);
+    const soak = await pilot.deploy(testRequest({ policy: world.policy('calm', [stage(25, 70)]), tag: 'v2' }));
+    await pilot.until(soak, 'the canary has traffic', ({ weights }) => (weights?.canary ?? 0) > 0);
+    await pause(2000);
+    const begun = await kubeRequests(world);
+    await pause(60_000);
+    const perMinuteOfSoak = (await kubeRequests(world)) - begun;
+    const ended = await pilot.ended(soak, 180_000);
+    if (ended.outcome !== 'completed') throw new Error(`the calm release ended ${ended.outcome ?? 'open'}`);
+    const perRollout = (await kubeRequests(world)) - before;
+
+    const away = await pilot.deploy(testRequest({ policy: world.policy('calm', [stage(25, 20)]), tag: 'v3' }));
+    await pilot.until(away, 'the canary has traffic', ({ weights }) => (weights?.canary ?? 0) > 0);
+    await pause(5000);
+    process.kill(stack.prometheus.pid, 'SIGSTOP');
+    let held = false;
+    for (const end = Date.now() + 45_000; Date.now() < end; await pause(500)) {
+      const view = await pilot.view(away);
+      held ||= view?.wait?.kind === 'blind' && view.weights?.canary === 25;
+    }
+    process.kill(stack.prometheus.pid, 'SIGCONT');
+    const view = await pilot.ended(away, 180_000);
+    await traffic.stop();
+    const alerted = view.timeline.some(({ text }) => text.startsWith('HOLD'));
+    return {
+      toZeroWeight: { half, five },
+      requests: { perRollout, perMinuteOfSoak },
+      outage: { outcome: view.outcome ?? 'open', held, alerted },
+    };
+  } finally {
+    await world.stop();
+  }
+}
+
+/** All calls that its workers have made to the API server. */
+async function kubeRequests(world: KubeWorld): Promise<number> {
+  return (await world.workerMetrics())
+    .flatMap((text) => [...text.matchAll(/^slipway_kubernetes_requests_total\{[^}]*\} (\d+)/gm)])
+    .reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
+/** Many canaries that turn bad in the same moment. Pods are told of only, and the metrics are made up. */
+async function measureMass(count: number): Promise<KubernetesBench['mass']> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'slipway-mass-'));
+  const stops: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true, maxRetries: 5 })];
+  try {
+    const plane = await startControlPlane({ dir: path.join(folder, 'plane') });
+    stops.push(() => plane.stop());
+    const agent = await startNodeAgent({ kubeconfig: plane.kubeconfig, mode: 'pretend' });
+    stops.push(() => agent.stop());
+    const traefik = await startTraefik({ kubeconfig: plane.kubeconfig, dir: path.join(folder, 'traefik') });
+    stops.push(() => traefik.stop());
+    const temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log') });
+    stops.push(() => temporal.stop());
+    const metrics = await startPrometheusStub();
+    stops.push(async () => metrics.close());
+    const names = Array.from({ length: count }, (_, index) => `m${index}`);
+    for (const namespace of names) {
+      await plane.apply(await namespaceWithRights(namespace));
+      await applyService(plane, { namespace, replicas: 1, rights: false });
+    }
+    const port = await freePort();
+    const env = {
+      TEMPORAL_ADDRESS: temporal.address,
+      TEMPORAL_NAMESPACE: temporal.namespace,
+      SLIPWAY_DATA_DIR: path.join(folder, 'data'),
+      SLIPWAY_GATEWAYS: ',',
+      SLIPWAY_HTTP_PORT: String(port),
+      SLIPWAY_LOG_LEVEL: 'error',
+      KUBECONFIG: plane.kubeconfig,
+    };
+    const worker = await startServer({
+      name: 'worker',
+      command: process.execPath,
+      args: [SLIPWAY, 'worker'],
+      env,
+      ready: `http://127.0.0.1:${port}/readyz`,
+      logFile: path.join(folder, 'worker.log'),
+    });
+    stops.push(() => worker.stop());
+    const client = await Slipway.connect(env);
+    stops.push(() => client.close());
+    const policies = names.map((namespace): Policy => {
+      const base = testPolicy({ gateway: 'http://unused', stages: [stage(25, 3600)], scrapeIntervalMs: MASS_LOOK_MS });
+      return {
+        ...base,
+        lane: { environment: 'prod', service: namespace },
+        target: {
+          platform: 'kubernetes',
+          context: 'slipway',
+          namespace,
+          deployment: 'hello',
+          service: 'hello',
+          route: { kind: 'HTTPRoute', name: 'hello' },
+        },
+        compareWith: 'stable',
+        waits: { ...base.waits, progressMs: 300_000 },
+        metrics: { source: 'prometheus', url: metrics.url, queries: STUB_QUERIES, authorization: null },
+      };
+    });
+    /** Weight writes of all rollouts that have one, by namespace. */
+    const moved = async (part: string): Promise<readonly number[]> => {
+      const all = await Promise.all(names.map((namespace) => appliedWrites(plane.auditLog, namespace)));
+      return all.flatMap((writes) => writes.filter(({ key }) => key?.includes(part) === true).map(({ atMs }) => atMs));
+    };
+    await inWaves(policies, {
+      begin: (policy) => client.enqueue(testRequest({ policy, tag: 'v2' })),
+      done: async () => (await moved('/stage-1/set-weights/')).length,
+    });
+    await pause(2 * MASS_LOOK_MS);
+    const badMs = metrics.turnBad(new Set(names));
+    await until(
+      async () => (await moved('/rollback/set-weights/')).length === count,
+      300_000,
+      `the rollbacks of ${count}`,
+    );
+    const times = (await moved('/rollback/set-weights/')).map((atMs) => (atMs - badMs) / 1000);
+    return {
+      count,
+      p50: quantile(times, 0.5),
+      p95: quantile(times, 0.95),
+      max: Math.max(...times),
+      workerMiB: await residentMiB(worker.pid),
+    };
+  } finally {
+    for (const stop of stops.reverse()) await stop();
+  }
+}
+
+await fetchKubeStack();
+const obstacle = await enterNetworkNamespace();
+if (obstacle !== undefined) throw new Error(`this needs a network namespace, and there is none: ${obstacle}`);
+process.stdout.write(`${JSON.stringify(await measureKubernetes())}\n`);
+process.exit(0);
