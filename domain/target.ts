@@ -67,6 +67,8 @@ export type RouteKind = (typeof ROUTE_KINDS)[number];
 export interface NamedRoute<Kind extends RouteKind = RouteKind> {
   readonly kind: Kind;
   readonly name: string;
+  /** Further routes of this kind that send traffic to the Service get the same weights; without it they are refused. */
+  readonly multiRoute?: 'allow';
 }
 
 /** How a Service's traffic is split. */

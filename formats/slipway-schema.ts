@@ -372,6 +372,11 @@ const Kubernetes = z.strictObject({
           { default: 'HTTPRoute' },
         ),
         name: optional(kubeName('hello'), 'Its name.', { defaultText: 'the name of the service' }),
+        multiRoute: optional(
+          z.enum(['refuse', 'allow']),
+          'What is done with further routes of the same kind that send traffic to the Service: `refuse` the rollout, or `allow` it, with the same weights in all of them.',
+          { default: 'refuse' },
+        ),
       }),
     ]),
     'The object whose rules name the Service: the canary’s share of the traffic is set there. `none`: shares follow from the numbers of replicas (one canary beside three of stable gets 25 %); there is no baseline then, promotion is in place, and an autoscaled Deployment is refused.',

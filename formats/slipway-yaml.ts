@@ -494,7 +494,11 @@ function kubernetesTargetOf(
     route:
       settings.route === 'none'
         ? { kind: 'none', maxExcessPoints: settings.maxExcessPoints ?? DEFAULT_MAX_EXCESS_POINTS }
-        : { kind: settings.route?.kind ?? 'HTTPRoute', name: settings.route?.name ?? service },
+        : {
+            kind: settings.route?.kind ?? 'HTTPRoute',
+            name: settings.route?.name ?? service,
+            ...(settings.route?.multiRoute === 'allow' ? { multiRoute: 'allow' } : {}),
+          },
   };
 }
 

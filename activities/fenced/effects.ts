@@ -9,14 +9,14 @@ import {
   staleAgainst,
   untilSettled,
 } from './fenced-write.js';
-import { ANNOTATION, fenceOf, readLane, recordOf, rolloutAnchorName } from './lane-view.js';
+import { ANNOTATION, fenceOf, readLane, recordOf, rolloutAnchorName, ROUTE } from './lane-view.js';
 import { finishRollout } from './lane-anchor.js';
 import type { Permit } from '../../domain/fence.js';
 import type { Arm, Effect, EffectOf, EffectResult, TemplateSource } from '../../domain/target.js';
 import type { PlatformScope } from '../platform.js';
 import type { Attempt } from './fenced-write.js';
 import type { LaneView } from './lane-view.js';
-import type { LaneStore, NewObject, PlatformTypes, StoredObject } from './store.js';
+import type { LaneStore, NewObject, PlatformTypes, StoredObject, StoredRoute } from './store.js';
 
 /** All that one application of an effect works with. */
 export interface EffectContext<P extends PlatformTypes> {
@@ -118,7 +118,8 @@ async function raiseFence<P extends PlatformTypes>(
   const { store, permit, signal } = context;
   // The anchor first: from then on late creates are refused. The route next: traffic matters most.
   const { canary, baseline, stable } = view.arms;
-  const objects = [view.rollout?.object, view.route, canary, baseline, stable, view.autoscaler].filter(
+  const routes = [view.route, ...view.moreRoutes];
+  const objects = [view.rollout?.object, ...routes, canary, baseline, stable, view.autoscaler].filter(
     (object) => object != null,
   );
   for (const object of objects) {
@@ -168,17 +169,18 @@ async function setWeights<P extends PlatformTypes>(
   { weights }: EffectOf<'set-weights'>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
-  const existing = view.route;
   const whole = weights.stable === 100;
   // An autoscaler takes an arm that gets less traffic for one that needs fewer replicas.
   const pinned = whole ? null : await setLeastSize(context, view, 'pinned', written);
   if (pinned !== null && pinned?.kind !== 'already') return pinned;
-  const moved = await put(context, view, {
-    ref: { kind: 'route', name: 'route' },
-    existing,
-    spec: { weights },
-    owner: existing?.owner ?? null,
-  });
+  const write = (name: string, existing: StoredRoute<P> | null): Promise<Attempt<EffectResult>> =>
+    put(context, view, { ref: { kind: 'route', name }, existing, spec: { weights }, owner: existing?.owner ?? null });
+  for (const other of view.moreRoutes) {
+    const moved = await write(other.name, other);
+    if (moved?.kind === 'applied') note(written, moved.drift);
+    else if (moved?.kind !== 'already') return moved;
+  }
+  const moved = await write(ROUTE, view.route);
   if (!whole || view.autoscaler === null || (moved?.kind !== 'applied' && moved?.kind !== 'already')) return moved;
   if (moved.kind === 'applied') note(written, moved.drift);
   return setLeastSize(context, view, 'restored', written);

@@ -40,7 +40,7 @@ export function changedSince<P extends PlatformTypes>(
   store: LaneStore<P>,
   view: LaneView<P>,
 ): readonly PreflightFinding[] {
-  return [view.arms.stable, view.route].flatMap((object) => {
+  return [view.arms.stable, view.route, ...view.moreRoutes].flatMap((object) => {
     const applied = object?.annotations[ANNOTATION.applied];
     if (object == null || applied === undefined) return [];
     const found = store.leaves(object, object.spec);

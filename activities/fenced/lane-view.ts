@@ -17,6 +17,9 @@ import type {
 /** Name of a lane's anchor. */
 export const LANE = 'lane';
 
+/** Name of the route by which weights are told. */
+export const ROUTE = 'route';
+
 /** Name of a rollout's anchor. */
 export function rolloutAnchorName(rolloutId: string): string {
   return `${ROLLOUT_PREFIX}${rolloutId}`;
@@ -78,6 +81,8 @@ export interface LaneView<P extends PlatformTypes> {
   readonly others: readonly Held<P, RolloutSpec<P>>[];
   readonly arms: Readonly<Partial<Record<Arm, StoredArm<P>>>>;
   readonly route: StoredRoute<P> | null;
+  /** Further routes, which have the same weights. */
+  readonly moreRoutes: readonly StoredRoute<P>[];
   readonly autoscaler: StoredAutoscaler<P> | null;
 }
 
@@ -95,12 +100,14 @@ export async function readLane<P extends PlatformTypes>(
   const lane = anchors.find((object) => object.name === LANE);
   const arms: Partial<Record<Arm, StoredArm<P>>> = {};
   for (const object of objects) if (object.kind === 'arm') arms[object.name as Arm] = object;
+  const routes = objects.filter((object) => object.kind === 'route');
   return {
     lane: lane === undefined ? null : { object: lane, spec: readAnchor(store.where, LaneSpec, lane) },
     rollout: rollouts.find(({ object }) => object.name === rolloutAnchorName(rolloutId)) ?? null,
     others: rollouts.filter(({ object }) => object.name !== rolloutAnchorName(rolloutId)),
     arms,
-    route: objects.find((object) => object.kind === 'route') ?? null,
+    route: routes.find(({ name }) => name === ROUTE) ?? null,
+    moreRoutes: routes.filter(({ name }) => name !== ROUTE),
     autoscaler: objects.find((object) => object.kind === 'autoscaler') ?? null,
   };
 }

@@ -12,7 +12,7 @@ export interface PlatformTypes {
 
 interface Stored<P extends PlatformTypes, Kind extends string, Spec> {
   readonly kind: Kind;
-  /** `lane`, `rollout-<id>`, an arm's name, `route`, or `autoscaler`. */
+  /** `lane`, `rollout-<id>`, an arm's name, `route` or `route/<name>` for further ones, or `autoscaler`. */
   readonly name: string;
   readonly uid: string;
   /** Uid of the anchor with which it vanishes; null where it stays. */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { canonicalJson, digestOf } from '../../domain/canonical.js';
 import type { Arm, LaneRef } from '../../domain/target.js';
 import type { KubernetesTarget } from '../../domain/target.js';
-import { LANE, rolloutAnchorName } from '../fenced/lane-view.js';
+import { LANE, rolloutAnchorName, ROUTE } from '../fenced/lane-view.js';
 import type {
   ArmSpec,
   AutoscalerSpec,
@@ -53,13 +53,15 @@ export interface KubeLane {
   readonly service: KubeObject | null;
   /** What holds the shares of traffic; always null where they follow from the numbers of replicas. */
   readonly route: KubeObject | null;
+  /** Further routes of that kind that send traffic to the Service, where they are allowed. */
+  readonly moreRoutes: readonly KubeObject[];
   /** What the holder of the shares is made from, where Slipway makes it. */
   readonly routeSource: KubeObject | null;
   /** What sets the size of stable. */
   readonly autoscaler: KubeObject | null;
 }
 
-/** Reads a lane: six requests, side by side; one more where the holder of the shares is made by Slipway. */
+/** Reads a lane: six requests, side by side; one more where the holder of the shares is made by Slipway, or not alone. */
 async function readKubeLane(
   client: KubeClient,
   lane: LaneRef,
@@ -71,7 +73,8 @@ async function readKubeLane(
   const ours = selectorOf(lane);
   const routed = (name: string | null | undefined): Promise<KubeObject | null> =>
     router === null || name == null ? Promise.resolve(null) : client.get(router.resource, namespace, name, signal);
-  const [anchors, stable, siblings, service, autoscalers, route, routeSource] = await Promise.all([
+  const all = router?.others === 'changed';
+  const [anchors, stable, siblings, service, autoscalers, route, routeSource, routes] = await Promise.all([
     client.list('configmaps', namespace, `${ANCHOR_LABEL},${ours}`, signal),
     client.get('deployments', namespace, target.deployment, signal),
     client.list('deployments', namespace, `${ARM_LABEL},${ours}`, signal),
@@ -79,9 +82,11 @@ async function readKubeLane(
     client.list('horizontalpodautoscalers', namespace, null, signal),
     routed(router?.holder),
     routed(router?.source),
+    all ? client.list(router.resource, namespace, null, signal) : [],
   ]);
+  const moreRoutes = routes.filter((each) => each.metadata.name !== router?.holder && router?.read(each) != null);
   const autoscaler = autoscalers.find((each) => scales(each, target.deployment)) ?? null;
-  return { anchors, stable, siblings, service, route, routeSource, autoscaler };
+  return { anchors, stable, siblings, service, route, moreRoutes, routeSource, autoscaler };
 }
 
 const AutoscalerObject = z.looseObject({
@@ -277,7 +282,8 @@ function storedOf(
     ...found.anchors.map((live) => storedAnchor(live, lane)),
     ...(found.stable === null ? [] : [storedArm(found.stable, 'stable', changed)]),
     ...siblings,
-    ...storedRoute(found.route, router),
+    ...storedRoute(found.route, ROUTE, router),
+    ...found.moreRoutes.flatMap((live) => storedRoute(live, `${ROUTE}/${live.metadata.name}`, router)),
     ...storedAutoscaler(found.autoscaler),
   ];
 }
@@ -286,9 +292,13 @@ function storedArm(live: KubeObject, arm: Arm, changed: readonly string[]): Stor
   return { kind: 'arm', name: arm, ...headOf(live), spec: armSpecOf(live, changed, arm), status: armStatusOf(live) };
 }
 
-function storedRoute(live: KubeObject | null, router: TrafficRouter | null): readonly StoredRoute<KubeTypes>[] {
+function storedRoute(
+  live: KubeObject | null,
+  name: string,
+  router: TrafficRouter | null,
+): readonly StoredRoute<KubeTypes>[] {
   const spec: RouteSpec | null = live === null || router === null ? null : router.read(live);
-  return live === null || spec === null ? [] : [{ kind: 'route', name: 'route', ...headOf(live), spec }];
+  return live === null || spec === null ? [] : [{ kind: 'route', name, ...headOf(live), spec }];
 }
 
 function storedAutoscaler(live: KubeObject | null): readonly StoredAutoscaler<KubeTypes>[] {

@@ -133,8 +133,15 @@ async function assertAccepted(
   if (router === null) return;
   for (const until = Date.now() + ACCEPTED_WITHIN_MS; ;) {
     const live = await client.get(router.resource, target.namespace, router.holder, signal);
-    const why = live === null ? 'it is gone' : router.pending(live);
-    if (why === null) return;
+    const others =
+      router.others === 'changed'
+        ? (await client.list(router.resource, target.namespace, null, signal)).filter((each) => router.read(each))
+        : [];
+    const why =
+      live === null
+        ? 'it is gone'
+        : [live, ...others].map((each) => router.pending(each)).find((text) => text !== null);
+    if (why === undefined) return;
     if (Date.now() > until) throw new Unavailable(`${routeName(target)} is not in effect yet: ${why}`);
     await pause(ACCEPTED_POLL_MS, undefined, signal ? { signal } : {});
   }

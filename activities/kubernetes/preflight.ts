@@ -13,6 +13,7 @@ import type { KubeClient, KubeObject } from './kube-client.js';
 import { changedOf, createKubeStore, routeName, scales } from './kube-store.js';
 import type { KubeLane } from './kube-store.js';
 import { routerOf } from './traffic/router.js';
+import type { TrafficRouter } from './traffic/router.js';
 
 type Scope = PlatformScope<KubernetesTarget>;
 
@@ -214,33 +215,44 @@ function labels(found: KubeLane, target: KubernetesTarget): readonly PreflightFi
 }
 
 function routeProblems(
-  { route, routeSource }: KubeLane,
+  { route, moreRoutes, routeSource }: KubeLane,
   { routes }: Neighbours,
   target: KubernetesTarget,
 ): readonly PreflightFinding[] {
   const router = routerOf(target);
   const written = router?.source === null ? route : routeSource;
   if (router === null || written === null) return [];
-  const name = routeName(target);
-  const found = router.source === null ? router.read(written) : router.create(written, ALL_STABLE);
-  if (found === null) {
+  const named = (live: KubeObject): boolean =>
+    (router.source === null ? router.read(live) : router.create(live, ALL_STABLE)) !== null;
+  if (!named(written)) {
     return [
       refuse(
-        `no rule of ${name} sends traffic to the Service ${target.service}`,
+        `no rule of ${routeName(target)} sends traffic to the Service ${target.service}`,
         'name the route that does (kubernetes.route)',
       ),
     ];
   }
-  const shares = route === null ? null : router.read(route);
-  const pending = route === null ? null : router.pending(route);
-  const { canary, baseline } = shares?.weights ?? ALL_STABLE;
-  const others = routes.filter(
-    (each) =>
-      ![written.metadata.name, router.holder].includes(each.metadata.name) &&
-      (router.source === null ? router.read(each) : router.create(each, ALL_STABLE)) !== null,
-  );
+  const changed = [...(route === null ? [] : [route]), ...moreRoutes];
+  const names = [written, ...changed].map(({ metadata: { name } }) => name);
+  const others = routes.filter((each) => !names.includes(each.metadata.name) && named(each));
   return [
-    ...router.problems(written),
+    ...[written, ...moreRoutes].flatMap((live) => router.problems(live)),
+    ...changed.flatMap((live) => problemsOfShares(router, live, target)),
+    ...others.map((each) => otherRoute(each, router, target)),
+  ];
+}
+
+/** A route as it stands must give all to stable, in all of its rules, and be in effect. */
+function problemsOfShares(
+  router: TrafficRouter,
+  live: KubeObject,
+  { namespace, service }: KubernetesTarget,
+): readonly PreflightFinding[] {
+  const name = `${live.kind} ${namespace}/${live.metadata.name}`;
+  const shares = router.read(live);
+  const pending = router.pending(live);
+  const { canary, baseline } = shares?.weights ?? ALL_STABLE;
+  return [
     ...(shares?.rules === undefined
       ? []
       : [
@@ -253,18 +265,24 @@ function routeProblems(
       ? [
           refuse(
             `${name} sends ${canary} % to a canary and ${baseline} % to a baseline already`,
-            `send all of it to ${target.service}, or let the rollout that did this be recovered`,
+            `send all of it to ${service}, or let the rollout that did this be recovered`,
           ),
         ]
       : []),
-    ...others.map((each) =>
-      warn(
-        `${each.kind} ${target.namespace}/${each.metadata.name} sends traffic to the Service ${target.service} too: all of that goes to stable, so the canary gets less than its share of the whole`,
-        `move its rules into ${name}, or leave it so if that traffic shall not see a canary`,
-      ),
-    ),
     ...(pending === null ? [] : [refuse(`${name} is not in effect: ${pending}`, 'see why with `kubectl describe`')]),
   ];
+}
+
+function otherRoute(live: KubeObject, router: TrafficRouter, target: KubernetesTarget): PreflightFinding {
+  const problem = `${live.kind} ${target.namespace}/${live.metadata.name} sends traffic to the Service ${target.service} too`;
+  const consequence = 'all of that goes to stable, so the canary would get less than its share of the whole';
+  const move = `move its rules into ${routeName(target)}`;
+  return router.others === 'refused'
+    ? refuse(
+        `${problem}: ${consequence}`,
+        `${move}, or let it have the same weights: kubernetes: { route: { multiRoute: allow } }`,
+      )
+    : warn(`${problem}: ${consequence}`, `${move}, or leave it so if that traffic shall not see a canary`);
 }
 
 /** Where shares follow from the numbers of replicas, the smallest may be far larger than what a stage asks for. */

@@ -50,9 +50,7 @@ export async function startKubeWorld(namespaces: readonly string[]): Promise<Kub
     const stack = await startKubeStack({ namespaces });
     stops.push(() => stack.stop());
     const ports = [await freePort(), await freePort()];
-    const workers = await Promise.all(
-      ports.map((port) => stack.startWorker({ SLIPWAY_HTTP_PORT: String(port) })),
-    );
+    const workers = await Promise.all(ports.map((port) => stack.startWorker({ SLIPWAY_HTTP_PORT: String(port) })));
     const slipway = await Slipway.connect(stack.env);
     stops.push(() => slipway.close());
     return {

@@ -50,6 +50,7 @@ export function gatewayApi(target: KubernetesTarget, route: NamedRoute<'HTTPRout
     resource: route.kind === 'HTTPRoute' ? 'httproutes' : 'grpcroutes',
     holder: route.name,
     source: null,
+    others: route.multiRoute === 'allow' ? 'changed' : 'refused',
     acknowledged: true,
     read: (live) =>
       agreedOf(

@@ -43,6 +43,7 @@ export function ingressNginx(target: KubernetesTarget, { name }: NamedRoute<'Ing
     resource: 'ingresses',
     holder: armName(name, 'canary'),
     source: name,
+    others: 'left',
     acknowledged: false,
     read({ metadata: { annotations = {} } }) {
       const canary = annotations[CANARY] === 'true' ? Number(annotations[WEIGHT] ?? 0) : 0;

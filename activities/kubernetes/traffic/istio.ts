@@ -31,7 +31,7 @@ const Spec = z.looseObject({
 const Status = z.looseObject({ conditions: Conditions });
 
 /** VirtualService, networking.istio.io/v1. */
-export function istio(target: KubernetesTarget, { name }: NamedRoute<'VirtualService'>): TrafficRouter {
+export function istio(target: KubernetesTarget, { name, multiRoute }: NamedRoute<'VirtualService'>): TrafficRouter {
   const { namespace } = target;
   const title = `VirtualService ${namespace}/${name}`;
 
@@ -61,6 +61,7 @@ export function istio(target: KubernetesTarget, { name }: NamedRoute<'VirtualSer
     resource: 'virtualservices',
     holder: name,
     source: null,
+    others: multiRoute === 'allow' ? 'changed' : 'refused',
     acknowledged: false,
     read: (live) =>
       agreedOf(

@@ -25,6 +25,8 @@ export interface TrafficRouter {
   create(source: KubeObject, weights: Weights): KubeObject | null;
   /** What in the object that its owner wrote would make shares other than they say. */
   problems(live: KubeObject): readonly PreflightFinding[];
+  /** What becomes of further objects of this kind that name the Service. */
+  readonly others: 'refused' | 'changed' | 'left';
   /** Whether whoever routes by it says so: where not, `pending` knows nothing. */
   readonly acknowledged: boolean;
   /** Null where all who route by it have taken it as it is now; else who has not, and why. */

@@ -131,7 +131,7 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     const text = found.map(({ problem, remedy }) => `${problem} → ${remedy}`).join('\n');
     assert.match(text, /the lane is held by rollout r1 → wait for it/);
     assert.match(text, /Deployment .*\/hello-canary is there already, and is not of this rollout/);
-    assert.match(text, /Service .*\/hello-canary that is not of this rollout/);
+    assert.match(text, /Service .*\/hello-canary is there already, and is not of this rollout/);
     assert.match(text, /sends 10 % to a canary/);
   });
 
@@ -237,6 +237,23 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       /^stage 1 asks for 10 % of the traffic, and the smallest canary would get 33\.\d* %: 23\.\d* % more, above the limit of 5 points$/,
     );
     assert.match(finding?.remedy ?? '', /^run 6 replicas or more of hello, .* maxExcessPoints: 24 \}$/);
+  });
+
+  test('a second route that sends traffic to the Service', async () => {
+    const namespace = await healthy();
+    const second: KubeObject = {
+      apiVersion: 'gateway.networking.k8s.io/v1',
+      kind: 'HTTPRoute',
+      metadata: { name: 'second', namespace },
+      spec: {
+        parentRefs: [{ name: 'edge', namespace: 'default' }],
+        hostnames: [`second.${namespace}.example.com`],
+        rules: [{ backendRefs: [{ name: 'hello', port: 80 }] }],
+      },
+    };
+    await says(namespace, [second], /HTTPRoute .*\/second sends traffic to the Service hello too/, /multiRoute: allow/);
+    routes.set(namespace, { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow' });
+    await eventually(namespace, (found) => found.length === 0);
   });
 
   test('an Ingress that is not there, does not name the Service, or has a canary already', async () => {

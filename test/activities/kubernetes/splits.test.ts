@@ -204,6 +204,39 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.deepEqual(await ingress('hello'), owners, 'the owner’s own was never written');
   });
 
+  test('by two HTTPRoutes, where that is allowed: both have the same weights, and both are fenced', async () => {
+    const { rollout, namespace } = await opened(
+      { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow' },
+      1,
+      (where) => [
+        {
+          apiVersion: 'gateway.networking.k8s.io/v1',
+          kind: 'HTTPRoute',
+          metadata: { name: 'inner', namespace: where },
+          spec: {
+            parentRefs: [{ name: 'edge', namespace: 'default' }],
+            hostnames: [`inner.${where}.example.com`],
+            rules: [{ backendRefs: [{ name: 'hello', port: 80 }] }],
+          },
+        },
+      ],
+    );
+    const backends = async (name: string): Promise<readonly string[]> => {
+      const route = await client.get('httproutes', namespace, name, undefined);
+      const spec = route?.['spec'] as { rules: { backendRefs: { name: string; weight: number }[] }[] } | undefined;
+      return (spec?.rules ?? []).flatMap(({ backendRefs }) => backendRefs.map((ref) => `${ref.name} ${ref.weight}`));
+    };
+    await startCanary(rollout, 1);
+    const late = rollout.permit({ op: 'set-weights', weights: ALL_CANARY });
+    assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
+    for (const name of ['hello', 'inner'])
+      assert.deepEqual(await backends(name), ['hello 75', 'hello-canary 25'], name);
+    const stale = await rollout.platform.apply(rollout.scope, { op: 'set-weights', weights: ALL_CANARY }, late);
+    assert.equal(stale.kind, 'stale');
+    assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
+    for (const name of ['hello', 'inner']) assert.deepEqual(await backends(name), ['hello 1'], name);
+  });
+
   test('by a VirtualService of Istio: a destination for each arm, and afterwards as it was', async () => {
     const { rollout, namespace } = await opened({ kind: 'VirtualService', name: 'hello' }, 2, (where) => [
       {
