@@ -6,6 +6,7 @@ import type {
   Arm,
   ArmsReadiness,
   ClaimResult,
+  Disturbance,
   EffectResult,
   LaneAnchor,
   LaneRef,
@@ -51,6 +52,8 @@ export interface WatchCall {
   readonly expectedShare: number | null;
   /** The watch returns `tick` after so long, so that a lost one is noticed. */
   readonly maxMs: number;
+  /** A person has been told of a drift already: only what harms users is told of. */
+  readonly heldOnDrift: boolean;
 }
 
 export type WatchResult =
@@ -60,6 +63,8 @@ export type WatchResult =
   /** No samples of the canary, or no answer, three times in a row. */
   | { readonly kind: 'blind'; readonly reason: string }
   | { readonly kind: 'sighted' }
+  /** Somebody else changed what the rollout has set. */
+  | { readonly kind: 'disturbed'; readonly disturbance: Disturbance }
   | { readonly kind: 'tick'; readonly verdict: Verdict | null };
 
 export type GateResult =
@@ -91,8 +96,16 @@ export interface Activities {
   removeArm: EffectActivity<'remove-arm'>;
   removeStable: EffectActivity<'remove-stable'>;
   closeRollout: EffectActivity<'close-rollout'>;
-  /** Waits (read-only, heartbeating) until all arms can serve, one never will, or `untilMs` (epoch) has passed. */
-  awaitReady(call: { scope: PlatformScope; arms: readonly SizedArm[]; untilMs: number }): Promise<ArmsReadiness>;
+  /**
+   * Waits (read-only, heartbeating) until all arms can serve, one never will, or `untilMs` (epoch) has passed; with
+   * `guard` also until somebody else harms users meanwhile.
+   */
+  awaitReady(call: {
+    scope: PlatformScope;
+    arms: readonly SizedArm[];
+    untilMs: number;
+    guard: boolean;
+  }): Promise<ArmsReadiness>;
   /** Looks at the metrics until there is something to say (read-only, heartbeating). */
   watch(call: WatchCall): Promise<WatchResult>;
   /** Asks registries which bytes the tags name now, by container; images by digest are left out. What can't be told is an answer. */

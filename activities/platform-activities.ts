@@ -6,6 +6,7 @@ import { asFailure, Unavailable } from './failures.js';
 import { platformOf } from './platform.js';
 import type { Platform, Platforms, PlatformScope } from './platform.js';
 import { beating, pause } from './waiting.js';
+import { disturbance, firstOf } from './watch/inspection.js';
 
 /** Pause between two looks at an arm that is not ready yet. */
 const READY_POLL_MS = 250;
@@ -65,9 +66,8 @@ export function createPlatformActivities({
     removeStable: effect,
     closeRollout: effect,
 
-    async awaitReady({ scope, arms, untilMs }) {
-      const signal = cancellationSignal();
-      async function look({ arm, replicas }: SizedArm): Promise<ArmsReadiness> {
+    async awaitReady({ scope, arms, untilMs, guard }) {
+      async function look({ arm, replicas }: SizedArm, signal: AbortSignal): Promise<ArmsReadiness> {
         try {
           const now = await of(scope.target).readiness(scope, arm, replicas, signal);
           return now.kind === 'ready' ? { kind: 'ready' } : { ...now, arm };
@@ -77,16 +77,21 @@ export function createPlatformActivities({
           return { kind: 'waiting', arm, ready: 0, wanted: replicas, message: error.message };
         }
       }
-      return beating(async () => {
+      async function ready(signal: AbortSignal): Promise<ArmsReadiness> {
         for (;;) {
-          const seen = await Promise.all(arms.map(look));
+          const seen = await Promise.all(arms.map((arm) => look(arm, signal)));
           // One that never will be ready speaks for all, then one that is not yet.
           const last = seen.find(({ kind }) => kind === 'failed') ?? seen.find(({ kind }) => kind === 'waiting');
           if (last === undefined) return { kind: 'ready' };
           if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;
           await pause(READY_POLL_MS, signal);
         }
-      });
+      }
+      async function harmed(signal: AbortSignal): Promise<ArmsReadiness> {
+        const { object, text } = await disturbance(of(scope.target), scope, ({ kind }) => kind === 'harm', signal);
+        return { kind: 'failed', arm: object, message: text };
+      }
+      return beating(() => firstOf(cancellationSignal(), ready, ...(guard ? [harmed] : [])));
     },
 
     async readAnchor({ lane, target }) {

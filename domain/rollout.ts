@@ -131,6 +131,7 @@ export interface Reason {
     | 'wait-expired'
     | 'preflight'
     | 'not-ready'
+    | 'disturbed'
     | 'refused'
     | 'platform-unreachable'
     | 'aborted'

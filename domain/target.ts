@@ -142,6 +142,8 @@ export interface TargetSnapshot {
   readonly anchor: LaneAnchor | null;
   /** What stable was when the current rollout opened; null outside a rollout. */
   readonly recorded: RecordedStable | null;
+  /** The rollout has written stable, and what stable was before is not recorded any more: it can't be restored. */
+  readonly recordLost: boolean;
 }
 
 /** Stable as it was before a rollout touched anything: what a rollback restores. The template itself stays in the anchor. */
@@ -238,12 +240,26 @@ export type ArmReadiness =
   | { readonly kind: 'waiting'; readonly ready: number; readonly wanted: number; readonly message: string | null }
   | { readonly kind: 'failed'; readonly message: string };
 
+/** What somebody else did to the objects of a rollout that is under way. */
+export interface Disturbance {
+  /**
+   * `harm`: users are sent to what can't answer, or to what nobody has approved, and a rollback ends that. `drift`: any
+   * other change: a person says what it was meant for.
+   */
+  readonly kind: 'harm' | 'drift';
+  /** `canary`, `route` … */
+  readonly object: string;
+  readonly text: string;
+  /** It may be the state of a moment, and counts when it is seen again. */
+  readonly passing: boolean;
+}
+
 /** An arm and how many replicas of it are wanted. */
 export interface SizedArm {
   readonly arm: Arm;
   readonly replicas: number;
 }
 
-/** Whether several arms can serve; where not, the arm that stands for it. */
+/** Whether several arms can serve; where not, the arm that stands for it, or another object that harms users meanwhile. */
 export type ArmsReadiness =
-  { readonly kind: 'ready' } | (Exclude<ArmReadiness, { readonly kind: 'ready' }> & { readonly arm: Arm });
+  { readonly kind: 'ready' } | (Exclude<ArmReadiness, { readonly kind: 'ready' }> & { readonly arm: string });

@@ -49,6 +49,7 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
     stage: 'recover',
     say,
     warn: say,
+    onLostRecord: 'warn',
     onTrafficBack: () => say('traffic is back on stable'),
   });
   switch (result.kind) {

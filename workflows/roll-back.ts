@@ -18,6 +18,8 @@ export interface RollBackRequest {
   readonly stage: string;
   readonly say: (text: string) => void;
   readonly warn: (text: string) => void;
+  /** Where it is not recorded any more what stable ran before: whether that is a failure, or a person knows. */
+  readonly onLostRecord: 'fail' | 'warn';
   /** Called once traffic is back where it was. */
   readonly onTrafficBack: () => void;
 }
@@ -56,6 +58,11 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
     say(step.text);
     if (step.effect.op === 'set-weights') request.onTrafficBack();
   }
+  if (snapshot.recordLost) {
+    const reason = `what stable ran before is not recorded any more (the rollout's anchor is gone): it runs ${snapshot.arms.stable?.version ?? 'nothing'} now, see that this is right`;
+    if (request.onLostRecord === 'fail') return { kind: 'failed', reason };
+    request.warn(reason);
+  }
   const closed = await runner.perform({
     effect: { op: 'close-rollout', outcome },
     stage,
@@ -80,11 +87,18 @@ type RollBackStep =
 
 /** What a rollback has to do, from what stands now. Pure: the same snapshot gives the same steps. */
 export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] {
-  const { recorded, arms } = snapshot;
+  const { recorded, arms, weights } = snapshot;
   const siblings: RollBackStep[] = (['canary', 'baseline'] as const)
     .filter((arm) => arms[arm] !== undefined)
     .map((arm) => ({ kind: 'effect', effect: { op: 'remove-arm', arm }, text: `removed ${arm}` }));
-  if (recorded === null) return siblings;
+  const withTraffic = (['canary', 'baseline'] as const).filter((arm) => (weights?.[arm] ?? 0) > 0);
+  const toStable: RollBackStep = {
+    kind: 'effect',
+    effect: { op: 'set-weights', weights: ALL_STABLE },
+    text: 'all traffic back on stable',
+  };
+  if (recorded === null)
+    return withTraffic.length > 0 && arms.stable !== undefined ? [toStable, ...siblings] : siblings;
   if (recorded.templateDigest === null) {
     // A first release: there is nothing to go back to.
     return [
@@ -93,11 +107,6 @@ export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] 
     ];
   }
   const stable = arms.stable;
-  const toStable: RollBackStep = {
-    kind: 'effect',
-    effect: { op: 'set-weights', weights: ALL_STABLE },
-    text: 'all traffic back on stable',
-  };
   const intact =
     stable !== undefined && stable.templateDigest === recorded.templateDigest && stable.replicas >= recorded.replicas;
   const restore: RollBackStep = {
@@ -106,12 +115,24 @@ export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] 
     text: `restored stable to ${recorded.version ?? recorded.templateDigest}`,
   };
   if (intact && stable.ready > 0) return [toStable, ...siblings];
+  const restored: RollBackStep[] = [
+    ...(intact ? [] : [restore]),
+    { kind: 'await-stable', replicas: recorded.replicas },
+  ];
+  // Where it is, nobody can answer: whatever of stable can is better.
+  if (withTraffic.length > 0 && withTraffic.every((arm) => (arms[arm]?.ready ?? 0) === 0))
+    return [toStable, ...restored, ...siblings];
   // Traffic stays where it is until the old version can serve again (semantics.md, "Promotion and rollback").
-  return [...(intact ? [] : [restore]), { kind: 'await-stable', replicas: recorded.replicas }, toStable, ...siblings];
+  return [...restored, toStable, ...siblings];
 }
 
 async function awaitStable({ scope, warn }: RollBackRequest, replicas: number): Promise<void> {
-  const call = { scope, arms: [{ arm: 'stable' as const, replicas }], untilMs: Date.now() + RESTORE_DEADLINE_MS };
+  const call = {
+    scope,
+    arms: [{ arm: 'stable' as const, replicas }],
+    untilMs: Date.now() + RESTORE_DEADLINE_MS,
+    guard: false,
+  };
   try {
     const ready = await with_(
       waits(RESTORE_DEADLINE_MS),

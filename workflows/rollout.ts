@@ -20,8 +20,8 @@ import type { GateCall } from './gates.js';
 import { Notices } from './notices.js';
 import { rollBack } from './roll-back.js';
 import { now, RunState } from './run-state.js';
-import { soak, stopReason } from './soak.js';
-import type { SoakResult } from './soak.js';
+import { guardUntil, soak, stopReason } from './soak.js';
+import type { SoakRequest, SoakResult } from './soak.js';
 
 export interface RolloutInput {
   readonly request: RolloutRequest;
@@ -36,6 +36,22 @@ export async function rollout(input: RolloutInput): Promise<RolloutResult> {
   return new Rollout(input).run();
 }
 
+/** Brings about what is then watched. */
+type SetUp = (overwrite: boolean) => Promise<End | null>;
+
+/** One set of weights that is watched for a while. */
+interface Watched {
+  readonly label: string;
+  readonly title: string;
+  readonly canary: Arm;
+  readonly comparison: 'baseline' | 'stable' | null;
+  readonly expectedShare: number | null;
+  readonly durationMs: number;
+  readonly budgetShare: number;
+  readonly trial: boolean;
+  readonly gate: GateCall | null;
+}
+
 class Rollout {
   private readonly state: RunState;
   private readonly controls = new Controls();
@@ -45,6 +61,8 @@ class Rollout {
   private readonly gates: Gates;
   /** Whether anything on the platform may have been changed. */
   private touched = false;
+  /** What was watched last, for as long as users are sent to it. */
+  private watched: SoakRequest | null = null;
 
   constructor(private readonly input: RolloutInput) {
     const { request, laneGeneration } = input;
@@ -128,24 +146,24 @@ class Rollout {
     }
     state.stage = stage.number;
     state.enter('canary', title);
-    const size = await this.stableSize(plan);
-    if (typeof size !== 'number') return size;
-    const ready = await this.readyArms(plan, label, [
-      { arm: 'canary', replicas: resized(stage.canaryReplicas, plan.stableReplicas, size) },
-      { arm: 'baseline', replicas: resized(stage.baselineReplicas, plan.stableReplicas, size) },
-    ]);
-    if (ready !== null) return ready;
-    const moved = await this.setWeights(stage.weights, label);
-    if (moved !== null) return moved;
-    if (stage.baselineReplicas === 0) {
-      const removed = await this.do_({ op: 'remove-arm', arm: 'baseline' }, label, 'remove baseline');
-      if (removed !== null) return removed;
-    }
+    const setUp = async (overwrite: boolean): Promise<End | null> => {
+      const size = await this.stableSize(plan);
+      if (typeof size !== 'number') return size;
+      const arms = [
+        { arm: 'canary', replicas: resized(stage.canaryReplicas, plan.stableReplicas, size) },
+        { arm: 'baseline', replicas: resized(stage.baselineReplicas, plan.stableReplicas, size) },
+      ] as const;
+      const moved =
+        (await this.readyArms(plan, label, arms, overwrite)) ??
+        (await this.setWeights(stage.weights, label, overwrite));
+      if (moved !== null || stage.baselineReplicas > 0) return moved;
+      return this.do_({ op: 'remove-arm', arm: 'baseline' }, label, 'remove baseline', { overwrite });
+    };
     const next = plan.stages[stage.number];
     const { canary, stable, baseline } = stage.weights;
     const comparison = baseline > 0 ? 'baseline' : 'stable';
     const other = baseline > 0 ? baseline : stable;
-    const result = await this.watch(plan, {
+    return this.watch(plan, setUp, {
       label,
       title,
       canary: 'canary',
@@ -156,7 +174,6 @@ class Rollout {
       trial: false,
       gate: next?.approval === true ? this.gateCall(plan, next) : null,
     });
-    return result.kind === 'back' ? back(result.reason) : null;
   }
 
   private gateCall(plan: Plan, stage: PlannedStage): GateCall {
@@ -186,11 +203,15 @@ class Rollout {
     const size = await this.stableSize(plan);
     if (typeof size !== 'number') return size;
     if (plan.promote === 'verified') {
-      const ready = await this.readyArms(plan, 'promote', [{ arm: 'canary', replicas: size }]);
-      if (ready !== null) return ready;
-      const moved = await this.setWeights({ stable: 0, canary: 100, baseline: 0 }, 'promote');
-      if (moved !== null) return moved;
-      const verified = await this.verify(plan, 'canary');
+      const arms = [{ arm: 'canary', replicas: size }] as const;
+      const weights: Weights = { stable: 0, canary: 100, baseline: 0 };
+      const verified = await this.verify(
+        plan,
+        'canary',
+        async (overwrite) =>
+          (await this.readyArms(plan, 'promote', arms, overwrite)) ??
+          (await this.setWeights(weights, 'promote', overwrite)),
+      );
       if (verified !== null) return verified;
     }
     state.enter('settling', `copying ${state.name} to stable`);
@@ -208,11 +229,14 @@ class Rollout {
   private async startFirst(plan: Plan): Promise<End | null> {
     const { state } = this;
     state.enter('promoting', `first release: starting ${state.name}`);
-    const started = await this.setStable(plan, 'promote', plan.stableReplicas);
-    if (started !== null) return started;
-    const moved = await this.setWeights(ALL_STABLE, 'promote');
-    if (moved !== null) return moved;
-    const verified = await this.verify(plan, 'stable');
+    const { stableReplicas } = plan;
+    const verified = await this.verify(
+      plan,
+      'stable',
+      async (overwrite) =>
+        (await this.setStable(plan, 'promote', stableReplicas, overwrite)) ??
+        (await this.setWeights(ALL_STABLE, 'promote', overwrite)),
+    );
     if (verified !== null) return verified;
     state.enter('settling', 'verified');
     return null;
@@ -229,31 +253,36 @@ class Rollout {
     }
   }
 
-  private async setStable(plan: Plan, label: string, replicas: number): Promise<End | null> {
+  private async setStable(plan: Plan, label: string, replicas: number, overwrite = false): Promise<End | null> {
     const effect: Effect = {
       op: 'set-stable-template',
       template: { from: 'release', release: plan.release },
       replicas,
     };
     return (
-      (await this.do_(effect, label, `stable runs ${this.state.name}`)) ??
+      (await this.do_(effect, label, `stable runs ${this.state.name}`, { overwrite })) ??
       (await this.awaitReady([{ arm: 'stable', replicas }]))
     );
   }
 
   /** Watches the new version alone: nothing is left to compare with, so hard limits speak. */
-  private async verify(plan: Plan, arm: Arm): Promise<End | null> {
+  private async verify(plan: Plan, arm: Arm, setUp: SetUp): Promise<End | null> {
     const { state } = this;
     const { verifyMs } = this.input.request.policy;
-    state.stage = null;
-    state.enter(
-      'verifying',
-      verifyMs === 0
-        ? `all traffic on ${state.name}`
-        : `all traffic on ${state.name}: verifying for ${durationText(verifyMs)}`,
-    );
-    if (verifyMs === 0) return null;
-    const result = await this.watch(plan, {
+    const verifying: SetUp = async (overwrite) => {
+      const end = await setUp(overwrite);
+      if (end !== null) return end;
+      state.stage = null;
+      state.enter(
+        'verifying',
+        verifyMs === 0
+          ? `all traffic on ${state.name}`
+          : `all traffic on ${state.name}: verifying for ${durationText(verifyMs)}`,
+      );
+      return null;
+    };
+    if (verifyMs === 0) return verifying(false);
+    return this.watch(plan, verifying, {
       label: 'verify',
       title: 'verification at 100 %',
       canary: arm,
@@ -264,26 +293,29 @@ class Rollout {
       trial: plan.kind === 'first',
       gate: null,
     });
-    return result.kind === 'back' ? back(result.reason) : null;
   }
 
-  private async watch(
-    plan: Plan,
-    what: {
-      label: string;
-      title: string;
-      canary: Arm;
-      comparison: 'baseline' | 'stable' | null;
-      expectedShare: number | null;
-      durationMs: number;
-      budgetShare: number;
-      trial: boolean;
-      gate: GateCall | null;
-    },
-  ): Promise<SoakResult> {
+  /** Watches what was set up. What somebody else has changed is set up once more, where a person lets that be. */
+  private async watch(plan: Plan, setUp: SetUp, what: Watched): Promise<End | null> {
+    for (let overwrite = false; ; overwrite = true) {
+      const end = await setUp(overwrite);
+      if (end !== null) return end;
+      const result = await this.soak(plan, what);
+      if (result.kind === 'advance') return null;
+      if (result.kind === 'back') return back(result.reason);
+      const { object, text } = result;
+      const held = await this.holdOnDrift(object, text);
+      if (held !== null) return held;
+      // Stable is none of what is set up: it is written once, in the end.
+      const restored = object === 'stable' && plan.kind !== 'first' ? await this.restoreStable(plan, what.label) : null;
+      if (restored !== null) return restored;
+    }
+  }
+
+  private async soak(plan: Plan, what: Watched): Promise<SoakResult> {
     const { request } = this.input;
     const { label, title, canary, comparison, trial, gate, ...rest } = what;
-    const result = await soak({
+    this.watched = {
       state: this.state,
       controls: this.controls,
       gates: this.gates,
@@ -301,17 +333,28 @@ class Rollout {
         comparison: comparison === null ? null : { arm: comparison, version: plan.stableVersion ?? '' },
         startMs: Date.now(),
       },
-    });
+    };
+    const result = await soak(this.watched);
     this.state.setWait(null);
     return result;
   }
 
+  /** Stable as it was when the rollout opened: where a person says that a change of it shall not stay. */
+  private async restoreStable({ stableReplicas: replicas }: Plan, label: string): Promise<End | null> {
+    const effect: Effect = { op: 'set-stable-template', template: { from: 'recorded' }, replicas };
+    return (
+      (await this.do_(effect, label, 'restore stable', { overwrite: true })) ??
+      (await this.awaitReady([{ arm: 'stable', replicas }]))
+    );
+  }
+
   // Effects -----------------------------------------------------------------------------------------------------------
 
-  private async setWeights(weights: Weights, label: string): Promise<End | null> {
+  private async setWeights(weights: Weights, label: string, overwrite = false): Promise<End | null> {
     const text = `stable ${percentText(weights.stable)}, canary ${percentText(weights.canary)}, baseline ${percentText(weights.baseline)}`;
-    const end = await this.do_({ op: 'set-weights', weights }, label, text);
+    const end = await this.do_({ op: 'set-weights', weights }, label, text, { overwrite });
     if (end === null) {
+      if (weights.canary === 0 && weights.baseline === 0) this.watched = null;
       this.state.weights = weights;
       this.state.say(`traffic: ${text}`);
     }
@@ -323,12 +366,15 @@ class Rollout {
     plan: Plan,
     label: string,
     arms: readonly (SizedArm & { arm: 'canary' | 'baseline' })[],
+    overwrite: boolean,
   ): Promise<End | null> {
     const wanted = arms.filter(({ replicas }) => replicas > 0);
     for (const { arm, replicas } of wanted) {
       const template =
         arm === 'canary' ? ({ from: 'release', release: plan.release } as const) : ({ from: 'recorded' } as const);
-      const end = await this.do_({ op: 'start-arm', arm, template, replicas }, label, `${arm}: ${replicas} ready`);
+      const end = await this.do_({ op: 'start-arm', arm, template, replicas }, label, `${arm}: ${replicas} ready`, {
+        overwrite,
+      });
       if (end !== null) return end;
     }
     return this.awaitReady(wanted);
@@ -336,7 +382,8 @@ class Rollout {
 
   private async awaitReady(arms: readonly SizedArm[]): Promise<End | null> {
     const { progressMs } = this.input.request.policy.waits;
-    const call = { scope: this.scope, arms, untilMs: Date.now() + progressMs };
+    // What has traffic meanwhile is not among those that are waited for.
+    const call = { scope: this.scope, arms, untilMs: Date.now() + progressMs, guard: this.watched !== null };
     const summary = `${arms.map(({ arm, replicas }) => `${arm}: ${replicas}`).join(', ')} ready`;
     try {
       const ready = await with_(waits(progressMs), 'awaitReady', { summary }, call);
@@ -356,9 +403,9 @@ class Rollout {
     effect: Effect,
     stage: string,
     summary: string,
-    direction: EffectRequest['direction'] = 'forward',
+    { direction = 'forward', overwrite = false }: Partial<Pick<EffectRequest, 'direction' | 'overwrite'>> = {},
   ): Promise<End | null> {
-    return this.perform({ effect, stage, direction, summary });
+    return this.perform({ effect, stage, direction, summary, overwrite });
   }
 
   private perform(request: EffectRequest): Promise<End | null> {
@@ -376,32 +423,33 @@ class Rollout {
           this.touched = false;
           return ended('aborted', 'lost-claim', outcome.reason);
         case 'drift':
-          return this.holdOnDrift(request, outcome);
+          return this.settleDrift(request, outcome);
       }
     });
   }
 
   /** A person writes over what was found, or the rollout goes back. */
-  private async holdOnDrift(
+  private async settleDrift(
     request: EffectRequest,
     { object, found, expected }: Extract<EffectOutcome, { kind: 'drift' }>,
   ): Promise<End | null> {
-    const reason = `${object} was changed by somebody else: it is ${found}, Slipway had left ${expected}`;
-    if (await this.resumed(reason)) return this.perform({ ...request, overwrite: true });
-    return back({ code: 'wait-expired', text: `nobody settled the drift of ${object}` });
+    const held = await this.holdOnDrift(object, `it is ${found}, Slipway had left ${expected}`);
+    return held ?? this.perform({ ...request, overwrite: true });
   }
 
-  /** Waits until a person resumes the rollout; false when nobody did in time. */
-  private async resumed(reason: string): Promise<boolean> {
+  /** Waits until a person resumes the rollout, with the guard on where users are sent to the new version. Null: resumed. */
+  private async holdOnDrift(object: string, text: string): Promise<End | null> {
     const { state, controls } = this;
     const { request } = this.input;
     const { heldMs } = request.policy.waits;
+    const reason = `${object} was changed by somebody else: ${text}`;
+    const deadline = new Date(Date.now() + heldMs).toISOString();
     state.say(`HOLD: ${reason}`, 'bad');
     controls.resumed = null;
     state.setWait({
       kind: 'drift',
       since: now(),
-      deadline: new Date(Date.now() + heldMs).toISOString(),
+      deadline,
       atDeadline: 'rolled back',
       reason,
       who: request.policy.owner ?? `the owners of ${request.policy.lane.service}`,
@@ -415,10 +463,14 @@ class Rollout {
       text: reason,
       n: `drift-${Date.now()}`,
     });
-    const resumed = await condition(() => controls.resumed !== null, heldMs, { summary: 'drift hold expires' });
+    const isResumed = (): boolean => controls.resumed !== null;
+    const harm = this.watched === null ? null : await guardUntil(this.watched, deadline, isResumed);
+    if (this.watched === null) await condition(isResumed, heldMs, { summary: 'drift hold expires' });
+    const resumed = isResumed();
     controls.resumed = null;
     state.setWait(null);
-    return resumed;
+    if (harm !== null) return back(harm);
+    return resumed ? null : back({ code: 'wait-expired', text: `nobody settled the drift of ${object}` });
   }
 
   private async describe(): Promise<TargetSnapshot | End> {
@@ -440,7 +492,7 @@ class Rollout {
         { op: 'close-rollout', outcome: 'completed' },
         'settle',
         'record the outcome: completed',
-        'back',
+        { direction: 'back' },
       );
       return closed ?? ended('completed', 'verified', `${this.state.name} serves all traffic`);
     });
@@ -512,6 +564,7 @@ class Rollout {
       stage: 'rollback',
       say: (text) => state.say(text),
       warn: (text) => state.warn(text),
+      onLostRecord: 'fail',
       onTrafficBack: () => {
         state.weights = ALL_STABLE;
       },

@@ -1,6 +1,7 @@
 import { ActivityFailure, CancellationScope, condition, isCancellation } from '@temporalio/workflow';
 import type { WatchCall, WatchMode, WatchResult } from '../activities/contract.js';
 import type { Reason, Wait } from '../domain/rollout.js';
+import type { Disturbance } from '../domain/target.js';
 import { durationText } from '../domain/words.js';
 import { waits } from './activity-profiles.js';
 import type { Controls } from './commands.js';
@@ -15,7 +16,7 @@ export interface SoakRequest {
   readonly state: RunState;
   readonly controls: Controls;
   readonly gates: Gates;
-  readonly watch: Omit<WatchCall, 'mode' | 'maxMs'>;
+  readonly watch: Omit<WatchCall, 'mode' | 'maxMs' | 'heldOnDrift'>;
   /** `stage 2 of 3 at 25 %`, for people. */
   readonly title: string;
   /**
@@ -33,8 +34,11 @@ export interface SoakRequest {
   }) => void;
 }
 
-/** `advance`: go on. `back`: roll back, and why. */
-export type SoakResult = { readonly kind: 'advance' } | { readonly kind: 'back'; readonly reason: Reason };
+/** `advance`: go on. `back`: roll back, and why. `drift`: somebody changed this, and a person must say what for. */
+export type SoakResult =
+  | { readonly kind: 'advance' }
+  | { readonly kind: 'back'; readonly reason: Reason }
+  | { readonly kind: 'drift'; readonly object: string; readonly text: string };
 
 type Turn =
   | { readonly kind: 'watch'; readonly result: WatchResult }
@@ -166,17 +170,55 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
         });
         break;
       }
+      case 'disturbed': {
+        const { kind, object, text } = result.disturbance;
+        if (kind === 'drift') return { kind: 'drift', object, text };
+        return { kind: 'back', reason: harmReason(request, result.disturbance) };
+      }
       case 'tick':
         break;
     }
   }
 }
 
+function harmReason({ state, title }: SoakRequest, { object, text }: Disturbance): Reason {
+  state.say(`${object} at ${title}: ${text}`, 'bad');
+  return { code: 'disturbed', text: `${object}: ${text}` };
+}
+
+/**
+ * Keeps up the guard while a person is waited for. Null: `done`, or the deadline has passed; else why it must go back.
+ */
+export async function guardUntil(request: SoakRequest, deadline: string, done: () => boolean): Promise<Reason | null> {
+  const { controls, state, title } = request;
+  for (let mode: WatchMode = 'guard'; !done();) {
+    if (controls.stop !== null) return stopReason(controls);
+    const turn = await takeTurn(request, mode, deadline, true);
+    if (turn.kind === 'stopped') return stopReason(controls);
+    if (turn.kind === 'deadline') return null;
+    if (turn.kind === 'control') continue;
+    const { result } = turn;
+    if (result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK') {
+      state.verdicts.push({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
+      state.say(`ROLLBACK at ${title}: ${result.verdict.summary}`, 'bad');
+      return { code: 'verdict', text: result.verdict.summary };
+    }
+    if (result.kind === 'disturbed') return harmReason(request, result.disturbance);
+    mode = result.kind === 'blind' ? 'blind' : 'guard';
+  }
+  return null;
+}
+
 /** One watch, against people and the deadline: whichever comes first; a watch that is still open then is cancelled. */
-async function takeTurn(request: SoakRequest, mode: WatchMode, deadline: string | null): Promise<Turn> {
+async function takeTurn(
+  request: SoakRequest,
+  mode: WatchMode,
+  deadline: string | null,
+  heldOnDrift = false,
+): Promise<Turn> {
   const { controls, state } = request;
   const seen = controls.version;
-  const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS };
+  const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS, heldOnDrift };
   const summary = `${request.title} (${mode})`;
   const scope = new CancellationScope();
   let turn: Turn | null = null;

@@ -67,7 +67,7 @@ function attempt<P extends PlatformTypes>(
         ? setWeights(context, view, effect, written)
         : scaleAway(context, view, effect, written);
     case 'remove-arm':
-      return remove(context, view.arms[effect.arm] ?? null);
+      return remove(context, view, view.arms[effect.arm] ?? null);
     case 'remove-stable':
       return removeStable(context, view, written);
     case 'close-rollout':
@@ -155,6 +155,8 @@ async function setArm<P extends PlatformTypes>(
   const stale = existing && staleAgainst(existing, permit);
   if (stale) return stale;
   if (rollout === null) return { kind: 'refused', object: arm, reason: "the rollout's anchor is gone" };
+  if (arm === 'stable' && existing === null && rollout.spec.recorded.template !== null && permit.onDrift === 'hold')
+    return gone(arm);
   const wanted = store.templateFor(source, rollout.spec.recorded);
   if (wanted.kind === 'none') return { kind: 'refused', object: arm, reason: wanted.reason };
   const spec = { template: wanted.template, replicas };
@@ -169,18 +171,26 @@ async function setWeights<P extends PlatformTypes>(
   { weights }: EffectOf<'set-weights'>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
+  const existing = view.route;
+  if (existing === null && view.rollout?.spec.recorded.weights != null && context.permit.onDrift === 'hold')
+    return gone('route');
   const whole = weights.stable === 100;
   // An autoscaler takes an arm that gets less traffic for one that needs fewer replicas.
   const pinned = whole ? null : await setLeastSize(context, view, 'pinned', written);
   if (pinned !== null && pinned?.kind !== 'already') return pinned;
-  const write = (name: string, existing: StoredRoute<P> | null): Promise<Attempt<EffectResult>> =>
-    put(context, view, { ref: { kind: 'route', name }, existing, spec: { weights }, owner: existing?.owner ?? null });
+  const write = (name: string, route: StoredRoute<P> | null): Promise<Attempt<EffectResult>> =>
+    put(context, view, {
+      ref: { kind: 'route', name },
+      existing: route,
+      spec: { weights },
+      owner: route?.owner ?? null,
+    });
   for (const other of view.moreRoutes) {
     const moved = await write(other.name, other);
     if (moved?.kind === 'applied') note(written, moved.drift);
     else if (moved?.kind !== 'already') return moved;
   }
-  const moved = await write(ROUTE, view.route);
+  const moved = await write(ROUTE, existing);
   if (!whole || view.autoscaler === null || (moved?.kind !== 'applied' && moved?.kind !== 'already')) return moved;
   if (moved.kind === 'applied') note(written, moved.drift);
   return setLeastSize(context, view, 'restored', written);
@@ -192,10 +202,11 @@ async function setWeights<P extends PlatformTypes>(
  */
 async function setLeastSize<P extends PlatformTypes>(
   { store, permit, signal }: EffectContext<P>,
-  { autoscaler, rollout, arms }: LaneView<P>,
+  view: LaneView<P>,
   wanted: 'pinned' | 'restored',
   written: Written,
 ): Promise<Attempt<EffectResult>> {
+  const { autoscaler, rollout, arms } = view;
   if (autoscaler === null) return { kind: 'already' };
   const { [ANNOTATION.minReplicas]: own, ...others } = autoscaler.annotations;
   if (wanted === 'restored' && own === undefined) return { kind: 'already' };
@@ -206,7 +217,7 @@ async function setLeastSize<P extends PlatformTypes>(
   const stale = staleAgainst(autoscaler, permit);
   if (stale) return stale;
   if (wanted === 'pinned' && own !== undefined && spec.minReplicas === minReplicas) return { kind: 'already' };
-  const decision = decide(store, autoscaler, permit, spec);
+  const decision = decide(store, view, autoscaler, permit, spec);
   if (decision.kind !== 'apply') return resultOf(autoscaler.name, decision);
   const body = fencedBody(store, autoscaler, spec, permit, autoscaler.owner, { ...autoscaler, annotations: others });
   const annotations =
@@ -245,6 +256,11 @@ async function scaleAway<P extends PlatformTypes>(
   return { kind: 'already' };
 }
 
+/** It was there when the rollout opened. Whoever took it away must put it back: nobody else knows how it was. */
+function gone(object: string): EffectResult {
+  return { kind: 'drift', object, found: 'gone', expected: 'something there' };
+}
+
 interface Put<P extends PlatformTypes> {
   readonly ref: NewObject;
   readonly existing: StoredObject<P> | null;
@@ -271,7 +287,7 @@ async function put<P extends PlatformTypes>(
       await store.create(ref, fencedBody(store, ref, spec, permit, anchor.uid, null), creditOf(permit), signal),
     );
   }
-  const decision = decide(store, existing, permit, spec);
+  const decision = decide(store, view, existing, permit, spec);
   if (decision.kind !== 'apply') return resultOf(ref.name, decision);
   const body = fencedBody(store, ref, spec, permit, owner, existing);
   const drift = decision.drift === null ? [] : [`${ref.name}: ${decision.drift}`];
@@ -280,10 +296,11 @@ async function put<P extends PlatformTypes>(
 
 async function remove<P extends PlatformTypes>(
   { store, permit, signal }: EffectContext<P>,
+  view: LaneView<P>,
   object: StoredObject<P> | null,
 ): Promise<Attempt<EffectResult>> {
   if (object === null) return { kind: 'already' };
-  const decision = decide(store, object, permit, null);
+  const decision = decide(store, view, object, permit, null);
   if (decision.kind !== 'apply') return resultOf(object.name, decision);
   const drift = decision.drift === null ? [] : [`${object.name}: ${decision.drift}`];
   return settle(object.name, await store.remove(object, creditOf(permit), signal), drift);
@@ -295,10 +312,10 @@ async function removeStable<P extends PlatformTypes>(
   view: LaneView<P>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
-  const route = await remove(context, view.route);
+  const route = await remove(context, view, view.route);
   if (route?.kind !== 'applied' && route?.kind !== 'already') return route;
   if (route.kind === 'applied') note(written, route.drift);
-  const stable = await remove(context, view.arms.stable ?? null);
+  const stable = await remove(context, view, view.arms.stable ?? null);
   if (stable?.kind !== 'applied') return stable;
   note(written, stable.drift);
   return { kind: 'already' };

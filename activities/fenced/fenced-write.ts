@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { compareFences, decideWrite, formatFence } from '../../domain/fence.js';
 import { Unavailable } from '../failures.js';
 import { ANNOTATION, fenceOf } from './lane-view.js';
+import type { LaneView } from './lane-view.js';
 import type { Permit, WriteDecision } from '../../domain/fence.js';
 import type { EffectResult } from '../../domain/target.js';
 import type {
@@ -41,13 +42,14 @@ export async function untilSettled<T extends object>(
 /** `wanted` null: the object shall be gone. */
 export function decide<P extends PlatformTypes>(
   store: LaneStore<P>,
+  view: LaneView<P>,
   object: StoredObject<P>,
   permit: Permit,
   wanted: unknown,
 ): WriteDecision {
   const fence = fenceOf(object);
   const key = object.annotations[ANNOTATION.key] ?? null;
-  const applied = object.annotations[ANNOTATION.applied] ?? null;
+  const applied = expectedLeaves(store, view, object);
   const actual = store.leaves(object, object.spec);
   const wantedLeaves = wanted === null ? 'null' : store.leaves(object, wanted);
   const decision = decideWrite({ held: { fence, key, applied, actual }, permit, wanted: wantedLeaves });
@@ -55,6 +57,22 @@ export function decide<P extends PlatformTypes>(
   if (lost === null || decision.kind === 'drift') return decision;
   if (permit.onDrift === 'hold') return { kind: 'drift', ...lost };
   return { kind: 'apply', drift: (decision.kind === 'apply' ? decision.drift : null) ?? `found ${lost.found}` };
+}
+
+/**
+ * An object's leaves as they should be found: as Slipway left them, or, of stable before its rollout has written it, as it
+ * was when the rollout opened. Null: nothing is known.
+ */
+export function expectedLeaves<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  { rollout }: LaneView<P>,
+  object: StoredObject<P>,
+): string | null {
+  const { [ANNOTATION.key]: key, [ANNOTATION.applied]: applied = null } = object.annotations;
+  if (object.kind !== 'arm' || object.name !== 'stable' || rollout === null) return applied;
+  const { rolloutId, recorded } = rollout.spec;
+  if (recorded.template === null || key?.startsWith(`${rolloutId}/`) === true) return applied;
+  return store.leaves(object, { template: recorded.template, replicas: recorded.replicas });
 }
 
 /** What Slipway has written carries a fence: where it is missing, somebody took it away, and with it the order of writes. */

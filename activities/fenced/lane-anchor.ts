@@ -76,14 +76,16 @@ export async function finishRollout<P extends PlatformTypes>(
   if (stale) return stale;
   const hasEnded = lane?.spec.ended.some(({ rolloutId }) => rolloutId === scope.rolloutId) ?? false;
   if (!hasEnded) {
-    if (lane === null) return { kind: 'refused', object: LANE, reason: "the lane's anchor is gone" };
-    const { generation, current } = lane.spec;
+    // Somebody deleted it. Nobody can have claimed the lane since, or it would be there again.
+    const { generation: own } = permit.fence;
+    const before: LaneSpec = lane?.spec ?? { generation: own, current: null, ended: [], target: scope.target };
+    const { generation, current } = before;
     if (generation > permit.fence.generation) return { kind: 'stale', object: LANE, held: { generation, step: 0 } };
     if (current !== null && current.rolloutId !== scope.rolloutId) {
       return { kind: 'refused', object: LANE, reason: `the lane is held by ${describeHolder(current)}` };
     }
-    const ended = [...lane.spec.ended, { rolloutId: scope.rolloutId, outcome }].slice(-ENDED_KEPT);
-    const result = settle(LANE, await writeLane(store, view, { ...lane.spec, current: null, ended }, credit, signal));
+    const ended = [...before.ended, { rolloutId: scope.rolloutId, outcome }].slice(-ENDED_KEPT);
+    const result = settle(LANE, await writeLane(store, view, { ...before, current: null, ended }, credit, signal));
     if (result?.kind !== 'applied') return result;
     written.any = true;
   }

@@ -1,12 +1,13 @@
-import type { Arm, ArmReadiness, ArmState, LaneRef, TargetSnapshot } from '../../domain/target.js';
-import { armStateOf, laneAnchorOf, recordedStableOf } from './lane-view.js';
+import type { Arm, ArmReadiness, ArmState, TargetSnapshot } from '../../domain/target.js';
+import type { PlatformScope } from '../platform.js';
+import { ANNOTATION, armStateOf, laneAnchorOf, recordedStableOf } from './lane-view.js';
 import type { LaneView } from './lane-view.js';
 import type { LaneStore, PlatformTypes } from './store.js';
 
 /** What a rollout needs to know of its target. */
 export function snapshotOf<P extends PlatformTypes>(
   store: LaneStore<P>,
-  lane: LaneRef,
+  { lane, rolloutId }: PlatformScope,
   view: LaneView<P>,
   freeReplicas: number | null,
 ): TargetSnapshot {
@@ -19,6 +20,8 @@ export function snapshotOf<P extends PlatformTypes>(
     autoscaled: view.autoscaler !== null,
     anchor: view.lane && laneAnchorOf(lane, view.lane.spec),
     recorded: view.rollout && recordedStableOf(store, view.rollout.spec),
+    recordLost:
+      view.rollout === null && view.arms.stable?.annotations[ANNOTATION.key]?.startsWith(`${rolloutId}/`) === true,
   };
 }
 

@@ -1,18 +1,27 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Arm, ArmReadiness, EffectResult, KubernetesTarget, LaneAnchor } from '../../domain/target.js';
+import type {
+  Arm,
+  ArmReadiness,
+  Disturbance,
+  EffectResult,
+  KubernetesTarget,
+  LaneAnchor,
+} from '../../domain/target.js';
 import { Refused, Unavailable } from '../failures.js';
+import { disturbancesOf } from '../fenced/disturbances.js';
 import { applyEffect } from '../fenced/effects.js';
 import { claimLane } from '../fenced/lane-anchor.js';
 import { laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-view.js';
 import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
-import type { LaneStore } from '../fenced/store.js';
 import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
 import { ARM_LABEL, LANE_LABELS, serviceOf } from './arms.js';
-import type { KubeTypes, Sibling } from './arms.js';
+import type { Sibling } from './arms.js';
 import { differingImages, readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
+import type { KubeStore } from './kube-store.js';
+import { createPace } from './pace.js';
 import { findKubeProblems } from './preflight.js';
 import { tell } from './tell.js';
 import { lastWriteMs } from './traffic/last-write.js';
@@ -45,6 +54,12 @@ const DRAIN_STEP_MS = 3000;
 /** Limit for telling what was done. */
 const TELL_MS = 2000;
 
+/**
+ * Of six calls each. Looks of many rollouts must leave calls for what matters more: where they are too many for this,
+ * each comes later.
+ */
+const INSPECTIONS = { perSecond: 15, burst: 15 };
+
 type Scope = PlatformScope<KubernetesTarget>;
 
 /** The platform `kubernetes`: plain Deployments, and what splits their traffic. */
@@ -53,11 +68,8 @@ export function createKubernetesPlatform({
   places,
   warn,
 }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
-  async function open({
-    lane,
-    target,
-    rolloutId,
-  }: Scope): Promise<{ client: KubeClient; store: LaneStore<KubeTypes> }> {
+  const inspections = createPace(INSPECTIONS);
+  async function open({ lane, target, rolloutId }: Scope): Promise<{ client: KubeClient; store: KubeStore }> {
     const client = await clientFor(target.context);
     return { client, store: createKubeStore(client, lane, target, rolloutId) };
   }
@@ -66,7 +78,7 @@ export function createKubernetesPlatform({
     async describe(scope, signal) {
       const { store } = await open(scope);
       const view = await readLane(store, scope.rolloutId, signal);
-      return snapshotOf(store, scope.lane, view, null);
+      return snapshotOf(store, scope, view, null);
     },
 
     async preflight(scope, needs, signal) {
@@ -113,6 +125,21 @@ export function createKubernetesPlatform({
       const { client, store } = await open(scope);
       const now = readinessOf(await readLane(store, scope.rolloutId, signal), arm, replicas);
       return explained(client, scope, arm, replicas, now, signal);
+    },
+
+    async inspect(scope, signal) {
+      await inspections(signal);
+      const { client, store } = await open(scope);
+      const [view, serving] = await Promise.all([
+        readLane(store, scope.rolloutId, signal),
+        // One Service for all arms tells nothing of one of them: there each Deployment speaks for itself.
+        store.split === 'weights' ? endpointsOf(client, scope.target, signal) : null,
+      ]);
+      const missing = missingOf(store, scope.target);
+      // Without these two nothing can be said of siblings, and traffic that came back would find nobody.
+      return missing.length > 0
+        ? missing
+        : disturbancesOf(store, view, (arm) => (serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm]));
     },
 
     anchors: (signal) =>
@@ -168,6 +195,31 @@ async function drained(client: KubeClient, target: KubernetesTarget, signal: Abo
     );
 }
 
+/** What of stable is gone: a person must put it back, for no rollback can. */
+function missingOf({ seen }: KubeStore, { namespace, deployment, service }: KubernetesTarget): readonly Disturbance[] {
+  const gone = [
+    ...(seen?.stable === null ? [`Deployment ${namespace}/${deployment}`] : []),
+    ...(seen?.service === null ? [`Service ${namespace}/${service}`] : []),
+  ];
+  return gone.map((name) => ({ kind: 'drift', object: 'stable', text: `${name} is gone`, passing: false }));
+}
+
+const ARMS: readonly Arm[] = ['stable', 'canary', 'baseline'];
+const SERVICE_LABEL = 'kubernetes.io/service-name';
+
+/** How many endpoints of each arm get the traffic that is sent to it. */
+async function endpointsOf(
+  client: KubeClient,
+  target: KubernetesTarget,
+  signal: AbortSignal | undefined,
+): Promise<Readonly<Record<Arm, number>>> {
+  const names = ARMS.map((arm) => serviceOf(target, arm)).join(',');
+  const slices = await client.list('endpointslices', target.namespace, `${SERVICE_LABEL} in (${names})`, signal);
+  const ready = (arm: Arm): number =>
+    readyEndpoints(slices.filter(({ metadata }) => metadata.labels?.[SERVICE_LABEL] === serviceOf(target, arm)));
+  return { stable: ready('stable'), canary: ready('canary'), baseline: ready('baseline') };
+}
+
 /** What Deployments can't tell: whether the Service sends traffic there, and what keeps a pod from being ready. */
 async function explained(
   client: KubeClient,
@@ -185,7 +237,7 @@ async function explained(
     // One Service for all arms: its endpoints tell nothing of one of them.
     if (routerOf(target) === null) return now;
     const name = serviceOf(target, arm);
-    const slices = await client.list('endpointslices', namespace, `kubernetes.io/service-name=${name}`, signal);
+    const slices = await client.list('endpointslices', namespace, `${SERVICE_LABEL}=${name}`, signal);
     const ready = readyEndpoints(slices);
     if (ready >= replicas) return now;
     return {

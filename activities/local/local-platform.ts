@@ -1,3 +1,4 @@
+import { disturbancesOf } from '../fenced/disturbances.js';
 import { applyEffect } from '../fenced/effects.js';
 import { claimLane } from '../fenced/lane-anchor.js';
 import { LANE, laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-view.js';
@@ -40,7 +41,7 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform<Loc
         readLane(store, scope.rolloutId, signal),
         clientFor(scope.target.gateway).capacity(signal),
       ]);
-      return snapshotOf(store, scope.lane, view, Math.max(0, maxReplicas - used));
+      return snapshotOf(store, scope, view, Math.max(0, maxReplicas - used));
     },
 
     async preflight(scope, needs, signal): Promise<readonly PreflightFinding[]> {
@@ -70,6 +71,12 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform<Loc
 
     async readiness(scope, arm, replicas, signal) {
       return readinessOf(await readLane(storeFor(scope), scope.rolloutId, signal), arm, replicas);
+    },
+
+    async inspect(scope, signal) {
+      const store = storeFor(scope);
+      const view = await readLane(store, scope.rolloutId, signal);
+      return disturbancesOf(store, view, (arm) => view.arms[arm]?.status.ready ?? 0);
     },
 
     anchors: (signal) => sweepAnchors(gateways, (gateway) => anchorsOf(clientFor(gateway), signal)),

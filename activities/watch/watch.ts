@@ -6,6 +6,9 @@ import type { WatchCall, WatchResult } from '../contract.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import type { MetricsAnswer, MetricsSource } from '../metrics/metrics-source.js';
 import { beating, pause } from '../waiting.js';
+import { platformOf } from '../platform.js';
+import type { Platforms } from '../platform.js';
+import { disturbance, firstOf } from './inspection.js';
 import { appendSamples } from './sample-buffer.js';
 
 /** Hard limits are looked at every few seconds, however long the scrape interval is. */
@@ -18,6 +21,8 @@ const RETRIES = 3;
 const STORE_MS = 2000;
 
 export interface WatchDeps {
+  /** Looked at beside the metrics, which don't tell everything. */
+  readonly platforms: Platforms;
   readonly metricsFor: (policy: MetricsPolicy) => MetricsSource;
   readonly evidence: EvidenceStore;
   /** One look was taken: how late after it was due, ms. */
@@ -26,11 +31,27 @@ export interface WatchDeps {
 
 /** Looks, decides nothing but what the judge says, changes nothing. A lost watch is begun again and sees the same window. */
 export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<WatchResult> {
-  return async (call) => beating(() => watch(deps, call));
+  return async (call) => {
+    const platform = platformOf(deps.platforms, call.scope.target);
+    return beating(() =>
+      firstOf<WatchResult>(
+        cancellationSignal(),
+        (signal) => watch(deps, call, signal),
+        async (signal) => ({
+          kind: 'disturbed',
+          disturbance: await disturbance(
+            platform,
+            call.scope,
+            ({ kind }) => kind === 'harm' || !call.heldOnDrift,
+            signal,
+          ),
+        }),
+      ),
+    );
+  };
 }
 
-async function watch(deps: WatchDeps, call: WatchCall): Promise<WatchResult> {
-  const signal = cancellationSignal();
+async function watch(deps: WatchDeps, call: WatchCall, signal: AbortSignal): Promise<WatchResult> {
   const source = deps.metricsFor(call.metrics);
   const lookMs = Math.min(MAX_LOOK_MS, Math.max(MIN_LOOK_MS, call.analysis.scrapeIntervalMs));
   const begunMs = Date.now();

@@ -24,10 +24,8 @@ const skip = (await findOnPath('kubectl')) === undefined ? 'kubectl is not insta
 test('the demo ships a good and a bad release on the cluster of a context', { skip }, async (t) => {
   const stack = await startKubeStack({ namespaces: [] });
   t.after(() => stack.stop());
-  const flags = [
-    ...['--kubernetes', '--json', '--context', 'admin', '--gateway', 'default/edge'],
-    ...['--url', stack.traefik.url, '--prometheus', stack.prometheus.url],
-  ];
+  const cluster = ['--context', 'admin', '--gateway', 'default/edge', '--url', stack.traefik.url];
+  const flags = ['--kubernetes', '--json', ...cluster, '--prometheus', stack.prometheus.url];
   const demo = spawn(process.execPath, [DEMO, ...flags], {
     env: { ...process.env, KUBECONFIG: stack.plane.kubeconfig },
     stdio: ['ignore', 'pipe', 'pipe'],

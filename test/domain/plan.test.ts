@@ -24,6 +24,7 @@ function standing(replicas: number | null, change: Partial<TargetSnapshot> = {})
     autoscaled: false,
     anchor: null,
     recorded: null,
+    recordLost: false,
     ...change,
   };
 }

@@ -4,8 +4,8 @@ import { after, before, describe, test } from 'node:test';
 import { appliedTwice, until } from '../support/drive.js';
 import { startFaultStack } from '../support/faults.js';
 import type { FaultStack } from '../support/faults.js';
-import { startFaultyGateway } from '../support/gateway-faults.js';
-import type { FaultRule, GatewayFault } from '../support/gateway-faults.js';
+import { atEachWrite, eachNth, startFaultyServer } from '../support/faulty-server.js';
+import type { Fault, FaultRule } from '../support/faulty-server.js';
 import { testRequest } from '../support/request.js';
 
 let it: FaultStack;
@@ -14,39 +14,19 @@ before(async () => {
 });
 after(() => it.stop());
 
-/** Makes each write of one kind fail the first `times` times. */
-function firstTimes(times: number, fault: GatewayFault): FaultRule {
-  const seen = new Map<string, number>();
-  return ({ method, path }) => {
-    if (method === 'GET') return null;
-    const count = (seen.get(`${method} ${path}`) ?? 0) + 1;
-    seen.set(`${method} ${path}`, count);
-    return count <= times ? fault : null;
-  };
-}
-
-/** Each third request fails, reads included, but not those for metrics. */
-function eachThird(fault: GatewayFault): FaultRule {
-  let count = 0;
-  return ({ path }) => {
-    if (path === '/metrics') return null;
-    count += 1;
-    return count % 3 === 0 ? fault : null;
-  };
-}
-
+const CONFLICT: Fault = { kind: 'answer', status: 409, reason: 'Conflict' };
 const PASSING: Readonly<Record<string, FaultRule>> = {
-  'cut-writes': firstTimes(2, { kind: 'cut' }),
-  'lost-answers': firstTimes(1, { kind: 'cut', after: true }),
-  conflicts: firstTimes(3, { kind: 'answer', status: 409, reason: 'Conflict' }),
-  'server-errors': eachThird({ kind: 'answer', status: 503, reason: 'Internal' }),
-  'slow-answers': eachThird({ kind: 'slow', ms: 1500 }),
+  'cut-writes': atEachWrite({ kind: 'cut' }),
+  'lost-answers': atEachWrite({ kind: 'cut', after: true }),
+  conflicts: atEachWrite(CONFLICT, CONFLICT, CONFLICT),
+  'server-errors': eachNth(3, { kind: 'answer', status: 503, reason: 'Internal' }),
+  'slow-answers': eachNth(3, { kind: 'slow', ms: 1500 }),
 };
 
 describe('the gateway', { concurrency: 4 }, () => {
   for (const [name, rule] of Object.entries(PASSING)) {
     test(`${name}: the rollout completes, and each effect was applied once`, async () => {
-      const gateway = await startFaultyGateway(it.stack.adminUrl);
+      const gateway = await startFaultyServer(it.stack.adminUrl);
       try {
         const policy = it.policy(name, { gateway: gateway.url });
         const traffic = await it.serve(policy);
@@ -67,7 +47,7 @@ describe('the gateway', { concurrency: 4 }, () => {
   }
 
   test('refusing everything in mid-canary: the abort goes on trying, and is done when the gateway is back', async () => {
-    const gateway = await startFaultyGateway(it.stack.adminUrl);
+    const gateway = await startFaultyServer(it.stack.adminUrl);
     try {
       const { pilot } = it;
       const policy = it.policy('unreachable', {
@@ -94,7 +74,7 @@ describe('the gateway', { concurrency: 4 }, () => {
   });
 
   test('forbidding writes: rollback-failed blocks the lane; unblocked, it is recovered, and the next one ships', async () => {
-    const gateway = await startFaultyGateway(it.stack.adminUrl);
+    const gateway = await startFaultyServer(it.stack.adminUrl);
     try {
       const { pilot, slipway } = it;
       const policy = it.policy('forbidden', { gateway: gateway.url });

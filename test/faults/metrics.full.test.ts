@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startFaultStack } from '../support/faults.js';
-import { startFaultyGateway } from '../support/gateway-faults.js';
+import { startFaultyServer } from '../support/faulty-server.js';
 import { stage, testRequest } from '../support/request.js';
 
 const DOWN_MS = 10 * 60_000;
 
 test('metrics down for ten minutes', { timeout: DOWN_MS + 240_000 }, async () => {
   const it = await startFaultStack();
-  const gateway = await startFaultyGateway(it.stack.adminUrl);
+  const gateway = await startFaultyServer(it.stack.adminUrl);
   try {
     const { pilot } = it;
     const base = it.policy('blind', { gateway: gateway.url, stages: [stage(25, 10), stage(50, 5)] });

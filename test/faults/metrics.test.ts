@@ -6,8 +6,8 @@ import { after, before, describe, test } from 'node:test';
 import { until } from '../support/drive.js';
 import { startFaultStack } from '../support/faults.js';
 import type { FaultStack } from '../support/faults.js';
-import { startFaultyGateway } from '../support/gateway-faults.js';
-import type { FaultRule } from '../support/gateway-faults.js';
+import { startFaultyServer } from '../support/faulty-server.js';
+import type { FaultRule } from '../support/faulty-server.js';
 import { stage, testRequest } from '../support/request.js';
 
 const NO_METRICS: FaultRule = ({ path: asked }) => (asked === '/metrics' ? { kind: 'cut' } : null);
@@ -26,7 +26,7 @@ async function alerts(): Promise<string> {
 
 describe('metrics', { concurrency: 4 }, () => {
   test('down in mid-canary: HOLD and an alert, no step either way; back again, it goes on by itself', async () => {
-    const gateway = await startFaultyGateway(it.stack.adminUrl);
+    const gateway = await startFaultyServer(it.stack.adminUrl);
     try {
       const { pilot } = it;
       const policy = it.policy('blind', { gateway: gateway.url, stages: [stage(25, 6), stage(50, 3)] });
@@ -56,7 +56,7 @@ describe('metrics', { concurrency: 4 }, () => {
   });
 
   test('down for longer than the policy allows: rolled back', async () => {
-    const gateway = await startFaultyGateway(it.stack.adminUrl);
+    const gateway = await startFaultyServer(it.stack.adminUrl);
     try {
       const { pilot } = it;
       const policy = it.policy('dark', { gateway: gateway.url });

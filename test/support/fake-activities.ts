@@ -307,6 +307,7 @@ function onMemory(worlds: Worlds, local: Platform<LocalTarget>): Platform<Kubern
     claim: (request, signal) => local.claim(here(request), signal),
     apply: (scope, effect, permit, signal) => local.apply(here(scope), effect, permit, signal),
     readiness: (scope, arm, replicas, signal) => local.readiness(here(scope), arm, replicas, signal),
+    inspect: (scope, signal) => local.inspect(here(scope), signal),
     anchors: () => Promise.resolve({ anchors: [], unreachable: [] }),
   };
 }

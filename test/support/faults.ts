@@ -14,7 +14,7 @@ import { stage, testPolicy, testRequest } from './request.js';
 import type { PolicyOptions } from './request.js';
 
 /** Sure within seconds: what is judged here is what Slipway does, not how finely it sees. */
-const ANALYSIS: AnalysisPolicy = {
+export const ANALYSIS: AnalysisPolicy = {
   ...defaultAnalysis(500),
   warmUpMs: 500,
   lookEveryMs: 1000,

@@ -1,7 +1,6 @@
 /** The whole of Slipway on Kubernetes for tests: services under traffic, whose users' errors are counted. */
 import { Slipway } from '../../client/slipway.js';
 import type { Policy, StagePolicy } from '../../domain/policy.js';
-import type { KubernetesTarget } from '../../domain/target.js';
 import { appliedWrites } from '../../tools/audit.js';
 import { KUBE_STACK_PARTS, startKubeStack } from '../../tools/kube-stack.js';
 import type { KubeStack } from '../../tools/kube-stack.js';
@@ -11,7 +10,7 @@ import type { Server } from '../../tools/supervise.js';
 import { reasonToSkip } from '../../tools/toolbox.js';
 import { startTraffic } from '../../tools/traffic.js';
 import type { Traffic } from '../../tools/traffic.js';
-import { applyService } from '../activities/kubernetes/kube-support.js';
+import { applyService, kubeTarget } from '../activities/kubernetes/kube-support.js';
 import { Pilot, until } from './drive.js';
 import { stage, testPolicy } from './request.js';
 
@@ -63,18 +62,10 @@ export async function startKubeWorld(namespaces: readonly string[]): Promise<Kub
         Promise.all(ports.map(async (port) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text())),
 
       policy(namespace, stages = [stage(25, 8), stage(50, 8)]) {
-        const target: KubernetesTarget = {
-          platform: 'kubernetes',
-          context: 'slipway',
-          namespace,
-          deployment: 'hello',
-          service: 'hello',
-          route: { kind: 'HTTPRoute', name: 'hello' },
-        };
         return {
           ...testPolicy({ gateway: 'http://unused', stages }),
           lane: { environment: 'prod', service: namespace },
-          target,
+          target: kubeTarget(namespace, 'slipway'),
           verifyMs: 4000,
           metrics: { source: 'prometheus', url: stack.prometheus.url, queries: 'traefik', authorization: null },
         };

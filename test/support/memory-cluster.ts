@@ -105,17 +105,22 @@ export function createMemoryCluster({ onChange, random, wanted }: MemoryClusterO
   const serving = (selector: Readonly<Record<string, string>>): readonly Pod[] =>
     [...pods.values()].flat().filter(({ ready, labels }) => ready && matches(selector, labels));
 
+  function sliceOf(service: string): KubeObject {
+    const object = objects.get(idOf('services', service));
+    const chosen = (object?.['spec'] as { selector: Record<string, string> } | undefined)?.selector;
+    const endpoints = (chosen === undefined ? [] : serving(chosen)).map(({ ip }) => ({ addresses: [ip] }));
+    const labels = { 'kubernetes.io/service-name': service };
+    return { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name: service, labels }, endpoints };
+  }
+
   const client: KubeClient = {
     where: 'a cluster in memory',
     get: (resource, _namespace, name) => answer(objects.get(idOf(resource, name)) ?? null),
     list(resource, _namespace, selector) {
       if (resource === 'endpointslices') {
-        const service = objects.get(idOf('services', selector?.split('=')[1] ?? ''));
-        const chosen = (service?.['spec'] as { selector: Record<string, string> } | undefined)?.selector;
-        const endpoints = (chosen === undefined ? [] : serving(chosen)).map(({ ip }) => ({ addresses: [ip] }));
-        return answer([
-          { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name: 'x' }, endpoints },
-        ]);
+        // `kubernetes.io/service-name=x`, or `kubernetes.io/service-name in (x,y)`
+        const names = /(?:=|in \()([^)]*)/.exec(selector ?? '')?.[1]?.split(',') ?? [];
+        return answer(names.map(sliceOf));
       }
       const terms = (selector ?? '').split(',').filter((term) => term !== '');
       return answer(

@@ -25,6 +25,7 @@ const SNAPSHOT = {
   autoscaled: false,
   anchor: null,
   recorded: null,
+  recordLost: false,
 } as const;
 
 export const PLAN = makePlan({

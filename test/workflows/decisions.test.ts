@@ -280,6 +280,40 @@ describe('decisions', { concurrency: 6 }, () => {
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
   });
 
+  test('over a drift the guard is on, and so it is for what somebody else does to the canary', async () => {
+    for (const result of [
+      { kind: 'verdict', verdict: verdict('ROLLBACK', 'it burns'), evidence: null },
+      { kind: 'disturbed', disturbance: { kind: 'harm', object: 'canary', text: 'it burns', passing: false } },
+    ] as const) {
+      const world = await env.worldWithV1();
+      const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+      world.gateway.meddle('route', 'route', () => ({ weights: { stable: 90, canary: 10, baseline: 0 } }));
+      world.watch = allIsWell;
+      await pilot.until(request, 'it is held', ({ wait }) => wait?.kind === 'drift');
+      world.watch = ({ heldOnDrift }) => (heldOnDrift ? result : 'wait');
+      const view = await pilot.ended(request);
+      assert.equal(view.outcome, 'rolled-back');
+      assert.match(view.reason?.text ?? '', /it burns/);
+      assert.equal(world.weights?.stable, 100);
+    }
+  });
+
+  test('what a watch sees of a drift is a HOLD; resumed the stage is set up again', async () => {
+    const world = await env.worldWithV1();
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const disturbance = { kind: 'drift', object: 'stable', text: 'it is 3, not 2', passing: false } as const;
+    world.gateway.meddle('arm', 'stable', (spec: { template: object }) => ({ ...spec, replicas: 3 }));
+    world.watch = ({ heldOnDrift }) => (heldOnDrift ? 'wait' : { kind: 'disturbed', disturbance });
+    const held = await pilot.until(request, 'it is held', ({ wait }) => wait?.kind === 'drift');
+    assert.match(held.wait?.reason ?? '', /stable was changed by somebody else: it is 3, not 2/);
+    world.watch = allIsWell;
+    await pilot.decide(request, 'resume');
+    const view = await pilot.ended(request);
+    assert.equal(view.outcome, 'completed', JSON.stringify(view.reason));
+    assert.ok(view.warnings.join('\n').includes('wrote over'), view.warnings.join('\n'));
+    assert.equal(view.timeline.filter(({ text }) => text.startsWith('traffic: stable 50 %')).length, 2);
+  });
+
   test('a gate between stages: approved it goes on', async () => {
     const world = await env.worldWithV1();
     const request = await atStageGate(world);

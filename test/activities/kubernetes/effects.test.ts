@@ -10,7 +10,7 @@ import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { appliedWrites } from '../../../tools/audit.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { applyService, clientOf, kubeRollout, platformOn, startKube } from './kube-support.js';
+import { clientOf, kubeRollout, platformOn, restingService, startKube } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 const APPLIED: EffectResult = { kind: 'applied', drift: [] };
@@ -35,15 +35,8 @@ after(() => stop());
 /** A service of its own for each test, at rest. */
 async function service(replicas = 2): Promise<string> {
   const namespace = `t-${randomUUID().slice(0, 8)}`;
-  await applyService(plane, { namespace, replicas });
-  const rollout = kubeRollout(client, namespace, 'nobody');
-  await rollout.ready('stable', replicas);
-  for (const until = Date.now() + 15_000; ;) {
-    const found = await rollout.platform.preflight(rollout.scope, { replicas: 1, shares: [] });
-    if (found.length === 0) return namespace;
-    assert.ok(Date.now() < until, JSON.stringify(found));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await restingService(plane, client, namespace, replicas);
+  return namespace;
 }
 
 async function object(

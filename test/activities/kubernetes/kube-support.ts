@@ -12,6 +12,7 @@ import type { ControlPlane } from '../../../tools/control-plane.js';
 import { namespaceWithRights } from '../../../tools/kube-stack.js';
 import { startNodeAgent } from '../../../tools/node-agent.js';
 import { startTraefik } from '../../../tools/traefik-server.js';
+import { until } from '../../support/drive.js';
 import { rolloutOn } from '../../support/rollout-steps.js';
 import type { Rollout } from '../../support/rollout-steps.js';
 
@@ -100,25 +101,44 @@ export function platformOn(client: KubeClient, namespace: string): Platform<Kube
   });
 }
 
+/** Where the service of a namespace is. */
+export function kubeTarget(
+  namespace: string,
+  context: string | null,
+  route: KubernetesRoute = { kind: 'HTTPRoute', name: 'hello' },
+): KubernetesTarget {
+  return { platform: 'kubernetes', context, namespace, deployment: 'hello', service: 'hello', route };
+}
+
 export function kubeRollout(
   client: KubeClient,
   namespace: string,
   rolloutId: string,
-  route: KubernetesRoute = { kind: 'HTTPRoute', name: 'hello' },
+  route?: KubernetesRoute,
 ): Rollout<KubernetesTarget> {
   const scope: KubeScope = {
     lane: { environment: 'prod', service: 'hello' },
     rolloutId,
-    target: {
-      platform: 'kubernetes',
-      context: null,
-      namespace,
-      deployment: 'hello',
-      service: 'hello',
-      route,
-    },
+    target: kubeTarget(namespace, null, route),
   };
   return rolloutOn(platformOn(client, namespace), scope);
+}
+
+/** Applies the service, and waits until preflight has nothing to say against a rollout of it. */
+export async function restingService(
+  plane: ControlPlane,
+  client: KubeClient,
+  namespace: string,
+  replicas = 2,
+): Promise<void> {
+  await applyService(plane, { namespace, replicas });
+  const nobody = kubeRollout(client, namespace, 'nobody');
+  await nobody.ready('stable', replicas);
+  await until('the service is at rest', async () => {
+    const found = await nobody.platform.preflight(nobody.scope, { replicas: 1, shares: [] });
+    if (found.length > 0) throw new Error(JSON.stringify(found));
+    return true;
+  });
 }
 
 /** An API server with controllers, pods that are only told of, and Traefik: all ends with `stop`. */

@@ -237,6 +237,7 @@ describe('effects on the local platform', () => {
       autoscaled: false,
       anchor: null,
       recorded: null,
+      recordLost: false,
     });
     await rollout.claim();
     await rollout.apply({ op: 'open-rollout' });

@@ -7,6 +7,9 @@ import type { MetricsAnswer, MetricsSource } from '../../../activities/metrics/m
 import { createWatch } from '../../../activities/watch/watch.js';
 import type { WatchCall, WatchResult } from '../../../activities/contract.js';
 import { defaultAnalysis } from '../../../domain/canary/defaults.js';
+import { Unavailable } from '../../../activities/failures.js';
+import type { Platform } from '../../../activities/platform.js';
+import type { Disturbance, LocalTarget } from '../../../domain/target.js';
 import { judge } from '../../../domain/canary/judge.js';
 import type { ArmSamples, JudgeInput } from '../../../domain/canary/types.js';
 import { digestOf } from '../../../domain/canonical.js';
@@ -30,6 +33,7 @@ const CALL: WatchCall = {
   budgetShare: 1,
   expectedShare: 0.5,
   maxMs: 60_000,
+  heldOnDrift: false,
 };
 /** When a stage that ends without evidence for a promotion is held. */
 const HELD_AFTER_MS = 12_000 + 4_000 + 1_000;
@@ -74,6 +78,17 @@ class Lab {
   readonly stored: JudgeInput[] = [];
   answer: (query: Query) => MetricsAnswer | Promise<MetricsAnswer> = (query) => scraped(query, { perSecond: 20 });
   store: (input: JudgeInput) => Promise<{ digest: string }> = async (input) => ({ digest: digestOf(input) });
+  /** What somebody else has changed, look by look; the last one stays. */
+  disturbances: readonly (readonly Disturbance[] | 'away')[] = [[]];
+  inspections = 0;
+  readonly platform = {
+    inspect: async () => {
+      const found = this.disturbances[Math.min(this.inspections, this.disturbances.length - 1)] ?? [];
+      this.inspections += 1;
+      if (found === 'away') throw new Unavailable('no answer');
+      return found;
+    },
+  } as unknown as Platform<LocalTarget>;
   ended: { readonly atMs: number; readonly result: WatchResult } | null = null;
   failed: unknown = null;
 
@@ -95,7 +110,12 @@ class Lab {
         return this.answer(query);
       },
     };
-    const watch = createWatch({ metricsFor: () => source, evidence, onLook: (look) => this.looks.push(look) });
+    const watch = createWatch({
+      metricsFor: () => source,
+      platforms: { local: this.platform },
+      evidence,
+      onLook: (look) => this.looks.push(look),
+    });
     this.run(watch, { ...CALL, ...change }).then(
       (result) => {
         this.ended = { atMs: Date.now() - START, result };
@@ -367,6 +387,7 @@ describe('a watch that sees nothing', () => {
     };
     const watch = createWatch({
       metricsFor: () => source,
+      platforms: { local: lab.platform },
       evidence: {} as EvidenceStore,
       onLook: (look) => lab.looks.push(look),
     });
@@ -377,6 +398,39 @@ describe('a watch that sees nothing', () => {
     assert.equal(result.kind, 'sighted');
     assert.ok((waited[0] ?? 0) >= 2900 && (waited[0] ?? 0) < 4500, String(waited[0]));
     assert.equal(lab.looks[0]?.verdict, 'blind');
+  });
+});
+
+describe('what somebody else changes', () => {
+  const GONE: Disturbance = { kind: 'harm', object: 'canary', text: 'it is gone', passing: false };
+  const UNREADY: Disturbance = { kind: 'harm', object: 'canary', text: 'it can not serve', passing: true };
+  const MOVED: Disturbance = { kind: 'drift', object: 'route', text: 'it is 50, not 25', passing: false };
+
+  it('ends the watch at the next look, whatever the metrics say; what harms users comes first', async () => {
+    const lab = new Lab();
+    lab.disturbances = [[], [MOVED, GONE]];
+    lab.begin();
+    const { atMs, result } = await lab.result();
+    assert.deepEqual(result, { kind: 'disturbed', disturbance: GONE });
+    assert.ok(atMs >= 5000 && atMs <= 6000, String(atMs));
+  });
+
+  it('counts at the second sight where it may be the state of a moment', async () => {
+    const lab = new Lab();
+    lab.disturbances = [[UNREADY], [], [UNREADY], [UNREADY]];
+    lab.begin({ durationMs: 60_000 });
+    const { result } = await lab.result();
+    assert.equal(result.kind, 'disturbed');
+    assert.equal(lab.inspections, 4);
+  });
+
+  it('is told once where it is drift, and nothing where the platform can not be asked', async () => {
+    const lab = new Lab();
+    lab.disturbances = [[MOVED], 'away', [MOVED]];
+    lab.begin({ heldOnDrift: true });
+    const { result } = await lab.result();
+    assert.equal(result.kind, 'verdict');
+    assert.ok(lab.inspections >= 2);
   });
 });
 

@@ -1,0 +1,49 @@
+/** Which way a rollback goes, from what stands. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Digest } from '../../domain/canonical.js';
+import type { ArmState, TargetSnapshot } from '../../domain/target.js';
+import { planRollBack } from '../../workflows/roll-back.js';
+
+const OLD = 'sha256:old' as Digest;
+const arm = (templateDigest: string, ready: number): ArmState => ({
+  templateDigest: templateDigest as Digest,
+  version: 'hello',
+  replicas: 2,
+  ready,
+  message: null,
+});
+const SNAPSHOT: TargetSnapshot = {
+  arms: { stable: arm(OLD, 2), canary: arm('sha256:new', 2) },
+  weights: { stable: 75, canary: 25, baseline: 0 },
+  freeReplicas: null,
+  autoscaled: false,
+  anchor: null,
+  recorded: { rolloutId: 'r', templateDigest: OLD, version: 'hello', replicas: 2 },
+  recordLost: false,
+};
+const steps = (change: Partial<TargetSnapshot>): readonly string[] =>
+  planRollBack({ ...SNAPSHOT, ...change }).map((step) => (step.kind === 'effect' ? step.effect.op : step.kind));
+
+describe('a rollback', () => {
+  test('moves traffic first where stable can serve', () => {
+    assert.deepEqual(steps({}), ['set-weights', 'remove-arm']);
+  });
+
+  test('keeps traffic where it is until stable can serve, unless nobody can answer there', () => {
+    const stable = arm('sha256:new', 2);
+    assert.deepEqual(steps({ arms: { ...SNAPSHOT.arms, stable } }), [
+      'set-stable-template',
+      'await-stable',
+      'set-weights',
+      'remove-arm',
+    ]);
+    for (const arms of [{ stable }, { stable, canary: arm('sha256:new', 0) }])
+      assert.deepEqual(steps({ arms }).slice(0, 3), ['set-weights', 'set-stable-template', 'await-stable']);
+  });
+
+  test('moves traffic also where the record is gone, and with it the canary', () => {
+    assert.deepEqual(steps({ recorded: null, arms: { stable: arm(OLD, 2) } }), ['set-weights']);
+    assert.deepEqual(steps({ recorded: null, weights: { stable: 100, canary: 0, baseline: 0 } }), ['remove-arm']);
+  });
+});
