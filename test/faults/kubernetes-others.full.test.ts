@@ -10,7 +10,15 @@ import { testRequest } from '../support/request.js';
 
 const HARMFUL = Object.keys(HARMS) as (keyof typeof HARMS)[];
 const DRIFTING = Object.keys(DRIFTS) as (keyof typeof DRIFTS)[];
-const OTHERS = ['route-deleted', 'service-deleted', 'lane-anchor-deleted', 'settling', 'guarded', 'lost-record'];
+const OTHERS = [
+  'route-deleted',
+  'service-deleted',
+  'lane-anchor-deleted',
+  'settling',
+  'guarded',
+  'lost-record',
+  'scaled',
+];
 
 describe('somebody else', { skip: await kubeFaultsObstacle(), concurrency: 6 }, () => {
   let it: KubeFaults;
@@ -56,6 +64,15 @@ describe('somebody else', { skip: await kubeFaultsObstacle(), concurrency: 6 }, 
     await putBack(lane, 'Service', { selector, ports });
     assert.equal((await goOn(it, request)).outcome, 'completed');
     await asBefore(lane, 'v2');
+  });
+
+  test('stable made larger in mid-canary: it goes on, and the size is kept', async () => {
+    const { lane, request } = await inCanary(it, 'scaled');
+    await lane.meddle('deployments', 'hello', { spec: { replicas: 3 } });
+    await it.pilot.decide(request, 'promote', { full: true });
+    const view = await it.pilot.ended(request);
+    assert.equal(view.outcome, 'completed', JSON.stringify(view.reason));
+    assert.deepEqual(await lane.deployments(), ['hello: v2 x3']);
   });
 
   test('the anchor of the lane deleted: it goes on, the lane has an anchor again, and the next one is served', async () => {

@@ -60,7 +60,6 @@ export const DRIFTS = {
     says: /route was changed .*"canary":50/,
   },
   'weights-reset': { change: () => ['httproutes', 'hello', weights(1, 0)], says: /route was changed .*"canary":0/ },
-  'stable-scaled': { change: () => ['deployments', 'hello', replicas(3)], says: /stable was changed .*"replicas":3/ },
   'stable-image': {
     change: () => ['deployments', 'hello', image('hotfix')],
     says: /stable was changed .*hello:hotfix/,

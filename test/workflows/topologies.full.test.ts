@@ -1,0 +1,4 @@
+/** Many random topologies. */
+import { topologyTests } from '../support/topologies.js';
+
+topologyTests(150, 5);
