@@ -56,12 +56,15 @@ export type Phase = (typeof PHASES)[number];
 /** How a rollout can end. */
 export type Outcome = 'completed' | 'rolled-back' | 'rejected' | 'aborted' | 'superseded' | 'rollback-failed';
 
-/** `aborted` without going back: only where the lane's anchor was lost to somebody else, who then goes back. */
+/**
+ * `aborted` without going back: only where the lane's anchor was lost to somebody else, who then goes back. Back before
+ * anything was touched: only in a run that was reset, for what it did before.
+ */
 const NEXT: Readonly<Record<Phase, readonly Phase[]>> = {
   accepted: ['assessing', 'rejected', 'aborted', 'superseded'],
   assessing: ['gating', 'rejected', 'aborted', 'superseded'],
-  gating: ['awaiting-approval', 'preflight', 'rejected', 'aborted', 'superseded'],
-  'awaiting-approval': ['preflight', 'rejected', 'aborted', 'superseded'],
+  gating: ['awaiting-approval', 'preflight', 'rolling-back', 'rejected', 'aborted', 'superseded'],
+  'awaiting-approval': ['preflight', 'rolling-back', 'rejected', 'aborted', 'superseded'],
   preflight: ['canary', 'promoting', 'rolling-back', 'rejected', 'aborted', 'superseded'],
   canary: ['canary', 'promoting', 'rolling-back', 'aborted'],
   promoting: ['verifying', 'settling', 'rolling-back', 'aborted'],

@@ -8,6 +8,7 @@ const Meta = z.looseObject({
   annotations: z.record(z.string(), z.string()).optional(),
 });
 const Event = z.looseObject({
+  auditID: z.string(),
   stage: z.string(),
   /** When it was answered. */
   stageTimestamp: z.string(),
@@ -29,10 +30,14 @@ const Event = z.looseObject({
 
 /** One write that changed an object. */
 export interface AppliedWrite {
+  /** As the client has named its request by the header `Audit-ID`; else the server's own id of it. */
+  readonly auditId: string;
   /** When it was answered, ms since the epoch. */
   readonly atMs: number;
   readonly verb: string;
   readonly user: string;
+  /** What the client called itself for this write; null where it did not. */
+  readonly manager: string | null;
   /** `deployments/hello`. */
   readonly object: string;
   /** The idempotency key that the request carried and the object did not have before; null for writes of others. */
@@ -55,6 +60,8 @@ export async function appliedWrites(auditLog: string, namespace: string): Promis
     const event = Event.safeParse(jsonOf(line)).data;
     if (event === undefined || event.stage !== 'ResponseComplete' || event.objectRef?.namespace !== namespace) continue;
     if ((event.responseStatus?.code ?? 500) >= 300 || event.requestURI.includes('dryRun=')) continue;
+    const { auditID: auditId } = event;
+    const manager = new URLSearchParams(event.requestURI.split('?')[1]).get('fieldManager');
     const atMs = Date.parse(event.stageTimestamp);
     const { resource = '', name, subresource } = event.objectRef;
     const meta = event.responseObject?.metadata;
@@ -62,7 +69,8 @@ export async function appliedWrites(auditLog: string, namespace: string): Promis
     if (subresource !== undefined) continue;
     if (event.verb === 'delete') {
       const { username: user } = event.user;
-      found.push({ atMs, verb: 'delete', user, object, key: null, uid: meta?.uid ?? '', resourceVersion: '' });
+      const uid = meta?.uid ?? '';
+      found.push({ auditId, atMs, verb: 'delete', user, manager, object, key: null, uid, resourceVersion: '' });
       continue;
     }
     if (meta?.uid === undefined || meta.resourceVersion === undefined) continue;
@@ -71,9 +79,11 @@ export async function appliedWrites(auditLog: string, namespace: string): Promis
     last.set(meta.uid, { resourceVersion: meta.resourceVersion, key: carried ?? before?.key ?? null });
     if (before?.resourceVersion === meta.resourceVersion) continue;
     found.push({
+      auditId,
       atMs,
       verb: event.verb,
       user: event.user.username,
+      manager,
       object,
       key: carried === before?.key ? null : carried,
       uid: meta.uid,

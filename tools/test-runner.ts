@@ -1,7 +1,7 @@
 /**
  * `npm test [-- WORD…]`: builds, lints, fetches the real servers, then runs every test file in a process of its own.
  * With words, only the files whose path contains one of them run, and there is no lint.
- * `--full` adds the `*.full.test.ts` files and writes `docs/test-full-report.md`; `--timeout=MINUTES` is per file.
+ * `--full` adds the `*.full.test.ts` files and, without words, writes `docs/test-full-report.md`; `--timeout=MINUTES` is per file.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
@@ -101,7 +101,8 @@ async function main(): Promise<void> {
   if (files.length === 0) print('No test file matches.');
   else results.push(...(await runFiles(files, { ...step, env: await prepareParts() })));
 
-  if (values.full) {
+  // What was committed tells of all tests: a part of them must not take its place.
+  if (values.full && words.length === 0) {
     const report = join(ROOT, 'docs', 'test-full-report.md');
     await mkdir(dirname(report), { recursive: true });
     await writeFile(report, markdownReport(results, started));

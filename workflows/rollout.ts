@@ -475,7 +475,11 @@ class Rollout {
 
   private async describe(): Promise<TargetSnapshot | End> {
     try {
-      return await reads().describeTarget(this.scope);
+      const snapshot = await reads().describeTarget(this.scope);
+      const holder = snapshot.anchor?.current;
+      // A run that was reset: what it did before is still there, and goes back however this run ends.
+      if (holder?.rolloutId === this.scope.rolloutId && holder.claimant === 'rollout') this.touched = true;
+      return snapshot;
     } catch (error) {
       return ended('rejected', 'platform-unreachable', unreachable(error).reason);
     }

@@ -4,7 +4,7 @@ import { Refused, Unavailable } from '../failures.js';
 import type { WriteOutcome } from '../fenced/store.js';
 import { createPace } from './pace.js';
 import type { Pace } from './pace.js';
-import { FIELD_MANAGER, groupOf, pathOf } from './resources.js';
+import { FIELD_MANAGER, groupOf, pathOf, STATUS_MANAGER } from './resources.js';
 import type { Resource } from './resources.js';
 
 /**
@@ -64,6 +64,13 @@ export interface KubeClient {
   ): Promise<WriteOutcome>;
   /** Replaces the object whose uid and resourceVersion stand in its metadata, and no other. */
   replace(
+    resource: Resource,
+    namespace: string,
+    object: KubeObject,
+    signal: AbortSignal | undefined,
+  ): Promise<WriteOutcome>;
+  /** The same for an object with nothing but other annotations, which only tell people something. */
+  annotate(
     resource: Resource,
     namespace: string,
     object: KubeObject,
@@ -241,6 +248,19 @@ function createKubeClient(
     return { kind: 'refused', reason: sayingOf(answer) };
   }
 
+  function put(
+    resource: Resource,
+    namespace: string,
+    object: KubeObject,
+    manager: string,
+    signal: AbortSignal | undefined,
+  ): Promise<WriteOutcome> {
+    const { name, uid, resourceVersion } = object.metadata;
+    // Without them a Deployment is overwritten whatever was written in between (durability-notes.md, section 1).
+    if (!uid || !resourceVersion) throw new TypeError(`${name} was not read before it is replaced`);
+    return write(HttpMethod.PUT, `${pathOf(resource, namespace, name)}?fieldManager=${manager}`, object, signal);
+  }
+
   return {
     where,
     async get(resource, namespace, name, signal) {
@@ -256,13 +276,9 @@ function createKubeClient(
       return items.map((item) => ({ ...item, apiVersion, kind: kind.replace(/List$/, '') }) as KubeObject);
     },
     create: (resource, namespace, object, signal) =>
-      write(HttpMethod.POST, `${pathOf(resource, namespace)}${MANAGER}`, object, signal),
-    replace: (resource, namespace, object, signal) => {
-      const { name, uid, resourceVersion } = object.metadata;
-      // Without them a Deployment is overwritten whatever was written in between (durability-notes.md, section 1).
-      if (!uid || !resourceVersion) throw new TypeError(`${name} was not read before it is replaced`);
-      return write(HttpMethod.PUT, `${pathOf(resource, namespace, name)}${MANAGER}`, object, signal);
-    },
+      write(HttpMethod.POST, `${pathOf(resource, namespace)}?fieldManager=${FIELD_MANAGER}`, object, signal),
+    replace: (resource, namespace, object, signal) => put(resource, namespace, object, FIELD_MANAGER, signal),
+    annotate: (resource, namespace, object, signal) => put(resource, namespace, object, STATUS_MANAGER, signal),
     remove: (resource, namespace, { metadata: { name, uid, resourceVersion } }, signal) => {
       if (!uid || !resourceVersion) throw new TypeError(`${name} was not read before it is deleted`);
       const options = {
@@ -290,8 +306,6 @@ function createKubeClient(
 function resourceIn(path: string): string {
   return /\/namespaces\/[^/]+\/([a-z]+)/.exec(path)?.[1] ?? /([a-z]+)$/.exec(path)?.[1] ?? 'other';
 }
-
-const MANAGER = `?fieldManager=${FIELD_MANAGER}`;
 
 function understood<Schema extends z.ZodType>(where: string, schema: Schema, answer: Answer): z.infer<Schema> {
   if (answer.status >= 300) throw new Refused(`${where}: ${sayingOf(answer)}`);

@@ -54,7 +54,7 @@ export async function findKubeProblems(
     ...heldByAnother(view, rolloutId),
     ...objectsMissing(found, target),
     ...labels(found, target),
-    ...routeProblems(found, neighbours, target),
+    ...routeProblems(found, neighbours, target, view.rollout !== null),
     ...sharesTooLarge(target, needs),
     ...stableUnhealthy(view),
     ...stableStill(found, target),
@@ -214,10 +214,12 @@ function labels(found: KubeLane, target: KubernetesTarget): readonly PreflightFi
   ];
 }
 
+/** @param own whether this rollout has an anchor: then the shares are its own, of before it was reset */
 function routeProblems(
   { route, moreRoutes, routeSource }: KubeLane,
   { routes }: Neighbours,
   target: KubernetesTarget,
+  own: boolean,
 ): readonly PreflightFinding[] {
   const router = routerOf(target);
   const written = router?.source === null ? route : routeSource;
@@ -237,16 +239,17 @@ function routeProblems(
   const others = routes.filter((each) => !names.includes(each.metadata.name) && named(each));
   return [
     ...[written, ...moreRoutes].flatMap((live) => router.problems(live)),
-    ...changed.flatMap((live) => problemsOfShares(router, live, target)),
+    ...changed.flatMap((live) => problemsOfShares(router, live, target, own)),
     ...others.map((each) => otherRoute(each, router, target)),
   ];
 }
 
-/** A route as it stands must give all to stable, in all of its rules, and be in effect. */
+/** A route as it stands must give all to stable, unless the shares are its own, in all of its rules, and be in effect. */
 function problemsOfShares(
   router: TrafficRouter,
   live: KubeObject,
   { namespace, service }: KubernetesTarget,
+  own: boolean,
 ): readonly PreflightFinding[] {
   const name = `${live.kind} ${namespace}/${live.metadata.name}`;
   const shares = router.read(live);
@@ -261,7 +264,7 @@ function problemsOfShares(
             'give all rules that name the Service the same weights',
           ),
         ]),
-    ...(canary > 0 || baseline > 0
+    ...(!own && (canary > 0 || baseline > 0)
       ? [
           refuse(
             `${name} sends ${canary} % to a canary and ${baseline} % to a baseline already`,

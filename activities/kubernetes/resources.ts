@@ -1,5 +1,7 @@
 /** How the API server knows what Slipway has written. */
 export const FIELD_MANAGER = 'slipway';
+/** What tells where a rollout stands, and is nothing that it depends on, is kept apart from what it sets. */
+export const STATUS_MANAGER = 'slipway-status';
 
 /** The resources that Slipway reads and writes, by the name that a permission has. */
 const RESOURCES = {

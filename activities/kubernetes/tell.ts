@@ -105,7 +105,7 @@ export async function tell(
     if (said !== null && compareFences(said, fence) >= 0) return;
     const annotations = { ...live.metadata.annotations, [STATUS_ANNOTATION]: canonicalJson(status) };
     const metadata = { ...live.metadata, annotations };
-    const outcome = await client.replace('deployments', namespace, { ...live, metadata }, signal);
+    const outcome = await client.annotate('deployments', namespace, { ...live, metadata }, signal);
     if (outcome.kind === 'refused') throw new Error(outcome.reason);
     if (outcome.kind === 'written') return;
   }

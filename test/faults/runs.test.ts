@@ -1,12 +1,11 @@
-/** Workers are replaced, runs are terminated and reset, two releases want one lane: with real processes throughout. */
+/** Workers are replaced, a run is reset, two releases want one lane: with real processes throughout. */
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { appliedTwice } from '../support/drive.js';
 import { startFaultStack } from '../support/faults.js';
 import type { FaultStack } from '../support/faults.js';
-import { rolloutWorkflowId } from '../../workflows/messages.js';
 import { stage, testRequest } from '../support/request.js';
+import { currentRun, resetRun } from '../support/reset.js';
 
 let it: FaultStack;
 before(async () => {
@@ -17,42 +16,13 @@ after(() => it.stop());
 const LONG = [{ weightPercent: 25, durationMs: 600_000, approval: false }];
 
 describe('runs', { concurrency: 4 }, () => {
-  test('terminated in mid-canary: the lane recovers it, and goes on', async () => {
-    const { pilot } = it;
-    const policy = it.policy('terminated', { stages: LONG });
-    const traffic = await it.serve(policy);
-    const request = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
-    await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
-    await pilot.handle(request).terminate('a test');
-    assert.equal(await pilot.remembered(request), 'rolled-back');
-    assert.deepEqual(await it.arms(policy.lane), { stable: 'terminated:v1 x1' });
-    assert.deepEqual(await it.weights(policy.lane), { stable: 100, canary: 0, baseline: 0 });
-    const next = await pilot.ship(testRequest({ policy: it.policy('terminated'), tag: 'v3' }));
-    assert.equal(next.outcome, 'completed', next.reason?.text);
-    assert.deepEqual(
-      traffic.answers.filter(({ ok }) => !ok),
-      [],
-    );
-  });
-
   test('reset in mid-canary to its begin: it goes on under a new generation, and completes', async () => {
     const { pilot, slipway } = it;
     const policy = it.policy('reset', { stages: [stage(25, 4)] });
     const traffic = await it.serve(policy);
     const request = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
     const before = await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
-    const { events } = await pilot.handle(request).fetchHistory();
-    const first = events?.find(
-      ({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes != null,
-    );
-    const { runId } = await pilot.handle(request).describe();
-    await slipway.client.workflowService.resetWorkflowExecution({
-      namespace: 'default',
-      workflowExecution: { workflowId: rolloutWorkflowId(policy.lane, request.rolloutId), runId },
-      reason: 'a test',
-      requestId: randomUUID(),
-      workflowTaskFinishEventId: first?.eventId ?? null,
-    });
+    await resetRun(slipway, request, await currentRun(slipway, request), 0);
     const view = await pilot.ended(request);
     assert.equal(view.outcome, 'completed', view.reason?.text);
     assert.ok((view.generation ?? 0) > (before.generation ?? 0), 'it kept its generation');

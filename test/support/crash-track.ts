@@ -1,36 +1,34 @@
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
 import { newDecision, Slipway } from '../../client/slipway.js';
 import type { StagePolicy } from '../../domain/policy.js';
 import type { RolloutRequest, RolloutResult, RolloutView } from '../../domain/rollout.js';
-import { GatewayObject } from '../../formats/gateway.js';
-import type { JournalEntry } from '../../formats/gateway.js';
-import { readJournal } from '../../tools/stack.js';
-import type { Stack } from '../../tools/stack.js';
 import type { Server } from '../../tools/supervise.js';
 import { recoverWorkflowId, rolloutWorkflowId } from '../../workflows/messages.js';
+import type { CrashSite, ServiceState } from './crash-site.js';
+import { until } from './drive.js';
 import { startFaultProxy, writeText } from './fault-proxy.js';
-import type { FaultProxy } from './fault-proxy.js';
+import type { FaultProxy, Write } from './fault-proxy.js';
 import { stage, testPolicy, testRequest } from './request.js';
 
-/** The worker script for `startStack`: see crash-worker.ts. */
+/** The script of workers whose every step a test can stop: see crash-worker.ts. */
 export const CRASH_WORKER = fileURLToPath(new URL('crash-worker.js', import.meta.url));
 
 const END_MS = 90_000;
-const ENVIRONMENT = 'test';
 
 export interface TrackOptions {
-  readonly stack: Stack;
+  readonly site: CrashSite;
   /** Part of the task queue's and the services' names. */
   readonly name: string;
   /** Workers whose writes know no time limit: see crash-worker.ts. */
   readonly patient?: boolean;
+  /** More settings of the workers. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /**
- * Two workers on a task queue of their own, which reach the gateway through a proxy of their own. Whichever worker gets
+ * Two workers on a task queue of their own, which reach the platform through a proxy of their own. Whichever worker gets
  * into a trap is the victim; the other one goes on.
  */
 export class CrashTrack {
@@ -46,10 +44,10 @@ export class CrashTrack {
   ) {}
 
   static async start(options: TrackOptions): Promise<CrashTrack> {
-    const { stack, name } = options;
-    const proxy = await startFaultProxy(stack.adminUrl);
+    const { site, name } = options;
+    const proxy = await startFaultProxy(site.upstream);
     const queue = `crash-${name}`;
-    const slipway = await Slipway.connect({ ...stack.env, SLIPWAY_TASK_QUEUE: queue });
+    const slipway = await Slipway.connect({ ...site.env, SLIPWAY_TASK_QUEUE: queue });
     const track = new CrashTrack(options, proxy, slipway, queue);
     await Promise.all([track.addWorker(), track.addWorker()]);
     return track;
@@ -88,12 +86,17 @@ export class CrashTrack {
   }
 
   private async addWorker(): Promise<void> {
-    const { stack, patient } = this.options;
-    const worker = await stack.startWorker({
-      SLIPWAY_TASK_QUEUE: this.queue,
-      SLIPWAY_TEST_PROXY: this.proxy.url,
-      SLIPWAY_TEST_PATIENT: String(patient === true),
-    });
+    const { site, name, patient, env = {} } = this.options;
+    const { url } = this.proxy;
+    const worker = await site.startWorker(
+      { name, url },
+      {
+        SLIPWAY_TASK_QUEUE: this.queue,
+        SLIPWAY_TEST_PROXY: url,
+        SLIPWAY_TEST_PATIENT: String(patient === true),
+        ...env,
+      },
+    );
     this.workers.push(worker);
   }
 
@@ -121,7 +124,17 @@ export class CrashTrack {
       minRequests: 5,
       limits: { ...policy.analysis.limits, minRequests: 8 },
     };
-    return testRequest({ policy: { ...policy, analysis }, tag, env });
+    const { site } = this.options;
+    return testRequest({ policy: site.policy({ ...policy, analysis }, this.proxy.url, env === BROKEN), tag, env });
+  }
+
+  /** Puts the first version of a service there. */
+  async seed(service: string, tag: string): Promise<void> {
+    const { seed } = this.options.site;
+    if (seed !== null) return seed(service, tag);
+    const request = this.request(service, tag, { verifyMs: 0 });
+    await this.deploy(request);
+    assert.equal((await this.result(request)).outcome, 'completed');
   }
 
   async deploy(request: RolloutRequest): Promise<void> {
@@ -136,7 +149,7 @@ export class CrashTrack {
 
   /** Looks a few times a second: a question is work for the workers too. */
   async until(request: RolloutRequest, what: string, wanted: (view: RolloutView) => boolean): Promise<RolloutView> {
-    const seen = await eventually(what, async () => {
+    const seen = await until(what, async () => {
       const view = await this.view(request);
       return view !== null && (wanted(view) || view.outcome !== null) ? view : null;
     });
@@ -166,7 +179,7 @@ export class CrashTrack {
   }
 
   private async resultOf(workflowId: string): Promise<RolloutResult> {
-    await eventually(`${workflowId} begins`, async () => {
+    await until(`${workflowId} begins`, async () => {
       await this.slipway.client.workflow.getHandle(workflowId).describe();
       return true;
     });
@@ -185,25 +198,14 @@ export class CrashTrack {
     }
   }
 
-  // The gateway's own word, past the proxy ----------------------------------------------------------------------------
+  // The platform's own word, past the proxy ---------------------------------------------------------------------------
 
-  async objects(service: string): Promise<readonly GatewayObject[]> {
-    const query = new URLSearchParams({ environment: ENVIRONMENT, service }).toString();
-    const body = await getJson(`${this.options.stack.adminUrl}/v1/objects?${query}`);
-    return z.object({ objects: z.array(GatewayObject) }).parse(body).objects;
+  state(service: string): Promise<ServiceState> {
+    return this.options.site.state(service);
   }
 
-  async journal(service: string): Promise<readonly JournalEntry[]> {
-    const entries = await readJournal(this.options.stack.adminUrl);
-    return entries.filter((entry) => entry.environment === ENVIRONMENT && entry.service === service);
-  }
-
-  /** Takes away all that is left of a service, so that its processes end. */
-  async retire(service: string): Promise<void> {
-    for (const { kind, name, revision } of await this.objects(service)) {
-      const path = ['v1', 'objects', ENVIRONMENT, service, kind, name].join('/');
-      await fetch(`${this.options.stack.adminUrl}/${path}?revision=${revision}`, { method: 'DELETE' });
-    }
+  journal(service: string): Promise<readonly Write[]> {
+    return this.options.site.journal(service, this.proxy.calls);
   }
 
   /** Logs of this track's workers, for messages of failed tests. */
@@ -234,39 +236,8 @@ export function nameOfWrite(rolloutId: string, text: string): string {
 }
 
 /** The writes of one rollout, in the order in which they were applied. */
-export function writesOf(rolloutId: string, journal: readonly JournalEntry[]): readonly string[] {
+export function writesOf(rolloutId: string, journal: readonly Write[]): readonly string[] {
   return journal
     .filter(({ key }) => key?.startsWith(`${rolloutId}/`))
     .map((entry) => nameOfWrite(rolloutId, writeText(entry)));
-}
-
-/** Keys that were applied more than once to one object, by the gateway's journal. */
-export function appliedTwice(journal: readonly JournalEntry[]): readonly string[] {
-  const counts = new Map<string, number>();
-  for (const { key, kind, name } of journal) {
-    if (key !== null) counts.set(`${key} on ${kind}/${name}`, (counts.get(`${key} on ${kind}/${name}`) ?? 0) + 1);
-  }
-  return [...counts].filter(([, count]) => count > 1).map(([id, count]) => `${count} x ${id}`);
-}
-
-export async function eventually<T>(
-  what: string,
-  ask: () => Promise<T | null | false>,
-  limitMs: number = END_MS,
-): Promise<T> {
-  let last = '';
-  for (const endMs = Date.now() + limitMs; ;) {
-    try {
-      const answer = await ask();
-      if (answer !== null && answer !== false) return answer;
-    } catch (error) {
-      last = ` (last error: ${String(error)})`;
-    }
-    if (Date.now() > endMs) throw new Error(`${what}: not within ${limitMs} ms${last}`);
-    await sleep(150);
-  }
-}
-
-async function getJson(url: string): Promise<unknown> {
-  return (await fetch(url, { signal: AbortSignal.timeout(5000) })).json();
 }

@@ -4,12 +4,13 @@
  * call unanswered, and kill or freeze this process meanwhile: so a test ends or stops it at an exact moment.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { subscribe } from 'node:diagnostics_channel';
 import type { Context } from '@temporalio/activity';
 import type { ActivityInboundCallsInterceptor, WorkerInterceptors } from '@temporalio/worker';
 import { BUNDLE_PATH } from '../../worker/cli/worker.js';
 import { loadWorkerConfig } from '../../worker/config.js';
 import { runWorker } from '../../worker/worker.js';
-import { KEY_HEADER, NOTICE_PATH, SENDER_HEADER } from './fault-proxy.js';
+import { NOTICE_PATH, SENDER_HEADER } from './fault-proxy.js';
 import type { Notice, Sender } from './fault-proxy.js';
 
 /** Activities that are announced: those that write, and those that a rollback or the end of a run waits for. */
@@ -28,25 +29,27 @@ const ANNOUNCED = [
 ];
 
 const senders = new AsyncLocalStorage<Sender>();
-const plainFetch = globalThis.fetch;
 
-function taggedFetch(patient: boolean): typeof fetch {
-  return (input, init) => {
+/** Every request that an activity sends says whose it is, whichever client sends it: all of them are undici. */
+function tagRequests(): void {
+  subscribe('undici:request:create', (message) => {
     const sender = senders.getStore();
-    if (sender === undefined) return plainFetch(input, init);
-    const headers = new Headers(init?.headers);
-    headers.set(SENDER_HEADER, JSON.stringify(sender));
-    const request = { ...init, headers };
-    // A patient worker's writes know no time limit, as if they had left it just before it was stopped.
-    if (patient && headers.has(KEY_HEADER)) delete request.signal;
-    return plainFetch(input, request);
-  };
+    const { request } = message as { readonly request: { addHeader(name: string, value: string): unknown } };
+    if (sender !== undefined) request.addHeader(SENDER_HEADER, JSON.stringify(sender));
+  });
+}
+
+/** A patient worker's effects know no time limit, as if their requests had left it just before it was stopped. */
+function waitForEver(): void {
+  const limited = AbortSignal.timeout.bind(AbortSignal);
+  AbortSignal.timeout = (ms) =>
+    ANNOUNCED.includes(senders.getStore()?.activity ?? '') ? new AbortController().signal : limited(ms);
 }
 
 function interceptorsFor(proxy: string, patient: boolean): WorkerInterceptors {
   const notify = async (sender: Sender, notice: Notice): Promise<void> => {
     const headers = { [SENDER_HEADER]: JSON.stringify(sender), 'content-type': 'application/json' };
-    await plainFetch(`${proxy}${NOTICE_PATH}`, { method: 'POST', headers, body: JSON.stringify(notice) });
+    await fetch(`${proxy}${NOTICE_PATH}`, { method: 'POST', headers, body: JSON.stringify(notice) });
   };
   const inbound = (context: Context): ActivityInboundCallsInterceptor => ({
     async execute(input, next) {
@@ -78,7 +81,8 @@ function interceptorsFor(proxy: string, patient: boolean): WorkerInterceptors {
 const proxy = process.env['SLIPWAY_TEST_PROXY'];
 if (proxy === undefined) throw new Error('SLIPWAY_TEST_PROXY is not set');
 const patient = process.env['SLIPWAY_TEST_PATIENT'] === 'true';
-globalThis.fetch = taggedFetch(patient);
+tagRequests();
+if (patient) waitForEver();
 await runWorker({
   config: loadWorkerConfig(process.env),
   env: process.env,

@@ -1,13 +1,13 @@
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Agent, request as send } from 'undici';
 
 /** Names the worker, activity and attempt that sends a request: JSON of a `Sender`. */
 export const SENDER_HEADER = 'x-slipway-test-sender';
 /** Where workers announce that an effect starts or has returned. */
 export const NOTICE_PATH = '/slipway-test/notice';
-/** The platform client's own header: only writes carry it. */
-export const KEY_HEADER = 'slipway-key';
 
 export interface Sender {
   readonly pid: number;
@@ -24,21 +24,52 @@ export interface Notice {
   readonly result: string | null;
 }
 
+/** A write as it is asked for, or as the platform's own log has it. */
+export interface Write {
+  readonly verb: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly key: string | null;
+}
+
+/** A request of a worker, as far as it tells what is to be written. */
+export interface PlatformRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly header: (name: string) => string | null;
+  readonly body: string;
+  readonly sender: Sender | null;
+}
+
+/** What a proxy stands before. */
+export interface Upstream {
+  readonly url: string;
+  /** The certificates that its own must be signed by, as PEM; null without TLS. */
+  readonly ca: string | null;
+  /** Null: the request only reads. */
+  readonly writeOf: (request: PlatformRequest) => Write | null;
+}
+
 /** One call of a worker, as the proxy saw it. */
 export interface Call {
+  /** The platform gets it in the header `Audit-ID`, and so it stands in an API server's audit log. */
+  readonly id: string;
   readonly atMs: number;
+  readonly path: string;
   readonly sender: Sender | null;
   readonly kind: 'starting' | 'read' | 'write' | 'returned';
   /** Of a write: `create route/route by <key>`. */
   readonly write: string | null;
+  /** Of a write: its idempotency key. */
+  readonly key: string | null;
   /** Of `returned`: what the activity came to. */
   readonly result: string | null;
-  /** What the gateway answered; null while it has not. */
+  /** What the platform answered; null while it has not. */
   status: number | null;
 }
 
 /**
- * When a trap closes. `arrived`: the call has come in and nothing has been done. `committed`: the gateway has answered,
+ * When a trap closes. `arrived`: the call has come in and nothing has been done. `committed`: the platform has answered,
  * the worker has not been told. `answered`: the worker was told, and now says something else in the same attempt.
  */
 export type Moment = 'arrived' | 'committed' | 'answered';
@@ -52,7 +83,7 @@ export interface Trap {
   readonly spring: (call: Call) => Promise<'go on' | 'drop'>;
 }
 
-/** Stands between workers and the gateway, hands everything on, and springs traps. */
+/** Stands between workers and a platform, hands everything on, and springs traps. */
 export interface FaultProxy {
   readonly url: string;
   /** All calls of workers so far, oldest first. */
@@ -69,15 +100,23 @@ interface Armed {
   answered: string | null;
 }
 
-const VERBS: Readonly<Record<string, string>> = { POST: 'create', PUT: 'replace', DELETE: 'delete' };
+interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly text: string;
+}
 
-export async function startFaultProxy(gateway: string): Promise<FaultProxy> {
+/** Headers that speak of one connection, or of the test. */
+const OWN_HEADERS = ['host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length', SENDER_HEADER];
+
+export async function startFaultProxy(upstream: Upstream): Promise<FaultProxy> {
   const calls: Call[] = [];
   let armed: readonly Armed[] = [];
+  const dispatcher = new Agent(upstream.ca === null ? {} : { connect: { ca: upstream.ca } });
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await bodyOf(request);
-    const call = callOf(request, body);
+    const call = callOf(upstream, request, body);
     calls.push(call);
     const drop = (): void => void response.destroy();
 
@@ -86,16 +125,16 @@ export async function startFaultProxy(gateway: string): Promise<FaultProxy> {
       response.writeHead(204).end();
       return;
     }
-    let answer: { readonly status: number; readonly type: string; readonly text: string };
+    let answer: Answer;
     try {
-      answer = await forward(request, body);
+      answer = await forward(request, body, call);
     } catch {
-      // The gateway is gone: so is the connection.
+      // The platform is gone: so is the connection.
       return drop();
     }
     call.status = answer.status;
     if ((await spring('committed', call)) === 'drop') return drop();
-    response.writeHead(answer.status, { 'content-type': answer.type }).end(answer.text);
+    response.writeHead(answer.status, answer.headers).end(answer.text);
     for (const each of armed) {
       if (each.trap.moment === 'answered' && each.answered === null && each.trap.matches(call))
         each.answered = call.sender?.attempt ?? null;
@@ -115,23 +154,21 @@ export async function startFaultProxy(gateway: string): Promise<FaultProxy> {
     return found.trap.spring(call);
   }
 
-  async function forward(request: IncomingMessage, body: Buffer) {
-    const headers: Record<string, string> = {};
-    for (const name of ['content-type', KEY_HEADER, 'slipway-fence', 'accept']) {
-      const value = request.headers[name];
-      if (typeof value === 'string') headers[name] = value;
-    }
-    const hasBody = body.length > 0;
-    const answer = await fetch(`${gateway}${request.url}`, {
-      method: request.method ?? 'GET',
-      headers,
-      ...(hasBody ? { body: new Uint8Array(body) } : {}),
+  async function forward(request: IncomingMessage, body: string, call: Call): Promise<Answer> {
+    const handedOn = Object.entries(request.headers).filter(
+      ([name, value]) => typeof value === 'string' && !OWN_HEADERS.includes(name),
+    ) as [string, string][];
+    const answer = await send(`${upstream.url}${call.path}`, {
+      method: (request.method ?? 'GET') as 'GET',
+      dispatcher,
+      headers: { ...Object.fromEntries(handedOn), 'audit-id': call.id },
+      body: body === '' ? null : body,
     });
-    return {
-      status: answer.status,
-      type: answer.headers.get('content-type') ?? 'application/json',
-      text: await answer.text(),
-    };
+    const headers = ['content-type', 'retry-after'].flatMap((name) => {
+      const value = answer.headers[name];
+      return typeof value === 'string' ? [[name, value] as const] : [];
+    });
+    return { status: answer.statusCode, headers: Object.fromEntries(headers), text: await answer.body.text() };
   }
 
   const server = createServer({ keepAliveTimeout: 65_000 }, (request, response) => {
@@ -148,42 +185,44 @@ export async function startFaultProxy(gateway: string): Promise<FaultProxy> {
     disarm() {
       armed = [];
     },
-    close() {
+    async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
-      return closed;
+      await closed;
+      await dispatcher.destroy();
     },
   };
 }
 
-/** `replace route/route by <key>`: the same words for a request and for the journal's entry of it. */
-export function writeText(write: {
-  readonly verb: string;
-  readonly kind: string;
-  readonly name: string;
-  readonly key: string | null;
-}): string {
-  return `${write.verb} ${write.kind}/${write.name} by ${write.key ?? 'nobody'}`;
+/** `replace route/route by <key>`: the same words for a request and for the log's entry of it. */
+export function writeText({ verb, kind, name, key }: Write): string {
+  return `${verb} ${kind}/${name} by ${key ?? 'nobody'}`;
 }
 
-function callOf(request: IncomingMessage, body: Buffer): Call {
-  const said = request.headers[SENDER_HEADER];
-  const sender = typeof said === 'string' ? (JSON.parse(said) as Sender) : null;
-  const common = { atMs: Date.now(), sender, write: null, result: null, status: null };
-  if (request.url === NOTICE_PATH) {
-    const { moment, result } = JSON.parse(body.toString('utf8')) as Notice;
-    return { ...common, kind: moment, result };
+function callOf(upstream: Upstream, request: IncomingMessage, body: string): Call {
+  const header = (name: string): string | null => {
+    const value = request.headers[name];
+    return typeof value === 'string' ? value : null;
+  };
+  const said = header(SENDER_HEADER);
+  const sender = said === null ? null : (JSON.parse(said) as Sender);
+  const { method = 'GET', url: path = '/' } = request;
+  const common = { id: randomUUID(), atMs: Date.now(), path, sender, result: null, status: null };
+  if (path === NOTICE_PATH) {
+    const { moment, result } = JSON.parse(body) as Notice;
+    return { ...common, kind: moment, write: null, key: null, result };
   }
-  const key = request.headers[KEY_HEADER];
-  const verb = VERBS[request.method ?? ''];
-  if (typeof key !== 'string' || verb === undefined) return { ...common, kind: 'read' };
-  const [kind = '', name = ''] = new URL(request.url ?? '/', gatewayBase).pathname.split('/').slice(5);
-  return { ...common, kind: 'write', write: writeText({ verb, kind, name, key }) };
+  const write = upstream.writeOf({ method, path, header, body, sender });
+  return {
+    ...common,
+    kind: write === null ? 'read' : 'write',
+    write: write && writeText(write),
+    key: write?.key ?? null,
+  };
 }
-const gatewayBase = 'http://gateway';
 
-async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+async function bodyOf(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-  return Buffer.concat(chunks);
+  return Buffer.concat(chunks).toString('utf8');
 }

@@ -5,6 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { KubeClient, KubeObject } from '../../activities/kubernetes/kube-client.js';
+import type { WriteOutcome } from '../../activities/fenced/store.js';
 import type { Resource } from '../../activities/kubernetes/resources.js';
 import { canonicalJson } from '../../domain/canonical.js';
 
@@ -113,6 +114,15 @@ export function createMemoryCluster({ onChange, random, wanted }: MemoryClusterO
     return { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name: service, labels }, endpoints };
   }
 
+  function put(resource: Resource, object: KubeObject): Promise<WriteOutcome> {
+    const before = objects.get(idOf(resource, object.metadata.name)) ?? null;
+    const { uid, resourceVersion } = object.metadata;
+    if (before?.metadata.uid !== uid || before?.metadata.resourceVersion !== resourceVersion)
+      return answer({ kind: 'conflict' });
+    onChange({ before, after: store(resource, object, before) });
+    return answer({ kind: 'written' });
+  }
+
   const client: KubeClient = {
     where: 'a cluster in memory',
     get: (resource, _namespace, name) => answer(objects.get(idOf(resource, name)) ?? null),
@@ -139,14 +149,8 @@ export function createMemoryCluster({ onChange, random, wanted }: MemoryClusterO
       collect();
       return answer({ kind: 'written' });
     },
-    replace(resource, _namespace, object) {
-      const before = objects.get(idOf(resource, object.metadata.name)) ?? null;
-      const { uid, resourceVersion } = object.metadata;
-      if (before?.metadata.uid !== uid || before?.metadata.resourceVersion !== resourceVersion)
-        return answer({ kind: 'conflict' });
-      onChange({ before, after: store(resource, object, before) });
-      return answer({ kind: 'written' });
-    },
+    replace: (resource, _namespace, object) => put(resource, object),
+    annotate: (resource, _namespace, object) => put(resource, object),
     remove(resource, _namespace, { metadata: { name, uid, resourceVersion } }) {
       const before = objects.get(idOf(resource, name)) ?? null;
       if (before?.metadata.uid !== uid || before?.metadata.resourceVersion !== resourceVersion)

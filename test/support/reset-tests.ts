@@ -3,11 +3,9 @@
  * lane goes on waiting for it, and a rollback works from wherever it was reset to.
  */
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { WorkflowNotFoundError } from '@temporalio/client';
-import type { RolloutRequest } from '../../domain/rollout.js';
-import { rolloutWorkflowId } from '../../workflows/messages.js';
+import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import { until } from './drive.js';
 import type { Pilot } from './drive.js';
 import { allIsWell } from './fake-activities.js';
@@ -15,6 +13,8 @@ import type { Hold, World } from './fake-activities.js';
 import { startFakeEnv } from './fake-env.js';
 import type { FakeEnv } from './fake-env.js';
 import { testRequest } from './request.js';
+import { currentRun, resetRun } from './reset.js';
+import type { Run } from './reset.js';
 
 /** As many as a rollout has at least; those that have more are reset to their last. */
 const CHECKPOINTS_IN_CANARY = 12;
@@ -24,37 +24,10 @@ const CHECKPOINTS_IN_ALL = 31;
 
 let env: FakeEnv;
 let pilot: Pilot;
-interface Run {
-  readonly runId: string;
-  /** Event ids that it can be reset to. */
-  readonly checkpoints: readonly string[];
-}
 
-async function currentRun(request: RolloutRequest): Promise<Run> {
-  const handle = pilot.handle(request);
-  const { runId } = await handle.describe();
-  const { events } = await handle.fetchHistory();
-  const checkpoints = (events ?? []).filter(
-    ({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes != null,
-  );
-  return { runId, checkpoints: checkpoints.map(({ eventId }) => String(eventId)) };
+function reset(request: RolloutRequest, run: Run, checkpoint: number): Promise<string> {
+  return resetRun(env.slipway, request, run, checkpoint);
 }
-
-async function reset(request: RolloutRequest, run: Run, checkpoint: number): Promise<string> {
-  const eventId = run.checkpoints[Math.min(checkpoint, run.checkpoints.length - 1)];
-  const { client } = env.slipway;
-  const answer = await client.workflowService.resetWorkflowExecution({
-    namespace: client.options.namespace,
-    workflowExecution: { workflowId: rolloutWorkflowId(request.policy.lane, request.rolloutId), runId: run.runId },
-    reason: 'a test',
-    requestId: randomUUID(),
-    workflowTaskFinishEventId: eventId as unknown as Long,
-  });
-  return answer.runId ?? '';
-}
-type Long = NonNullable<
-  Parameters<FakeEnv['slipway']['client']['workflowService']['resetWorkflowExecution']>[0]['workflowTaskFinishEventId']
->;
 
 /** The lane must go on waiting for the rollout, not send a recovery after it. */
 async function assertLaneWaits(world: World, request: RolloutRequest): Promise<void> {
@@ -78,6 +51,21 @@ async function inSettling(world: World): Promise<{ request: RolloutRequest; hold
   return { request, hold };
 }
 
+/** A rollout that was reset to before its approval, when its canary had traffic already. */
+async function askedAgain(): Promise<{ world: World; request: RolloutRequest; asked: RolloutView }> {
+  const world = await env.worldWithV1();
+  const approval = { ...world.policy().approval, required: 'always' as const };
+  const request = testRequest({ policy: world.policy({ approval }), tag: 'v2' });
+  world.watch = () => 'wait';
+  await pilot.deploy(request);
+  await pilot.until(request, 'it waits for approval', ({ wait }) => wait?.kind === 'approval');
+  await pilot.decide(request, 'approve', { id: 'click-1' });
+  await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
+  await reset(request, await currentRun(env.slipway, request), 2);
+  const asked = await pilot.until(request, 'the new run asks again', ({ wait }) => wait?.kind === 'approval');
+  return { world, request, asked };
+}
+
 /** The tests themselves: `every` 1 takes each checkpoint, 3 each third. */
 export function resetTests(every: number): void {
   before(async () => {
@@ -91,7 +79,7 @@ export function resetTests(every: number): void {
       test(`to checkpoint ${checkpoint + 1}`, async () => {
         const world = await env.worldWithV1();
         const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
-        const run = await currentRun(request);
+        const run = await currentRun(env.slipway, request);
         assert.ok(run.checkpoints.length >= CHECKPOINTS_IN_CANARY, `it has only ${run.checkpoints.length} checkpoints`);
         const runId = await reset(request, run, checkpoint);
         await pilot.until(
@@ -116,7 +104,7 @@ export function resetTests(every: number): void {
       test(`to checkpoint ${checkpoint + 1}`, async () => {
         const world = await env.worldWithV1();
         const { request, hold } = await inSettling(world);
-        const run = await currentRun(request);
+        const run = await currentRun(env.slipway, request);
         assert.ok(
           run.checkpoints.length >= CHECKPOINTS_IN_SETTLING,
           `it has only ${run.checkpoints.length} checkpoints`,
@@ -140,7 +128,7 @@ export function resetTests(every: number): void {
       const world = await env.worldWithV1();
       const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
       for (const checkpoint of [9, 4, 7]) {
-        await reset(request, await currentRun(request), checkpoint);
+        await reset(request, await currentRun(env.slipway, request), checkpoint);
         await pilot.until(
           request,
           'the new run is in the canary',
@@ -155,16 +143,7 @@ export function resetTests(every: number): void {
     });
 
     test('to before a gate: what was approved there must be approved again, by a click of one’s own', async () => {
-      const world = await env.worldWithV1();
-      const approval = { ...world.policy().approval, required: 'always' as const };
-      const request = testRequest({ policy: world.policy({ approval }), tag: 'v2' });
-      world.watch = () => 'wait';
-      await pilot.deploy(request);
-      await pilot.until(request, 'it waits for approval', ({ wait }) => wait?.kind === 'approval');
-      await pilot.decide(request, 'approve', { id: 'click-1' });
-      await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
-      await reset(request, await currentRun(request), 2);
-      const asked = await pilot.until(request, 'the new run asks again', ({ wait }) => wait?.kind === 'approval');
+      const { world, request, asked } = await askedAgain();
       assert.deepEqual(asked.approvals?.approvedBy, []);
       assert.equal((await pilot.decide(request, 'approve', { id: 'click-2' })).kind, 'accepted');
       await pilot.until(request, 'the new run is in the canary', ({ weights }) => weights?.canary === 25);
@@ -173,13 +152,23 @@ export function resetTests(every: number): void {
       assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
     });
 
+    test('to before a gate, and rejected there: what was done before goes back', async () => {
+      const { world, request } = await askedAgain();
+      assert.equal((await pilot.decide(request, 'reject', { id: 'click-2' })).kind, 'accepted');
+      assert.equal((await pilot.ended(request)).outcome, 'rolled-back');
+      assert.equal(await pilot.remembered(request), 'rolled-back');
+      assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
+      assert.deepEqual(world.weights, { stable: 100, canary: 0, baseline: 0 });
+      assert.equal(world.holder, null);
+    });
+
     for (let checkpoint = 2; checkpoint < CHECKPOINTS_IN_ALL; checkpoint += 3 * every) {
       test(`of a rollout that has completed, to checkpoint ${checkpoint + 1}: it writes nothing, whoever has the lane`, async () => {
         const world = await env.worldWithV1();
         const done = testRequest({ policy: world.policy(), tag: 'v2' });
         assert.equal((await pilot.ship(done)).outcome, 'completed');
         const next = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v3' }));
-        const run = await currentRun(done);
+        const run = await currentRun(env.slipway, done);
         const written = world.gateway.journal.length;
         const runId = await reset(done, run, checkpoint);
         await until('the new run is over', async () => {

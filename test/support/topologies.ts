@@ -222,6 +222,7 @@ async function startEnv(): Promise<FakeEnv> {
         list: (resource, namespace, ...rest) => clientOf(namespace).list(resource, namespace, ...rest),
         create: (resource, namespace, ...rest) => clientOf(namespace).create(resource, namespace, ...rest),
         replace: (resource, namespace, ...rest) => clientOf(namespace).replace(resource, namespace, ...rest),
+        annotate: (resource, namespace, ...rest) => clientOf(namespace).annotate(resource, namespace, ...rest),
         remove: (resource, namespace, ...rest) => clientOf(namespace).remove(resource, namespace, ...rest),
         mayI: (verb, resource, namespace, signal) => clientOf(namespace).mayI(verb, resource, namespace, signal),
       } satisfies KubeClient),

@@ -6,7 +6,7 @@ import { connectKube } from '../../../activities/kubernetes/kube-client.js';
 import type { KubeClient } from '../../../activities/kubernetes/kube-client.js';
 import { createKubernetesPlatform } from '../../../activities/kubernetes/kubernetes-platform.js';
 import type { Platform, PlatformScope } from '../../../activities/platform.js';
-import type { KubernetesRoute, KubernetesTarget } from '../../../domain/target.js';
+import type { KubernetesRoute, KubernetesTarget, LaneRef } from '../../../domain/target.js';
 import { startControlPlane } from '../../../tools/control-plane.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { namespaceWithRights } from '../../../tools/kube-stack.js';
@@ -114,10 +114,13 @@ export function kubeRollout(
   client: KubeClient,
   namespace: string,
   rolloutId: string,
-  route?: KubernetesRoute,
+  {
+    route,
+    lane = { environment: 'prod', service: 'hello' },
+  }: { route?: KubernetesRoute | undefined; lane?: LaneRef } = {},
 ): Rollout<KubernetesTarget> {
   const scope: KubeScope = {
-    lane: { environment: 'prod', service: 'hello' },
+    lane,
     rolloutId,
     target: kubeTarget(namespace, null, route),
   };

@@ -38,7 +38,7 @@ function newNamespace(): string {
 const routes = new Map<string, KubernetesRoute>();
 
 async function preflight(namespace: string, shares: PlannedNeeds['shares'] = []): Promise<readonly PreflightFinding[]> {
-  const { platform, scope } = kubeRollout(client, namespace, 'r9', routes.get(namespace));
+  const { platform, scope } = kubeRollout(client, namespace, 'r9', { route: routes.get(namespace) });
   return platform.preflight(scope, { replicas: 1, shares });
 }
 

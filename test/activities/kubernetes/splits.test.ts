@@ -69,7 +69,7 @@ async function opened(
   const namespace = `s-${randomUUID().slice(0, 8)}`;
   await applyService(plane, { namespace, replicas });
   await plane.apply(more(namespace));
-  const rollout = kubeRollout(client, namespace, 'r1', route);
+  const rollout = kubeRollout(client, namespace, 'r1', { route });
   await rollout.ready('stable', replicas);
   await until('preflight finds nothing', async () => {
     const found = await rollout.platform.preflight(rollout.scope, { replicas: 1, shares: [] });
