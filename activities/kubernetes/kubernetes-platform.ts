@@ -55,7 +55,7 @@ const DRAIN_STEP_MS = 3000;
 const TELL_MS = 2000;
 
 /**
- * Of six calls each. Looks of many rollouts must leave calls for what matters more: where they are too many for this,
+ * Of seven calls each. Looks of many rollouts must leave calls for what matters more: where they are too many for this,
  * each comes later.
  */
 const INSPECTIONS = { perSecond: 15, burst: 15 };
