@@ -1,4 +1,5 @@
 import { HttpMethod, IsomorphicFetchHttpLibrary, KubeConfig, RequestContext } from '@kubernetes/client-node';
+import type { Dispatcher } from 'undici';
 import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
 import type { WriteOutcome } from '../fenced/store.js';
@@ -180,6 +181,7 @@ function createKubeClient(
   onAnswer: (answer: KubeAnswer) => void,
 ): KubeClient {
   const http = new IsomorphicFetchHttpLibrary();
+  const keepConnections = keptConnections();
   const where = `Kubernetes at ${server}`;
 
   async function call(
@@ -199,6 +201,7 @@ function createKubeClient(
     request.setSignal(signal ? AbortSignal.any([signal, limit]) : limit);
     try {
       await config.applySecurityAuthentication(request);
+      keepConnections(request);
       const response = await http.send(request).toPromise();
       const text = await response.body.text();
       onAnswer({ method, resource: resourceIn(path), status: response.httpStatusCode });
@@ -299,6 +302,25 @@ function createKubeClient(
       const { status } = understood(where, Review, await ask(HttpMethod.POST, path, review, signal));
       return { allowed: status.allowed, reason: status.reason ?? '' };
     },
+  };
+}
+
+/** Certificates are renewed, by whoever made the kubeconfig or by its plugin. */
+const CONNECTIONS_KEPT_MS = 60_000;
+
+/** The client would open a connection for each call, with a TLS handshake that costs more than the call itself. */
+function keptConnections(): (request: RequestContext) => void {
+  let kept: { readonly dispatcher: Dispatcher; readonly untilMs: number } | null = null;
+  return (request) => {
+    const fresh = request.getDispatcher();
+    if (fresh === undefined) return;
+    const nowMs = performance.now();
+    if (kept === null || nowMs > kept.untilMs) {
+      // Calls that are under way are ended first; what then goes wrong with it concerns nobody.
+      kept?.dispatcher.close().catch(() => undefined);
+      kept = { dispatcher: fresh, untilMs: nowMs + CONNECTIONS_KEPT_MS };
+    }
+    request.setDispatcher(kept.dispatcher);
   };
 }
 

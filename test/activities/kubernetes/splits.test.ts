@@ -1,6 +1,7 @@
 /** Each way of splitting traffic, and autoscalers, on a real API server: what stands in the objects at each step. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { after, before, describe, test } from 'node:test';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import { STATUS_ANNOTATION } from '../../../activities/kubernetes/tell.js';
@@ -298,4 +299,14 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
       fence: said['fence'],
     });
   });
+});
+
+test('calls share connections: a TLS handshake costs more than a call', { skip }, async () => {
+  const fresh = clientOf(plane, 'admin');
+  let connected = 0;
+  const count = (): void => void (connected += 1);
+  subscribe('undici:client:connected', count);
+  for (let calls = 0; calls < 20; calls++) await fresh.list('services', 'default', null, undefined);
+  unsubscribe('undici:client:connected', count);
+  assert.ok(connected >= 1 && connected <= 2, `${connected} connections for 20 calls`);
 });
