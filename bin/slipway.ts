@@ -4,6 +4,13 @@ import { Command, CommanderError, Option } from 'commander';
 import type { CliContext, CommandResult } from '../client/cli/context.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Whoever read the output (`| head`) has seen enough: no failure.
+  if (error.code === 'EPIPE') return;
+  process.stderr.write(`slipway: standard output can’t be written: ${error.message}\n`);
+  process.exit(70);
+});
+
 /** What Commander has said of wrong usage, for `--json`. */
 let said = '';
 
@@ -34,6 +41,11 @@ async function perform(options: { readonly json?: boolean }, work: Work): Promis
     json: options.json === true,
     terminal,
     color: terminal && !process.env['NO_COLOR'],
+    // Not opened before a command asks for it.
+    get input() {
+      return process.stdin.setEncoding('utf8');
+    },
+    write: async (text) => new Promise((resolve) => process.stdout.write(text, (error) => resolve(error == null))),
     out: (text) => process.stdout.write(`${text}\n`),
     note: (text) => process.stderr.write(`${text}\n`),
     signal: abort.signal,
@@ -224,6 +236,47 @@ withFile(
 ).action((options) =>
   perform(options, async (context) => (await import('../client/cli/lint.js')).lint(context, options)),
 );
+
+command(
+  'stats <test>',
+  'run a statistical test on samples from standard input; tests: mann-whitney',
+  `slipway stats mann-whitney --jsonl < samples.jsonl\necho '{"id":"a","x":[3,4],"y":[1,2],"alternative":"greater"}' | slipway stats mann-whitney --jsonl`,
+)
+  .addOption(
+    new Option(
+      '--jsonl',
+      'one {id?, x, y, alternative, method?} a line in; one {id?, u1, u2, p, method, cles, cliffsDelta, hodgesLehmann} or {id?, error} a line out',
+    ).conflicts('json'),
+  )
+  .addHelpText(
+    'after',
+    '\nalternative: two-sided (default), less, greater (x tends to be larger than y)\nmethod: auto (default: exact up to 100 values in both samples together), exact, asymptotic\nExit codes: 0 every line was answered, errors included; 2 wrong usage.\n',
+  )
+  .action((test: string, options) =>
+    perform(options, async (context) => {
+      const { usage } = await import('../client/cli/context.js');
+      if (test !== 'mann-whitney') throw usage(`there is no test "${test}"`, 'the test that there is: mann-whitney');
+      if (options.jsonl !== true) throw usage('it is not said how samples come', 'add --jsonl: one test a line');
+      return (await import('../client/cli/stats.js')).statsMannWhitney(context);
+    }),
+  );
+
+command(
+  'judge',
+  'judge recorded canaries from standard input as the live watch would have; nothing is touched',
+  'slipway judge --jsonl --judge sequential < scenarios.jsonl > verdicts.jsonl',
+)
+  .addOption(
+    new Option(
+      '--jsonl',
+      'one scenario a line in (raw counters of both arms); one {id?, verdict, decided_at_s, hold, summary} or {id?, error} a line out',
+    ).conflicts('json'),
+  )
+  .option('--judge <name>', 'sequential (default) or mann-whitney')
+  .addHelpText('after', '\nExit codes: 0 every line was answered, errors included; 2 wrong usage.\n')
+  .action((options) =>
+    perform(options, async (context) => (await import('../client/cli/judge.js')).judgeScenarios(context, options)),
+  );
 
 command('stuck', 'list runs that need a person, or whose activities keep failing, and why', 'slipway stuck').action(
   (options) => perform(options, async (context) => (await import('../client/cli/overview.js')).stuck(context)),

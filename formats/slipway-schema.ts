@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { defaultAnalysis } from '../domain/canary/defaults.js';
 import { PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
+import { JUDGES } from '../domain/canary/types.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
 import type { ApprovalPolicy, WaitPolicy } from '../domain/policy.js';
@@ -471,7 +472,7 @@ const MannWhitney = z.strictObject({
 
 const Analysis = z.strictObject({
   judge: optional(
-    z.enum(['sequential', 'mann-whitney']),
+    z.enum(JUDGES),
     '`sequential` looks often with one error budget for the whole rollout; `mann-whitney` is the rule of three checks that many people know.',
     { default: ANALYSIS.judge },
   ),
@@ -484,7 +485,7 @@ const Analysis = z.strictObject({
   ),
   warmUp: optional(
     duration(0),
-    'Samples of the first moments after an arm became ready are left out (caches, JIT).',
+    'Samples of the first moments after an arm became ready are left out (caches, JIT). By default twice as long with `compareWith: stable`, which has long been warm.',
     analysisTime((analysis) => analysis.warmUpMs),
   ),
   lookEvery: optional(

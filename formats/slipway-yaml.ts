@@ -3,6 +3,7 @@ import { defaultAnalysis } from '../domain/canary/defaults.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
 import type { MetricsPolicy, Policy, StagePolicy, Strategy } from '../domain/policy.js';
+import { trafficSplitOf } from '../domain/target.js';
 import type { KubernetesTarget, LocalTarget, Target } from '../domain/target.js';
 import { formatDuration } from './duration.js';
 import {
@@ -434,6 +435,8 @@ function merged(base: unknown, over: unknown): unknown {
 
 function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnvironment, baseDir?: string): Policy {
   const target = targetOf(config, settings, baseDir);
+  // Where there can be no baseline, what is asked for can't be had.
+  const compareWith = trafficSplitOf(target).baseline ? (settings.compareWith ?? 'baseline') : 'stable';
   return {
     lane: { environment, service: config.service },
     target,
@@ -443,7 +446,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
     resolveTags: settings.resolveTags ?? DEFAULT_RESOLVE_TAGS,
     strategy: settings.strategy ?? 'auto',
     stages: stagesOf(settings.stages),
-    compareWith: settings.compareWith ?? 'baseline',
+    compareWith,
     promote: settings.promote ?? 'verified',
     verifyMs: settings.verify ?? DEFAULT_VERIFY_MS,
     approval: {
@@ -453,7 +456,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
       excludeAuthor: settings.approval?.excludeAuthor ?? DEFAULT_APPROVAL.excludeAuthor,
       allowUnverified: settings.approval?.allowUnverified ?? isThisMachine(target),
     },
-    analysis: analysisOf(settings.analysis ?? {}),
+    analysis: analysisOf(settings.analysis ?? {}, compareWith),
     metrics: metricsOf(settings.metrics),
     waits: {
       approvalMs: settings.waits?.approval ?? DEFAULT_WAITS.approvalMs,
@@ -530,8 +533,8 @@ function stagesOf(written: Environment['stages']): Policy['stages'] {
   return { direct: [], canary_25: stages('canary_25'), canary_10: stages('canary_10'), canary_5: stages('canary_5') };
 }
 
-function analysisOf(written: Analysis): AnalysisPolicy {
-  const usual = defaultAnalysis(written.scrapeInterval);
+function analysisOf(written: Analysis, compareWith: Policy['compareWith']): AnalysisPolicy {
+  const usual = defaultAnalysis(written.scrapeInterval, compareWith);
   const { limits = {}, mannWhitney = {} } = written;
   return {
     judge: written.judge ?? usual.judge,

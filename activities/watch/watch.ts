@@ -1,5 +1,6 @@
 import { cancellationSignal, log } from '@temporalio/activity';
 import { judge } from '../../domain/canary/judge.js';
+import { nextWatchMs } from '../../domain/canary/replay.js';
 import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
 import type { MetricsPolicy } from '../../domain/policy.js';
 import type { WatchCall, WatchResult } from '../contract.js';
@@ -11,9 +12,6 @@ import type { Platforms } from '../platform.js';
 import { disturbance, firstOf } from './inspection.js';
 import { appendSamples } from './sample-buffer.js';
 
-/** Hard limits are looked at every few seconds, however long the scrape interval is. */
-const MIN_LOOK_MS = 1000;
-const MAX_LOOK_MS = 5000;
 /** Below the heartbeat timeout, so that a metrics server that hangs is an outage and not a lost watch. */
 const ANSWER_MS = 3000;
 /** An outage is one after the first failure and three retries (requirement R1.6). */
@@ -53,14 +51,13 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
 
 async function watch(deps: WatchDeps, call: WatchCall, signal: AbortSignal): Promise<WatchResult> {
   const source = deps.metricsFor(call.metrics);
-  const lookMs = Math.min(MAX_LOOK_MS, Math.max(MIN_LOOK_MS, call.analysis.scrapeIntervalMs));
   const begunMs = Date.now();
   let canary: ArmSamples | null = null;
   let comparison: ArmSamples | null = null;
   let latest: Verdict | null = null;
   let unseen = 0;
 
-  for (let dueMs = begunMs; ; dueMs = nextLook(call.startMs, lookMs, Date.now())) {
+  for (let dueMs = begunMs; ; dueMs = nextWatchMs(call.startMs, call.analysis, Date.now())) {
     await pause(Math.max(0, dueMs - Date.now()), signal);
     const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, Date.now(), signal);
     // After the answer: a sample that was taken in between counts at once.
@@ -103,14 +100,6 @@ function judged(input: JudgeInput): Verdict | string {
   } catch (error) {
     return `the samples can't be judged: ${error instanceof Error ? error.message : String(error)}`;
   }
-}
-
-/**
- * Looks are counted from the stage's start, so that each comes when its samples are due, a watch that is begun again
- * looks at the same instants, and many watches do not all look at once.
- */
-function nextLook(startMs: number, lookMs: number, nowMs: number): number {
-  return startMs + (Math.floor((nowMs - startMs) / lookMs) + 1) * lookMs;
 }
 
 /** What a verdict means for this watch, or null: keep looking. */

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { CliError, EXIT } from '../exit-codes.js';
 
 /** What a command has of the outside: handed in by `bin/slipway`, so that nothing else reads the process. */
@@ -9,6 +10,10 @@ export interface CliContext {
   /** Standard output is a terminal that can be redrawn. */
   readonly terminal: boolean;
   readonly color: boolean;
+  /** Standard input, as text. */
+  readonly input: Readable;
+  /** Writes to standard output and waits until more can be taken; false once nobody reads it any more. */
+  write(text: string): Promise<boolean>;
   /** A line on standard output. */
   out(text: string): void;
   /** A line on standard error: progress, and what to do next. */

@@ -12,8 +12,11 @@ import type { CountPair } from './counts.js';
 const EXACT_UP_TO_EVENTS = 200;
 /** Where the margin is finer than the traffic can show, equal arms fail with this probability. */
 const WORSE_P = 0.02;
-/** One burst is a blip, not a release: the rise must matter without the canary's worst tenth of the blocks too. */
-const BURST_SHARE = 0.1;
+/**
+ * One burst is a blip, not a release: the rise must matter without the canary's worst quarter of the blocks too. That is
+ * most of a minute in the recent window.
+ */
+const BURST_SHARE = 0.25;
 /** With fewer blocks than this a burst can't be told from a rise. */
 const BLOCKS_FOR_BURSTS = 4;
 

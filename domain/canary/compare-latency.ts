@@ -1,6 +1,7 @@
 import { compareCounts } from './compare-counts.js';
-import { mannWhitney, medianOfSorted, smallestMannWhitneyP } from './mann-whitney.js';
+import { mannWhitney, smallestMannWhitneyP } from './mann-whitney.js';
 import type { MannWhitneyResult } from './mann-whitney.js';
+import { medianOfSorted } from './median.js';
 import { Z_95 } from './normal.js';
 import { addHistograms, histogramQuantile, slowerThan, totalOf } from './series.js';
 import type { Block, Histogram } from './series.js';

@@ -8,12 +8,18 @@ import type { Block } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
 import { durationText, plural, probability } from '../words.js';
 
-/** Two metrics, each over all of the stage and over its last part. */
-const TESTS_PER_LOOK = 4;
-/** What is kept for looks after the stage's planned end, should it be held. */
-const SHARE_AFTER_END = 0.2;
-/** The recent window: a fault that began late would drown in all that was well before. */
-const RECENT_SCRAPES = 20;
+/**
+ * A look is passed over, and keeps its part of the budget for the next one, until the quieter arm had this share of
+ * `minRequests` since the last look: at few requests, many looks would spend the budget on next to no news.
+ */
+const NEWS_SHARE = 0.5;
+/** What is kept for looks after the stage's planned end: a stage is held where there was little to see, so a good part. */
+const SHARE_AFTER_END = 0.4;
+/**
+ * The recent window: a fault that began late would drown in all that was well before. A fault is seen when it fills about
+ * half of the window, so a short one is quick; it must still be several times as long as a burst.
+ */
+const RECENT_SCRAPES = 12;
 /** The longest block, in scrapes. */
 const MAX_BLOCK_SCRAPES = 4;
 
@@ -22,32 +28,56 @@ export interface Look {
   /** 1 for the first; 0 where none is due yet. */
   readonly number: number;
   readonly atMs: number;
-  /** What each of its tests may spend: the p below which it speaks for ROLLBACK. */
+  /** What it may spend: its tests share it evenly, and speak for ROLLBACK below their part. */
   readonly alpha: number;
 }
+
+/** Requests that the quieter arm has had by an instant, ms since the epoch. */
+export type RequestsBy = (atMs: number) => number;
 
 /**
  * The latest look at or before `input.atMs`. The grid is startMs + k * lookEveryMs; the stage's end is a look too, and
  * from there the grid goes on for as long as the stage is held.
  *
- * The budget is spent by the union bound, which needs no joint law of the looks (Bonferroni): four fifths evenly over the
- * K looks of the stage, one fifth over those after it, in parts K / ((K + j - 1)(K + j)), which add up to 1 over all j.
+ * The budget is spent by the union bound, which needs no joint law of the looks (Bonferroni); `spentBy` says how fast.
+ * Instants of the grid at which there is too little news are no looks; the next look has their parts too. How many
+ * requests there were says nothing of how the canary answered them, so the budget holds.
  */
-export function lookAt(input: JudgeInput): Look {
-  const { lookEveryMs, errorBudget } = input.policy;
-  const elapsed = input.atMs - input.startMs;
-  const looks = Math.max(1, Math.ceil(input.durationMs / lookEveryMs));
-  const budget = (errorBudget * input.budgetShare) / TESTS_PER_LOOK;
-  if (elapsed < input.durationMs) {
-    const number = Math.max(0, Math.floor(elapsed / lookEveryMs));
-    const alpha = (budget * (1 - SHARE_AFTER_END)) / looks;
-    return { number, atMs: input.startMs + number * lookEveryMs, alpha };
+export function lookAt(input: JudgeInput, requestsBy: RequestsBy): Look {
+  const { startMs, durationMs } = input;
+  const { lookEveryMs, errorBudget, minRequests } = input.policy;
+  const looks = Math.max(1, Math.ceil(durationMs / lookEveryMs));
+  const budget = errorBudget * input.budgetShare;
+  let look: Look = { number: 0, atMs: startMs, alpha: 0 };
+  let alpha = 0;
+  let seen = 0;
+  for (let number = 1; ; number++) {
+    const after = number - looks;
+    const atMs = startMs + (after < 0 ? number * lookEveryMs : durationMs + after * lookEveryMs);
+    if (atMs > input.atMs) return look;
+    alpha += budget * (spentBy(number, looks) - spentBy(number - 1, looks));
+    const requests = requestsBy(atMs);
+    if (after !== 0 && requests - seen < Math.max(1, NEWS_SHARE * minRequests)) continue;
+    look = { number, atMs, alpha };
+    alpha = 0;
+    seen = requests;
   }
-  const after = Math.floor((elapsed - input.durationMs) / lookEveryMs);
-  const atMs = input.startMs + input.durationMs + after * lookEveryMs;
-  const part =
-    after === 0 ? (1 - SHARE_AFTER_END) / looks : (SHARE_AFTER_END * looks) / ((looks + after - 1) * (looks + after));
-  return { number: looks + after, atMs, alpha: budget * part };
+}
+
+/**
+ * The share of the budget that may be spent by the n-th of a stage's K looks: three fifths by a * ln(1 + (e - 1) t) with
+ * t = n / K (Lan and DeMets, 1983, of Pocock's kind), which spends early, as most that is wrong with a release is wrong
+ * from the start; then two fifths by 1 - K / n, which never ends.
+ */
+function spentBy(look: number, looks: number): number {
+  const within = (1 - SHARE_AFTER_END) * Math.log(1 + (Math.E - 1) * Math.min(1, look / looks));
+  return look <= looks ? within : within + SHARE_AFTER_END * (1 - looks / look);
+}
+
+/** The requests that count: those since the warm-up, on the arm that had fewer. */
+export function requestsSinceWarmUp(input: JudgeInput, { canary, comparison }: Evidence): RequestsBy {
+  const fromMs = input.startMs + input.policy.warmUpMs;
+  return (atMs) => Math.min(...[canary, comparison].map((arm) => countsWithin(arm, fromMs, atMs, fromMs).requests));
 }
 
 /**
@@ -85,7 +115,7 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
 function watching(input: JudgeInput, look: Look): Pick<Opinion, 'kind' | 'hold' | 'summary'> {
   const left = input.startMs + input.durationMs - input.atMs;
   const done = look.number === 0 ? 'no look yet' : `nothing wrong at ${plural(look.number, 'look')}`;
-  const spent = `each test of a look may spend ${probability(look.alpha)}`;
+  const spent = `its tests may spend ${probability(look.alpha)} together`;
   return { kind: 'HOLD', hold: 'watching', summary: `Watching: ${done}, ${durationText(left)} to go; ${spent}.` };
 }
 
@@ -101,17 +131,18 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
   const recentFrom = look.atMs - RECENT_SCRAPES * policy.scrapeIntervalMs;
   const recent = blocks.filter((block) => block.fromMs >= recentFrom);
   const windows = [{ blocks, where: 'since the warm-up', recent: false }];
-  // Early on both windows are the same, or almost; and a handful of requests must not outvote the whole stage.
+  // Until it is twice as long, the whole shows a late fault almost as soon; and a handful of requests must not outvote the whole stage.
   const pair = addPairs(recent.map(errorPair));
   const enough = Math.min(pair.canaryTotal, pair.comparisonTotal) >= policy.minRequests;
-  if (enough && recent.length < blocks.length * 0.75) {
+  if (enough && recent.length <= blocks.length / 2) {
     windows.push({ blocks: recent, where: `over the last ${durationText(look.atMs - recentFrom)}`, recent: true });
   }
   const obstacle = latencyObstacle(evidence);
   const { boundsSeconds } = evidence.comparison;
-  const errors = windows.map((window) => compareErrors(window.blocks, policy, look.alpha, window.where));
+  const alpha = look.alpha / (windows.length * (obstacle === null ? 2 : 1));
+  const errors = windows.map((window) => compareErrors(window.blocks, policy, alpha, window.where));
   if (obstacle !== null) return [...errors, latencyNotJudged(obstacle)];
-  return [...errors, ...windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, look.alpha))];
+  return [...errors, ...windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha))];
 }
 
 /** Blocks as short as the traffic allows: the quieter arm needs enough requests in each for a p99. */

@@ -1,7 +1,8 @@
 import { digestOf } from '../canonical.js';
+import { grossFailure } from './gross-failure.js';
 import { hardLimitFindings } from './hard-limits.js';
 import { checkAt, judgeMannWhitney } from './judge-mann-whitney.js';
-import { judgeSequential, lookAt } from './judge-sequential.js';
+import { judgeSequential, lookAt, requestsSinceWarmUp } from './judge-sequential.js';
 import type { Opinion } from './opinion.js';
 import { countsWithin, evidenceOf } from './series.js';
 import type { ArmEvidence } from './series.js';
@@ -10,7 +11,7 @@ import type { JudgeInput, MetricFinding, Verdict } from './types.js';
 import { count, durationText } from '../words.js';
 
 /** Part of every verdict. It changes whenever the same input may get another verdict. */
-export const JUDGE_VERSION = '1.0.0';
+export const JUDGE_VERSION = '1.1.0';
 
 /** An arm that no scrape reached for this many intervals can't be seen. */
 const BLIND_AFTER_SCRAPES = 3;
@@ -25,10 +26,16 @@ const BLIND_AFTER_SCRAPES = 3;
  * @throws RangeError when samples are malformed (see `evidenceOf`) or the policy's times are not positive.
  */
 export function judge(input: JudgeInput): Verdict {
+  return { ...assess(input), inputDigest: digestOf(input) };
+}
+
+/** The verdict of `judge`, without the digest of what was judged: many looks at one recording need but one. */
+export function assess(input: JudgeInput): Omit<Verdict, 'inputDigest'> {
   checkPolicy(input);
   const canary = evidenceOf(input.canary, input.atMs);
   const comparison = input.comparison === null ? null : evidenceOf(input.comparison, input.atMs);
-  const limits = hardLimitFindings(input, canary, comparison);
+  const gross = input.policy.judge === 'sequential' ? grossFailure(input, canary, comparison) : null;
+  const limits = [...hardLimitFindings(input, canary, comparison), ...(gross === null ? [] : [gross])];
   const split = trafficSplitFinding(input, canary, comparison);
   const opinion = opinionOn(input, canary, comparison !== null);
   const findings = [...limits, ...opinion.findings, ...(split === null ? [] : [split])];
@@ -39,7 +46,6 @@ export function judge(input: JudgeInput): Verdict {
     look: opinion.look,
     judge: input.policy.judge,
     judgeVersion: JUDGE_VERSION,
-    inputDigest: digestOf(input),
   };
 }
 
@@ -69,7 +75,8 @@ function opinionOn(input: JudgeInput, canary: ArmEvidence, compared: boolean): O
     const check = checkAt(input);
     return judgeMannWhitney(input, evidenceAt(input.canary, input.comparison, check.atMs), check);
   }
-  const look = lookAt(input);
+  const all = evidenceAt(input.canary, input.comparison, input.atMs);
+  const look = lookAt(input, requestsSinceWarmUp(input, all));
   return judgeSequential(input, evidenceAt(input.canary, input.comparison, look.atMs), look);
 }
 

@@ -55,7 +55,7 @@ export interface AnalysisPolicy {
   readonly judge: JudgeName;
   /** Interval of the scrapes that the samples come from, ms. @default 15000 */
   readonly scrapeIntervalMs: number;
-  /** Samples of the first moments after an arm became ready are left out (caches, JIT). @default 4 scrapes */
+  /** Samples of the first moments after an arm became ready are left out (caches, JIT). @default 4 scrapes; 8 if compared with stable */
   readonly warmUpMs: number;
   /** The grid on which statistical error is spent: one look every so often. @default 4 scrapes */
   readonly lookEveryMs: number;
@@ -95,7 +95,8 @@ export interface AnalysisPolicy {
   };
 }
 
-export type JudgeName = 'sequential' | 'mann-whitney';
+export const JUDGES = ['sequential', 'mann-whitney'] as const;
+export type JudgeName = (typeof JUDGES)[number];
 
 /** One question to the judge: "what do these samples say, as of `atMs`?" */
 export interface JudgeInput {

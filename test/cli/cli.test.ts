@@ -36,6 +36,8 @@ const COMMANDS = [
   'abort',
   'retry',
   'lint',
+  'stats',
+  'judge',
   'stuck',
   'lane',
   'setup',

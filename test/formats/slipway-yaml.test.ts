@@ -323,6 +323,20 @@ ${more}`;
       `service: hello\ndefaults: { metrics: { prometheus: 'http://p:9090' } }\nenvironments:\n  prod: { platform: kubernetes, metrics: gateway, kubernetes: { namespace: shop } }\n`,
     );
     assert.match(gateway?.message ?? '', /environments\.prod\.metrics: gateway is the local gateway's/);
+    const routed = (route: string): Policy =>
+      policyFor(configOf(kubernetes(`${metrics}    kubernetes: { namespace: shop, ${route} }\n`)), 'prod');
+    const routeOf = (route: string): unknown => {
+      const { target, compareWith } = routed(route);
+      return [target.platform === 'kubernetes' ? target.route : null, compareWith];
+    };
+    assert.deepEqual(routeOf('route: { kind: VirtualService, name: edge, multiRoute: allow }'), [
+      { kind: 'VirtualService', name: 'edge', multiRoute: 'allow' },
+      'baseline',
+    ]);
+    // Where there can be no baseline, none is asked for.
+    assert.deepEqual(routeOf('route: { kind: Ingress }'), [{ kind: 'Ingress', name: 'hello' }, 'stable']);
+    assert.deepEqual(routeOf('route: none'), [{ kind: 'none', maxExcessPoints: 5 }, 'stable']);
+    assert.deepEqual(routeOf('route: none, maxExcessPoints: 20'), [{ kind: 'none', maxExcessPoints: 20 }, 'stable']);
     const [name] = problemsOf(kubernetes(`${metrics}    kubernetes: { namespace: Not_A_Name }\n`));
     assert.match(name?.message ?? '', /is no name of a Kubernetes object/);
   });

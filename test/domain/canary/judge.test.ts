@@ -4,6 +4,7 @@ import { defaultAnalysis } from '../../../domain/canary/defaults.js';
 import { judge, JUDGE_VERSION } from '../../../domain/canary/judge.js';
 import { lookAt } from '../../../domain/canary/judge-sequential.js';
 import type { AnalysisPolicy, ArmSamples, HardLimits, JudgeInput, Verdict } from '../../../domain/canary/types.js';
+import { replay } from '../../../domain/canary/replay.js';
 import { inputOf, scrape, seededRandom, startMs } from './simulate.js';
 import type { Service } from './simulate.js';
 
@@ -147,14 +148,76 @@ describe('sequential', () => {
 
   it('spends its budget over all looks, and no more, however long a stage is held', () => {
     const input = inputOf({ policy, durationMs: 110_000, budgetShare: 0.5 }, samples(healthy, 1), null, startMs);
-    const spent = new Map<number, number>();
-    for (let atMs = startMs; atMs <= startMs + 50_000_000; atMs += 5000) {
-      const look = lookAt({ ...input, atMs });
-      if (look.number > 0) spent.set(look.number, look.alpha);
+    for (const perSecond of [0.5, 40]) {
+      const requestsBy = (atMs: number) => ((atMs - startMs) / 1000) * perSecond;
+      const spent = new Map<number, number>();
+      for (let atMs = startMs; atMs <= startMs + 5_000_000; atMs += 5000) {
+        const look = lookAt({ ...input, atMs }, requestsBy);
+        if (look.number > 0) spent.set(look.number, look.alpha);
+      }
+      const total = [...spent.values()].reduce((sum, alpha) => sum + alpha, 0);
+      assert.ok(total <= 0.005 && total > 0.0047, `${total}`);
+      assert.equal(lookAt({ ...input, atMs: startMs + 110_000 }, requestsBy).number, 6);
     }
-    const total = [...spent.values()].reduce((sum, alpha) => sum + 4 * alpha, 0);
-    assert.ok(total <= 0.005 && total > 0.0049, `${total}`);
-    assert.equal(lookAt({ ...input, atMs: startMs + 110_000 }).number, 6);
+  });
+
+  it('passes over looks that would bring next to no news, and keeps what they might have spent', () => {
+    const input = inputOf({ policy, durationMs: 1_000_000 }, samples(healthy, 1), null, startMs);
+    // Half a request per second, and looks every 20 s: 50 requests come in 100 s.
+    const at = (atMs: number) => lookAt({ ...input, atMs: startMs + atMs }, (ms) => (ms - startMs) / 2000);
+    assert.equal(at(99_999).number, 0);
+    assert.equal(at(100_000).number, 5);
+    assert.equal(at(199_999).number, 5);
+    const spent = (share: number) => 0.01 * 0.6 * Math.log(1 + (Math.E - 1) * share);
+    assert.ok(Math.abs(at(200_000).alpha - (spent(10 / 50) - spent(5 / 50))) < 1e-12);
+  });
+});
+
+describe('a gross failure', () => {
+  const slowScrapes = { policy: defaultAnalysis(15_000), durationMs: 900_000 };
+  const at = (service: Service, atS: number, change: Partial<JudgeInput> = {}) => {
+    const own = samples(service, 1, 120, 15_000);
+    const other = samples({ ...healthy, requestsPerSecond: 10 }, 2, 120, 15_000);
+    return judge({ ...inputOf(slowScrapes, own, other, startMs + atS * 1000), ...change });
+  };
+  const failing: Service = { requestsPerSecond: 10, errorRate: 0.15 };
+
+  it('is rolled back at the second scrape, in the warm-up and between looks, and says why', () => {
+    assert.equal(at(failing, 15).kind, 'HOLD');
+    const verdict = at(failing, 30);
+    assert.equal(verdict.kind, 'ROLLBACK');
+    assert.match(verdict.summary, /over the last 30 s .* a gross failure \(5 points or more in each of 2 scrapes\)/);
+  });
+
+  it('is not one where both arms fail alike, where few requests tell, or under a judge that knows no such rule', () => {
+    const own = samples(failing, 1, 120, 15_000);
+    const input = inputOf(slowScrapes, own, samples(failing, 3, 120, 15_000), startMs + 30_000);
+    assert.equal(judge(input).kind, 'HOLD');
+    assert.equal(at({ requestsPerSecond: 0.3, errorRate: 0.3 }, 30).kind, 'HOLD');
+    assert.equal(at(failing, 30, { policy: { ...slowScrapes.policy, judge: 'mann-whitney' } }).kind, 'HOLD');
+  });
+});
+
+describe('replaying a recording', () => {
+  const recorded = (errorRate: number) => {
+    const own = samples({ ...healthy, errorRate }, 1, 60);
+    const { atMs: _, ...recording } = inputOf(stage, own, samples(healthy, 2, 60), startMs);
+    return recording;
+  };
+
+  it('finds what the live watch would have found, and when', () => {
+    for (const errorRate of [0.002, 0.02, 0.2]) {
+      const recording = recorded(errorRate);
+      let live = judge({ ...recording, atMs: startMs });
+      for (let atMs = startMs + 5000; live.kind === 'HOLD' && atMs <= startMs + 300_000; atMs += 5000)
+        live = judge({ ...recording, atMs });
+      assert.deepEqual(replay(recording, startMs + 300_000), live);
+    }
+  });
+
+  it('does not look beyond the end that it is given', () => {
+    const verdict = replay(recorded(0.002), startMs + 62_000);
+    assert.deepEqual([verdict.kind, verdict.hold, verdict.atMs], ['HOLD', 'watching', startMs + 62_000]);
   });
 });
 

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { mannWhitney } from '../../../domain/canary/mann-whitney.js';
+import { hodgesLehmannInterval } from '../../../domain/canary/hodges-lehmann.js';
+import { mannWhitney, mannWhitneyProblem } from '../../../domain/canary/mann-whitney.js';
 import type { Alternative } from '../../../domain/canary/mann-whitney.js';
+import { normalSample, seededRandom } from './simulate.js';
 
 /** Vectors with the answers of R 4.2.2 and SciPy 1.17.1. JSON has no NaN, so those samples hold it as a string. */
 interface Vector {
@@ -26,9 +28,9 @@ interface Vector {
 
 const vectors = JSON.parse(readFileSync('test/domain/canary/mwu_vectors.json', 'utf8')) as readonly Vector[];
 
-function close(actual: number, expected: number, what: string): void {
+function close(actual: number, expected: number, what: string, tolerance = 1e-9): void {
   const error = Math.abs(actual - expected) / Math.max(Math.abs(expected), Number.MIN_VALUE);
-  assert.ok(actual === expected || error < 1e-9, `${what}: ${actual}, expected ${expected}`);
+  assert.ok(actual === expected || error <= tolerance, `${what}: ${actual}, expected ${expected}`);
 }
 
 describe('mannWhitney against R and SciPy', () => {
@@ -37,6 +39,7 @@ describe('mannWhitney against R and SciPy', () => {
     const y = samples.y.map(Number);
     it(`${id}: ${notes}`, () => {
       if (expected.error !== undefined) {
+        assert.equal(mannWhitneyProblem({ x, y, alternative })?.code, 'not-finite');
         assert.throws(() => mannWhitney({ x, y, alternative }), RangeError);
         return;
       }
@@ -44,9 +47,9 @@ describe('mannWhitney against R and SciPy', () => {
       close(asymptotic.p, expected.p_asymptotic_cc, 'asymptotic p');
       assert.equal(asymptotic.u1, expected.U1);
       assert.equal(asymptotic.u2, expected.U2);
-      close(asymptotic.cles, expected.cles, 'cles');
+      close(asymptotic.cles, expected.cles, 'cles', 1e-12);
       assert.ok(Math.abs(asymptotic.cliffsDelta - expected.cliffs_delta) < 1e-12, 'cliffs delta');
-      close(asymptotic.hodgesLehmann, expected.hodges_lehmann_shift, 'Hodges-Lehmann');
+      close(asymptotic.hodgesLehmann, expected.hodges_lehmann_shift, 'Hodges-Lehmann', 1e-12);
       const auto = mannWhitney({ x, y, alternative });
       assert.equal(auto.method, x.length + y.length <= 100 ? 'exact' : 'asymptotic');
       if (expected.p_exact_conditional === null) return;
@@ -115,12 +118,68 @@ describe('mannWhitney', () => {
     fc.assert(
       fc.property(doubles, doubles, (x, y) => {
         const all = x.flatMap((a) => y.map((b) => a - b)).sort((a, b) => a - b);
-        const lower = all[(all.length - 1) >> 1]!;
-        const expected = lower + (all[all.length >> 1]! - lower) / 2;
+        const expected = (all[(all.length - 1) >> 1]! + all[all.length >> 1]!) / 2;
         const { hodgesLehmann } = mannWhitney({ x, y });
         assert.ok(hodgesLehmann === expected, `${hodgesLehmann}, expected ${expected}`);
       }),
     );
+  });
+
+  it('does not see a shift of both, and its effect follows a shift of one', () => {
+    fc.assert(
+      fc.property(sample, sample, method, fc.integer({ min: -50, max: 50 }), (x, y, method, by) => {
+        const move = (values: readonly number[]) => values.map((value) => value + by);
+        const before = mannWhitney({ x, y, method });
+        assert.deepEqual(mannWhitney({ x: move(x), y: move(y), method }), before);
+        assert.equal(mannWhitney({ x: move(x), y, method }).hodgesLehmann, before.hodgesLehmann + by);
+      }),
+    );
+  });
+
+  it('has one-sided p that overlap in what was observed, and a two-sided p of twice the smaller', () => {
+    fc.assert(
+      fc.property(sample, sample, method, (x, y, method) => {
+        const [greater, less, both] = (['greater', 'less', 'two-sided'] as const).map(
+          (alternative) => mannWhitney({ x, y, alternative, method }).p,
+        );
+        assert.ok(greater! + less! >= 1 - 1e-12, `${greater} + ${less}`);
+        close(both!, Math.min(1, 2 * Math.min(greater!, less!)), 'two-sided p', 1e-12);
+      }),
+    );
+  });
+
+  it('exact and asymptotic agree the better the more values there are', () => {
+    const apart = [10, 30, 90].map((n) => {
+      const differences = Array.from({ length: 12 }, (_, seed) => {
+        const random = seededRandom(seed);
+        const x = normalSample(n, random).map((value) => value + 0.2);
+        const y = normalSample(n, random);
+        const [exact, asymptotic] = (['exact', 'asymptotic'] as const).map((method) => mannWhitney({ x, y, method }).p);
+        return Math.abs(exact! - asymptotic!);
+      });
+      return Math.max(...differences);
+    });
+    assert.ok(apart[0]! < 0.02 && apart[1]! < apart[0]! / 2 && apart[2]! < apart[1]! / 2, String(apart));
+  });
+
+  it('takes values at the ends of the range of doubles', () => {
+    const most = Number.MAX_VALUE;
+    const { u1, hodgesLehmann } = mannWhitney({ x: [most, -most], y: [most, -most] });
+    assert.equal(u1, 2);
+    assert.equal(hodgesLehmann, 0);
+    assert.equal(mannWhitney({ x: [5e-324], y: [0] }).hodgesLehmann, 5e-324);
+  });
+
+  it('compares 5,000 with 5,000 values in some ms', () => {
+    const random = seededRandom(7);
+    const [x, y] = [normalSample(5000, random), normalSample(5000, random)];
+    // Time of the processor, as other tests run beside this one; it takes about 5 ms.
+    const tookMs = Array.from({ length: 9 }, () => {
+      const before = process.cpuUsage();
+      mannWhitney({ x, y });
+      return process.cpuUsage(before).user / 1000;
+    });
+    assert.ok(Math.min(...tookMs) < 20, String(tookMs));
   });
 
   it('calls samples of one value equal', () => {
@@ -137,5 +196,63 @@ describe('mannWhitney', () => {
     assert.throws(() => mannWhitney({ x: [-Infinity], y: [1] }), /sample x has -Infinity at index 0/);
     const many = Array.from({ length: 151 }, (_, i) => i);
     assert.throws(() => mannWhitney({ x: many, y: many, method: 'exact' }), /too many for the exact test/);
+  });
+});
+
+describe('hodgesLehmannInterval', () => {
+  it('is that of the textbook (Hollander and Wolfe, example 4.1; R gives the same)', () => {
+    const x = [0.8, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46];
+    const y = [1.15, 0.88, 0.9, 0.74, 1.21];
+    const { lower, upper, level } = hodgesLehmannInterval(x, y, 0.95);
+    close(lower, 0.73 - 0.88, 'lower', 1e-9);
+    close(upper, 1.64 - 0.88, 'upper', 1e-9);
+    close(level, 1 - 2 * (60 / 3003), 'level');
+  });
+
+  it('covers the shift as often as it says, and is as wide as it must be', () => {
+    for (const [n1, n2] of [
+      [6, 5],
+      [12, 9],
+      [70, 60],
+    ] as const) {
+      const random = seededRandom(n1);
+      const runs = 2000;
+      let covered = 0;
+      let level = 0;
+      for (let run = 0; run < runs; run++) {
+        const x = normalSample(n1, random).map((value) => value + 0.7);
+        const found = hodgesLehmannInterval(x, normalSample(n2, random), 0.9);
+        level = found.level;
+        if (found.lower <= 0.7 && 0.7 <= found.upper) covered++;
+      }
+      assert.ok(level >= 0.9 && level < 0.95, `${n1} and ${n2}: ${level}`);
+      const deviation = Math.sqrt((level * (1 - level)) / runs);
+      assert.ok(Math.abs(covered / runs - level) < 4 * deviation, `${n1} and ${n2}: ${covered / runs} for ${level}`);
+    }
+  });
+
+  it('mirrors when the samples change places, and holds the estimate', () => {
+    const sample = fc.array(fc.integer({ min: -9, max: 9 }), { minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(sample, sample, (x, y) => {
+        const forth = hodgesLehmannInterval(x, y, 0.9);
+        const back = hodgesLehmannInterval(y, x, 0.9);
+        assert.deepEqual([forth.lower, forth.upper], [0 - back.upper, 0 - back.lower]);
+        const { hodgesLehmann } = mannWhitney({ x, y });
+        assert.ok(forth.lower <= hodgesLehmann && hodgesLehmann <= forth.upper);
+      }),
+    );
+  });
+
+  it('says the level that so few values can reach', () => {
+    const found = hodgesLehmannInterval([1, 2, 3], [4, 6, 8], 0.99);
+    assert.deepEqual([found.lower, found.upper], [-7, -1]);
+    close(found.level, 0.9, 'level', 1e-12);
+  });
+
+  it('refuses empty samples, what is not finite, and levels that are none', () => {
+    assert.throws(() => hodgesLehmannInterval([], [1]), RangeError);
+    assert.throws(() => hodgesLehmannInterval([NaN], [1]), RangeError);
+    assert.throws(() => hodgesLehmannInterval([1], [1], 1), /between 0 and 1, not 1/);
   });
 });

@@ -53,6 +53,11 @@ export function scrape(
   };
 }
 
+/** Independent values of the standard normal distribution. */
+export function normalSample(n: number, random: () => number): readonly number[] {
+  return Array.from({ length: n }, () => normal(random));
+}
+
 function normal(random: () => number): number {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
