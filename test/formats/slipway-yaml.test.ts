@@ -323,10 +323,10 @@ ${more}`;
       `service: hello\ndefaults: { metrics: { prometheus: 'http://p:9090' } }\nenvironments:\n  prod: { platform: kubernetes, metrics: gateway, kubernetes: { namespace: shop } }\n`,
     );
     assert.match(gateway?.message ?? '', /environments\.prod\.metrics: gateway is the local gateway's/);
-    const routed = (route: string): Policy =>
-      policyFor(configOf(kubernetes(`${metrics}    kubernetes: { namespace: shop, ${route} }\n`)), 'prod');
     const routeOf = (route: string): unknown => {
-      const { target, compareWith } = routed(route);
+      const read = policyFor(configOf(kubernetes(`${metrics}    kubernetes: { namespace: shop, ${route} }\n`)), 'prod');
+      assert.ok(read.ok);
+      const { target, compareWith } = read.policy;
       return [target.platform === 'kubernetes' ? target.route : null, compareWith];
     };
     assert.deepEqual(routeOf('route: { kind: VirtualService, name: edge, multiRoute: allow }'), [
