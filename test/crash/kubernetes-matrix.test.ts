@@ -8,4 +8,4 @@ import { sampleTest } from '../support/crash-tests.js';
 import { startKubeSite } from '../support/kube-crash-site.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
-sampleTest({ platform: 'kubernetes', start: startKubeSite, skip, tracks: 3 });
+sampleTest({ platform: 'kubernetes', start: startKubeSite, skip, tracks: 3, count: 3 });

@@ -5,8 +5,8 @@ import { asBefore, kubeFaultsObstacle, startKubeFaults } from '../support/kube-f
 import type { KubeFaults } from '../support/kube-faults.js';
 import { drifted, harmed, image, inCanary, weights } from '../support/kube-others.js';
 
-const HARMFUL = ['canary-service', 'canary-image'] as const;
-const DRIFTING = ['weights-changed', 'stable-image', 'annotations-stripped'] as const;
+const HARMFUL = ['canary-service'] as const;
+const DRIFTING = ['weights-changed'] as const;
 
 describe('somebody else', { skip: await kubeFaultsObstacle(), concurrency: 20 }, () => {
   let it: KubeFaults;

@@ -19,34 +19,44 @@ export interface MatrixTestOptions {
 const SEED = Number(process.env['SLIPWAY_SEED'] ?? Date.now() % 1_000_000);
 /** Only points whose text contains this. */
 const ONLY = process.env['SLIPWAY_CRASH_ONLY'] ?? '';
-/** Two of each moment. */
-const SAMPLE = 2 * MOMENTS.length;
-
-/** Six points in all: each scenario at least once, each of the three moments twice. */
-function sample(platform: CrashSite['platform']): readonly Point[] {
+/** Points of different scenarios, and of each of the three moments in turn. */
+function sample(platform: CrashSite['platform'], count: number): readonly Point[] {
   const random = seededRandom(SEED);
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
   const shift = Math.floor(random() * MOMENTS.length);
-  const scenarios = Object.keys(scenariosOn(platform));
-  return Array.from({ length: SAMPLE }, (_, index) => {
+  const all = Object.keys(scenariosOn(platform));
+  const first = Math.floor(random() * all.length);
+  const scenarios = [...all.slice(first), ...all.slice(0, first)];
+  return Array.from({ length: count }, (_, index) => {
     const scenario = scenarios[index % scenarios.length];
     const moment = MOMENTS[(index + shift) % MOMENTS.length];
     return pick(allPoints(platform).filter((point) => point.scenario === scenario && point.moment === moment));
   });
 }
 
-/** Registers a test of six points, other ones each time unless a seed is given. */
-export function sampleTest({ platform, start, skip, tracks }: MatrixTestOptions): void {
+/** Registers a test of so many points, other ones each time unless a seed is given. */
+export function sampleTest({
+  platform,
+  start,
+  skip,
+  tracks,
+  count,
+}: MatrixTestOptions & { readonly count: number }): void {
   const name = `a worker killed at any write of a rollout (${platform}) costs nothing but time (sample)`;
   test(name, { timeout: 240_000, skip }, async (t) => {
     const begunMs = Date.now();
     t.diagnostic(`seed ${SEED} (SLIPWAY_SEED=${SEED} tries the same points again)`);
     const site = await start();
     t.after(() => site.stop());
-    const results = await tryPoints({ site, points: sample(platform), tracks, say: (text) => t.diagnostic(text) });
-    assertAllWell(results, SAMPLE);
+    const results = await tryPoints({
+      site,
+      points: sample(platform, count),
+      tracks,
+      say: (text) => t.diagnostic(text),
+    });
+    assertAllWell(results, count);
     const seconds = Math.round((Date.now() - begunMs) / 1000);
-    t.diagnostic(`crash matrix: ${SAMPLE} of ${allPoints(platform).length} points tried, in ${seconds} s`);
+    t.diagnostic(`crash matrix: ${count} of ${allPoints(platform).length} points tried, in ${seconds} s`);
   });
 }
 
