@@ -7,6 +7,7 @@ import { readLane } from '../fenced/lane-view.js';
 import type { PlatformScope } from '../platform.js';
 import { deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels } from './arms.js';
 import type { Sibling } from './arms.js';
+import { quotaProblems } from './quota.js';
 import { groupOf } from './resources.js';
 import type { Resource } from './resources.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
@@ -25,6 +26,7 @@ interface Neighbours {
   readonly networkPolicies: readonly KubeObject[];
   readonly disruptionBudgets: readonly KubeObject[];
   readonly autoscalers: readonly KubeObject[];
+  readonly quotas: readonly KubeObject[];
   /** All objects of the kind that splits the traffic. */
   readonly routes: readonly KubeObject[];
   /** Deployments that have the name that a sibling would have. */
@@ -58,6 +60,7 @@ export async function findKubeProblems(
     ...sharesTooLarge(target, needs),
     ...stableUnhealthy(view),
     ...stableStill(found, target),
+    ...(view.arms.stable === undefined ? [] : quotaProblems(neighbours.quotas, view.arms.stable.spec.template, needs)),
     ...changedSince(store, view),
     ...leftovers(found, neighbours, scope),
     ...neighbourProblems(found, neighbours, target),
@@ -82,6 +85,7 @@ export function neededPermissions(target: KubernetesTarget): Permissions {
     endpointslices: ['list'],
     networkpolicies: ['list'],
     poddisruptionbudgets: ['list'],
+    resourcequotas: ['list'],
     horizontalpodautoscalers: ['list', 'update'],
   };
 }
@@ -132,11 +136,12 @@ async function readNeighbours(
   const all = (resource: Resource): Promise<readonly KubeObject[]> =>
     client.list(resource, target.namespace, null, signal);
   const router = routerOf(target);
-  const [services, networkPolicies, disruptionBudgets, autoscalers, routes, ...namesakes] = await Promise.all([
+  const [services, networkPolicies, disruptionBudgets, autoscalers, quotas, routes, ...namesakes] = await Promise.all([
     all('services'),
     all('networkpolicies'),
     all('poddisruptionbudgets'),
     all('horizontalpodautoscalers'),
+    all('resourcequotas'),
     router === null ? [] : all(router.resource),
     ...SIBLINGS.map((arm) => client.get('deployments', target.namespace, deploymentOf(target, arm), signal)),
   ]);
@@ -145,6 +150,7 @@ async function readNeighbours(
     networkPolicies,
     disruptionBudgets,
     autoscalers,
+    quotas,
     routes,
     namesakes: namesakes.filter((found) => found !== null),
   };

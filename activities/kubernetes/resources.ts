@@ -15,6 +15,7 @@ const RESOURCES = {
   virtualservices: { prefix: '/apis/networking.istio.io/v1', group: 'networking.istio.io' },
   ingresses: { prefix: '/apis/networking.k8s.io/v1', group: 'networking.k8s.io' },
   events: { prefix: '/apis/events.k8s.io/v1', group: 'events.k8s.io' },
+  resourcequotas: { prefix: '/api/v1', group: '' },
   networkpolicies: { prefix: '/apis/networking.k8s.io/v1', group: 'networking.k8s.io' },
   poddisruptionbudgets: { prefix: '/apis/policy/v1', group: 'policy' },
   horizontalpodautoscalers: { prefix: '/apis/autoscaling/v2', group: 'autoscaling' },

@@ -97,7 +97,7 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       [`the worker may not create events in namespace ${namespace}`],
       'a rollout can do without telling what it does',
     );
-    assert.equal(found.length, 10, text);
+    assert.equal(found.length, 11, text);
   });
 
   test('what is not there is named, all of it at once', async () => {
@@ -237,6 +237,22 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       /^stage 1 asks for 10 % of the traffic, and the smallest canary would get 33\.\d* %: 23\.\d* % more, above the limit of 5 points$/,
     );
     assert.match(finding?.remedy ?? '', /^run 6 replicas or more of hello, .* maxExcessPoints: 24 \}$/);
+  });
+
+  test('a quota that has no room for the canary', async () => {
+    const namespace = await healthy();
+    const quota: KubeObject = {
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: { name: 'few', namespace },
+      spec: { hard: { pods: '0' } },
+    };
+    await says(
+      namespace,
+      [quota],
+      /ResourceQuota .*\/few allows 0 of pods, .* needs 1 more at one time/,
+      /raise the quota/,
+    );
   });
 
   test('a second route that sends traffic to the Service', async () => {
