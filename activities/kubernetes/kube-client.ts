@@ -1,5 +1,4 @@
 import { HttpMethod, IsomorphicFetchHttpLibrary, KubeConfig, RequestContext } from '@kubernetes/client-node';
-import type { Dispatcher } from 'undici';
 import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
 import type { WriteOutcome } from '../fenced/store.js';
@@ -307,6 +306,8 @@ function createKubeClient(
 
 /** Certificates are renewed, by whoever made the kubeconfig or by its plugin. */
 const CONNECTIONS_KEPT_MS = 60_000;
+
+type Dispatcher = NonNullable<ReturnType<RequestContext['getDispatcher']>>;
 
 /** The client would open a connection for each call, with a TLS handshake that costs more than the call itself. */
 function keptConnections(): (request: RequestContext) => void {
