@@ -142,7 +142,13 @@ async function command(): Promise<readonly Row[]> {
 async function kubernetes(): Promise<readonly Row[]> {
   const script = fileURLToPath(new URL('kubernetes.js', import.meta.url));
   const { stdout } = await promisify(execFile)(process.execPath, [script], { timeout: 1_500_000 });
-  const { toZeroWeight, requests, outage, mass } = JSON.parse(stdout) as KubernetesBench;
+  const { toZeroWeight, requests, outage, mass } = Object.assign(
+    {},
+    ...stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Partial<KubernetesBench>),
+  ) as KubernetesBench;
   const { half, five } = toZeroWeight;
   const row = (times: readonly number[]): string =>
     `median ${seconds(median(times))}, worst of ${times.length} ${seconds(Math.max(...times))}`;
