@@ -187,12 +187,10 @@ async function setWeights<P extends PlatformTypes>(
     });
   for (const other of view.moreRoutes) {
     const moved = await write(other.name, other);
-    if (moved?.kind === 'applied') note(written, moved.drift);
-    else if (moved?.kind !== 'already') return moved;
+    if (!isDone(moved, written)) return moved;
   }
   const moved = await write(ROUTE, existing);
-  if (!whole || view.autoscaler === null || (moved?.kind !== 'applied' && moved?.kind !== 'already')) return moved;
-  if (moved.kind === 'applied') note(written, moved.drift);
+  if (!whole || view.autoscaler === null || !isDone(moved, written)) return moved;
   return setLeastSize(context, view, 'restored', written);
 }
 
@@ -250,8 +248,7 @@ async function scaleAway<P extends PlatformTypes>(
       spec: { ...arm.spec, replicas: 0 },
       owner: arm.owner,
     });
-    if (scaled?.kind !== 'applied' && scaled?.kind !== 'already') return scaled;
-    if (scaled.kind === 'applied') note(written, scaled.drift);
+    if (!isDone(scaled, written)) return scaled;
   }
   return { kind: 'already' };
 }
@@ -313,12 +310,17 @@ async function removeStable<P extends PlatformTypes>(
   written: Written,
 ): Promise<Attempt<EffectResult>> {
   const route = await remove(context, view, view.route);
-  if (route?.kind !== 'applied' && route?.kind !== 'already') return route;
-  if (route.kind === 'applied') note(written, route.drift);
+  if (!isDone(route, written)) return route;
   const stable = await remove(context, view, view.arms.stable ?? null);
   if (stable?.kind !== 'applied') return stable;
   note(written, stable.drift);
   return { kind: 'already' };
+}
+
+/** Whether one object of several is as it shall be, so that the next one's turn has come; what was written is noted. */
+function isDone(outcome: Attempt<EffectResult>, written: Written): boolean {
+  if (outcome?.kind === 'applied') note(written, outcome.drift);
+  return outcome?.kind === 'applied' || outcome?.kind === 'already';
 }
 
 function note(written: Written, drift: readonly string[]): void {

@@ -26,6 +26,7 @@ import { findKubeProblems } from './preflight.js';
 import { tell } from './tell.js';
 import { lastWriteMs } from './traffic/last-write.js';
 import { routerOf } from './traffic/router.js';
+import { ARMS } from './traffic/shares.js';
 
 /** A namespace of a cluster. */
 export interface KubePlace {
@@ -204,7 +205,6 @@ function missingOf({ seen }: KubeStore, { namespace, deployment, service }: Kube
   return gone.map((name) => ({ kind: 'drift', object: 'stable', text: `${name} is gone`, passing: false }));
 }
 
-const ARMS: readonly Arm[] = ['stable', 'canary', 'baseline'];
 const SERVICE_LABEL = 'kubernetes.io/service-name';
 
 /** How many endpoints of each arm get the traffic that is sent to it. */
