@@ -4,8 +4,8 @@ import path from 'node:path';
 import { Slipway } from '../client/slipway.js';
 import type { Policy } from '../domain/policy.js';
 import { startGateway } from '../gateway/gateway.js';
-import { readJournal, SLIPWAY } from '../tools/stack.js';
-import { freePort, startServer } from '../tools/supervise.js';
+import { readJournal, workerStarter } from '../tools/stack.js';
+import { freePort } from '../tools/supervise.js';
 import { startTemporal } from '../tools/temporal-server.js';
 import { stage, testPolicy, testRequest } from '../test/support/request.js';
 import { createInProcessHost } from './in-process-host.js';
@@ -19,13 +19,16 @@ export interface Fleet {
   readonly workerCpuPercent: number;
   readonly lookDelayP95: number;
   /** Seconds from the moment in which `bad` of the canaries turned bad to their weight 0; null where none did. */
-  readonly rollback: {
-    readonly count: number;
-    readonly p50: number;
-    readonly p95: number;
-    readonly max: number;
-    readonly workerMiB: number;
-  } | null;
+  readonly rollback: MassRollback | null;
+}
+
+/** Canaries that turned bad in the same moment: seconds from there to weight 0. */
+export interface MassRollback {
+  readonly count: number;
+  readonly p50: number;
+  readonly p95: number;
+  readonly max: number;
+  readonly workerMiB: number;
 }
 
 /**
@@ -61,17 +64,9 @@ export async function measureFleet(options: {
       TEMPORAL_NAMESPACE: temporal.namespace,
       SLIPWAY_DATA_DIR: path.join(folder, 'data'),
       SLIPWAY_GATEWAYS: gateway.adminUrl,
-      SLIPWAY_HTTP_PORT: String(port),
       SLIPWAY_LOG_LEVEL: 'error',
     };
-    const worker = await startServer({
-      name: 'worker',
-      command: process.execPath,
-      args: [SLIPWAY, 'worker'],
-      env,
-      ready: `http://127.0.0.1:${port}/readyz`,
-      logFile: path.join(folder, 'worker.log'),
-    });
+    const worker = await workerStarter({ folder, env, started: [] })({ SLIPWAY_HTTP_PORT: String(port) });
     stops.push(() => worker.stop());
     const client = await Slipway.connect(env);
     stops.push(() => client.close());
@@ -101,7 +96,7 @@ export async function measureFleet(options: {
     });
     const secondsToStart = (Date.now() - begunMs) / 1000;
 
-    const turnBad = async (): Promise<Fleet['rollback']> => {
+    const turnBad = async (): Promise<MassRollback> => {
       const chosen = new Set(policies.slice(0, bad).map((policy) => policy.lane.service));
       const badMs = metrics.turnBad(chosen);
       await until(
@@ -115,13 +110,7 @@ export async function measureFleet(options: {
       const times = (await readJournal(gateway.adminUrl))
         .filter((entry) => entry.kind === 'route' && entry.key?.includes('/rollback/set-weights/') === true)
         .map((entry) => (Date.parse(entry.at) - badMs) / 1000);
-      return {
-        count: times.length,
-        p50: quantile(times, 0.5),
-        p95: quantile(times, 0.95),
-        max: Math.max(...times),
-        workerMiB: await residentMiB(worker.pid),
-      };
+      return massRollback(times, worker.pid);
     };
 
     const before = await lookDelays(port);
@@ -174,7 +163,18 @@ async function gatewayWeights(adminUrl: string): Promise<Map<string, number>> {
   return new Map(objects.map((object) => [object.service, object.spec.weights.canary]));
 }
 
-export async function residentMiB(pid: number): Promise<number> {
+/** Sums up the times of rollbacks, and what the worker that did them holds by then. */
+export async function massRollback(times: readonly number[], workerPid: number): Promise<MassRollback> {
+  return {
+    count: times.length,
+    p50: quantile(times, 0.5),
+    p95: quantile(times, 0.95),
+    max: Math.max(...times),
+    workerMiB: await residentMiB(workerPid),
+  };
+}
+
+async function residentMiB(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
 }

@@ -10,19 +10,18 @@ import { startControlPlane } from '../tools/control-plane.js';
 import { fetchKubeStack, namespaceWithRights } from '../tools/kube-stack.js';
 import { enterNetworkNamespace } from '../tools/network-namespace.js';
 import { startNodeAgent } from '../tools/node-agent.js';
-import { SLIPWAY } from '../tools/stack.js';
-import { freePort, startServer } from '../tools/supervise.js';
+import { workerStarter } from '../tools/stack.js';
 import { startTemporal } from '../tools/temporal-server.js';
 import { startTraefik } from '../tools/traefik-server.js';
 import { applyService } from '../test/activities/kubernetes/kube-support.js';
 import { startKubeWorld } from '../test/support/kube-world.js';
 import type { KubeWorld } from '../test/support/kube-world.js';
-import { stage, testPolicy, testRequest } from '../test/support/request.js';
+import { kubeTarget, stage, testPolicy, testRequest } from '../test/support/request.js';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { inWaves, residentMiB, until } from './fleet.js';
-import { quantile } from './numbers.js';
+import { inWaves, massRollback, until } from './fleet.js';
+import type { MassRollback } from './fleet.js';
 import { startPrometheusStub, STUB_QUERIES } from './prometheus-stub.js';
 
 /** What it gives, in all. Times in seconds. */
@@ -34,13 +33,7 @@ export interface KubernetesBench {
   /** A healthy release while Prometheus is away for 45 s. */
   readonly outage: { readonly outcome: string; readonly held: boolean; readonly alerted: boolean };
   /** Canaries that turn bad in the same moment: to weight 0. */
-  readonly mass: {
-    readonly count: number;
-    readonly p50: number;
-    readonly p95: number;
-    readonly max: number;
-    readonly workerMiB: number;
-  };
+  readonly mass: MassRollback;
 }
 
 const RUNS = 3;
@@ -139,24 +132,15 @@ async function measureMass(count: number): Promise<KubernetesBench['mass']> {
       await plane.apply(await namespaceWithRights(namespace));
       await applyService(plane, { namespace, replicas: 1, rights: false });
     }
-    const port = await freePort();
     const env = {
       TEMPORAL_ADDRESS: temporal.address,
       TEMPORAL_NAMESPACE: temporal.namespace,
       SLIPWAY_DATA_DIR: path.join(folder, 'data'),
       SLIPWAY_GATEWAYS: ',',
-      SLIPWAY_HTTP_PORT: String(port),
       SLIPWAY_LOG_LEVEL: 'error',
       KUBECONFIG: plane.kubeconfig,
     };
-    const worker = await startServer({
-      name: 'worker',
-      command: process.execPath,
-      args: [SLIPWAY, 'worker'],
-      env,
-      ready: `http://127.0.0.1:${port}/readyz`,
-      logFile: path.join(folder, 'worker.log'),
-    });
+    const worker = await workerStarter({ folder, env, started: [] })();
     stops.push(() => worker.stop());
     const client = await Slipway.connect(env);
     stops.push(() => client.close());
@@ -165,14 +149,7 @@ async function measureMass(count: number): Promise<KubernetesBench['mass']> {
       return {
         ...base,
         lane: { environment: 'prod', service: namespace },
-        target: {
-          platform: 'kubernetes',
-          context: 'slipway',
-          namespace,
-          deployment: 'hello',
-          service: 'hello',
-          route: { kind: 'HTTPRoute', name: 'hello' },
-        },
+        target: kubeTarget({ namespace, context: 'slipway' }),
         compareWith: 'stable',
         waits: { ...base.waits, progressMs: 300_000 },
         metrics: { source: 'prometheus', url: metrics.url, queries: STUB_QUERIES, authorization: null },
@@ -191,13 +168,7 @@ async function measureMass(count: number): Promise<KubernetesBench['mass']> {
       `the rollbacks of ${count}`,
     );
     const times = (await moved('/rollback/set-weights/')).map((atMs) => (atMs - badMs) / 1000);
-    return {
-      count,
-      p50: quantile(times, 0.5),
-      p95: quantile(times, 0.95),
-      max: Math.max(...times),
-      workerMiB: await residentMiB(worker.pid),
-    };
+    return await massRollback(times, worker.pid);
   } finally {
     for (const stop of stops.reverse()) await stop();
   }

@@ -7,7 +7,7 @@ import { ANCHOR_LABEL } from '../../activities/kubernetes/kube-store.js';
 import { STATUS_MANAGER } from '../../activities/kubernetes/resources.js';
 import { ANNOTATION } from '../../activities/fenced/lane-view.js';
 import { canonicalJson } from '../../domain/canonical.js';
-import type { Arm, KubernetesTarget, Weights } from '../../domain/target.js';
+import type { Arm, Weights } from '../../domain/target.js';
 import { appliedWrites } from '../../tools/audit.js';
 import type { AppliedWrite } from '../../tools/audit.js';
 import { kubeconfig, readKubeconfig } from '../../tools/kube-client.js';
@@ -21,6 +21,7 @@ import { CRASH_WORKER } from './crash-track.js';
 import { until } from './drive.js';
 import { startFakePrometheus, workload } from './fake-prometheus.js';
 import type { Call, Upstream } from './fault-proxy.js';
+import { kubeTarget } from './request.js';
 
 /** The worker's user, who alone may write what rollouts write. */
 const WORKER = 'slipway';
@@ -81,7 +82,7 @@ export async function startKubeSite(): Promise<CrashSite> {
         const queries = workload(broken ? 1 : 0);
         return {
           ...policy,
-          target: targetIn(policy.lane.service),
+          target: kubeTarget({ namespace: policy.lane.service, context: WORKER }),
           metrics: { source: 'prometheus', url: prometheus.url, queries, authorization: null },
         };
       },
@@ -155,11 +156,6 @@ export async function startKubeSite(): Promise<CrashSite> {
     await stop();
     throw error;
   }
-}
-
-function targetIn(namespace: string): KubernetesTarget {
-  const route = { kind: 'HTTPRoute', name: APP } as const;
-  return { platform: 'kubernetes', context: WORKER, namespace, deployment: APP, service: APP, route };
 }
 
 const VERBS: Readonly<Record<string, string>> = {

@@ -24,7 +24,7 @@ import {
   findTraefik,
   reasonToSkip,
 } from '../../tools/toolbox.js';
-import { clientOf, kubeTarget, restingService, startKube } from '../activities/kubernetes/kube-support.js';
+import { clientOf, restingService, startKube } from '../activities/kubernetes/kube-support.js';
 import type { KubeClient, KubeObject } from '../../activities/kubernetes/kube-client.js';
 import { pathOf } from '../../activities/kubernetes/resources.js';
 import type { Resource } from '../../activities/kubernetes/resources.js';
@@ -33,7 +33,7 @@ import { ANALYSIS } from './faults.js';
 import { startFaultyServer } from './faulty-server.js';
 import type { FaultRule, FaultyServer } from './faulty-server.js';
 import { startPrometheusStandin } from './prometheus-standin.js';
-import { stage, testPolicy, testRequest } from './request.js';
+import { kubeTarget, stage, testPolicy, testRequest } from './request.js';
 import type { PolicyOptions } from './request.js';
 
 /** Why it can't run here, or false. */
@@ -169,7 +169,7 @@ function laneOf(
   metrics: Policy['metrics'],
 ): KubeLane {
   const lane = { environment: 'prod', service: namespace };
-  const target = kubeTarget(namespace, namespace);
+  const target = kubeTarget({ namespace, context: namespace });
   const object: KubeLane['object'] = (resource, name) => admin.get(resource, namespace, name, undefined);
   const all = (resource: Resource): Promise<readonly KubeObject[]> => admin.list(resource, namespace, null, undefined);
   return {

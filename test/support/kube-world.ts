@@ -10,9 +10,9 @@ import type { Server } from '../../tools/supervise.js';
 import { reasonToSkip } from '../../tools/toolbox.js';
 import { startTraffic } from '../../tools/traffic.js';
 import type { Traffic } from '../../tools/traffic.js';
-import { applyService, kubeTarget } from '../activities/kubernetes/kube-support.js';
+import { applyService } from '../activities/kubernetes/kube-support.js';
 import { Pilot, until } from './drive.js';
-import { stage, testPolicy } from './request.js';
+import { kubeTarget, stage, testPolicy } from './request.js';
 
 /** Why it can't run here, or false. All is fetched before the namespace is entered, from where nothing can be. */
 export async function kubeObstacle(): Promise<string | false> {
@@ -65,7 +65,7 @@ export async function startKubeWorld(namespaces: readonly string[]): Promise<Kub
         return {
           ...testPolicy({ gateway: 'http://unused', stages }),
           lane: { environment: 'prod', service: namespace },
-          target: kubeTarget(namespace, 'slipway'),
+          target: kubeTarget({ namespace, context: 'slipway' }),
           verifyMs: 4000,
           metrics: { source: 'prometheus', url: stack.prometheus.url, queries: 'traefik', authorization: null },
         };

@@ -13,6 +13,7 @@ import { namespaceWithRights } from '../../../tools/kube-stack.js';
 import { startNodeAgent } from '../../../tools/node-agent.js';
 import { startTraefik } from '../../../tools/traefik-server.js';
 import { until } from '../../support/drive.js';
+import { kubeTarget } from '../../support/request.js';
 import { rolloutOn } from '../../support/rollout-steps.js';
 import type { Rollout } from '../../support/rollout-steps.js';
 
@@ -101,15 +102,6 @@ export function platformOn(client: KubeClient, namespace: string): Platform<Kube
   });
 }
 
-/** Where the service of a namespace is. */
-export function kubeTarget(
-  namespace: string,
-  context: string | null,
-  route: KubernetesRoute = { kind: 'HTTPRoute', name: 'hello' },
-): KubernetesTarget {
-  return { platform: 'kubernetes', context, namespace, deployment: 'hello', service: 'hello', route };
-}
-
 export function kubeRollout(
   client: KubeClient,
   namespace: string,
@@ -122,7 +114,7 @@ export function kubeRollout(
   const scope: KubeScope = {
     lane,
     rolloutId,
-    target: kubeTarget(namespace, null, route),
+    target: kubeTarget({ namespace, ...(route === undefined ? {} : { route }) }),
   };
   return rolloutOn(platformOn(client, namespace), scope);
 }
