@@ -8,8 +8,8 @@ import type { Platform, Platforms, PlatformScope } from './platform.js';
 import { beating, pause } from './waiting.js';
 import { disturbance, firstOf } from './watch/inspection.js';
 
-/** Pause between two looks at an arm that is not ready yet. */
-const READY_POLL_MS = 250;
+/** Pauses between two looks at arms that are not ready yet: what is not there at once takes its time. */
+const READY_POLL_MS = { first: 250, longest: 1000, growth: 1.25 };
 
 type PlatformActivityName =
   | 'describeTarget'
@@ -78,13 +78,13 @@ export function createPlatformActivities({
         }
       }
       async function ready(signal: AbortSignal): Promise<ArmsReadiness> {
-        for (;;) {
+        for (let pauseMs = READY_POLL_MS.first; ; pauseMs *= READY_POLL_MS.growth) {
           const seen = await Promise.all(arms.map((arm) => look(arm, signal)));
           // One that never will be ready speaks for all, then one that is not yet.
           const last = seen.find(({ kind }) => kind === 'failed') ?? seen.find(({ kind }) => kind === 'waiting');
           if (last === undefined) return { kind: 'ready' };
           if (last.kind !== 'waiting' || Date.now() >= untilMs) return last;
-          await pause(READY_POLL_MS, signal);
+          await pause(Math.min(pauseMs, READY_POLL_MS.longest), signal);
         }
       }
       async function harmed(signal: AbortSignal): Promise<ArmsReadiness> {

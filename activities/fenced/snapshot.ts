@@ -2,7 +2,7 @@ import type { Arm, ArmReadiness, ArmState, TargetSnapshot } from '../../domain/t
 import type { PlatformScope } from '../platform.js';
 import { ANNOTATION, armStateOf, laneAnchorOf, recordedStableOf } from './lane-view.js';
 import type { LaneView } from './lane-view.js';
-import type { LaneStore, PlatformTypes } from './store.js';
+import type { ArmStatus, LaneStore, PlatformTypes } from './store.js';
 
 /** What a rollout needs to know of its target. */
 export function snapshotOf<P extends PlatformTypes>(
@@ -26,10 +26,9 @@ export function snapshotOf<P extends PlatformTypes>(
 }
 
 /** Whether an arm of this size can serve now. */
-export function readinessOf(view: LaneView<PlatformTypes>, arm: Arm, replicas: number): ArmReadiness {
-  const object = view.arms[arm];
-  if (object === undefined) return { kind: 'failed', message: `there is no arm ${arm}` };
-  const { ready, failed, message } = object.status;
+export function readinessOf(arm: Arm, status: ArmStatus | null, replicas: number): ArmReadiness {
+  if (status === null) return { kind: 'failed', message: `there is no arm ${arm}` };
+  const { ready, failed, message } = status;
   if (ready >= replicas) return { kind: 'ready', replicas: ready };
   return failed
     ? { kind: 'failed', message: message ?? `${arm} did not come up` }

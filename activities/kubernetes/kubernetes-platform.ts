@@ -15,7 +15,7 @@ import { laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-vie
 import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
 import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
-import { ARM_LABEL, LANE_LABELS, serviceOf } from './arms.js';
+import { ARM_LABEL, armStatusOf, deploymentOf, LANE_LABELS, serviceOf } from './arms.js';
 import type { Sibling } from './arms.js';
 import { differingImages, readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
@@ -123,8 +123,11 @@ export function createKubernetesPlatform({
     },
 
     async readiness(scope, arm, replicas, signal): Promise<ArmReadiness> {
-      const { client, store } = await open(scope);
-      const now = readinessOf(await readLane(store, scope.rolloutId, signal), arm, replicas);
+      const { target } = scope;
+      const client = await clientFor(target.context);
+      // Only this one object, not the lane: it is asked for again and again.
+      const live = await client.get('deployments', target.namespace, deploymentOf(target, arm), signal);
+      const now = readinessOf(arm, live && armStatusOf(live), replicas);
       return explained(client, scope, arm, replicas, now, signal);
     },
 

@@ -15,6 +15,7 @@ export function createPace({ perSecond, burst }: { readonly perSecond: number; r
     const nowMs = performance.now();
     emptyAtMs = Math.max(emptyAtMs, nowMs) + stepMs;
     const waitMs = emptyAtMs - nowMs - burst * stepMs;
-    if (waitMs > 0) await pause(waitMs, undefined, signal ? { signal } : {});
+    // A signal of its own: many wait on that of one activity, and Node warns of more than ten listeners.
+    if (waitMs > 0) await pause(waitMs, undefined, signal ? { signal: AbortSignal.any([signal]) } : {});
   };
 }

@@ -70,7 +70,8 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform<Loc
     },
 
     async readiness(scope, arm, replicas, signal) {
-      return readinessOf(await readLane(storeFor(scope), scope.rolloutId, signal), arm, replicas);
+      const { arms } = await readLane(storeFor(scope), scope.rolloutId, signal);
+      return readinessOf(arm, arms[arm]?.status ?? null, replicas);
     },
 
     async inspect(scope, signal) {
