@@ -1,4 +1,4 @@
-import type { KubeAnswer, KubeClient } from '../activities/kubernetes/kube-client.js';
+import type { KubeAnswer, KubeConnection } from '../activities/kubernetes/kube-client.js';
 import { createKubernetesPlatform } from '../activities/kubernetes/kubernetes-platform.js';
 import { createLocalPlatform } from '../activities/local/local-platform.js';
 import type { Platforms } from '../activities/platform.js';
@@ -18,8 +18,8 @@ export function createPlatforms(
   { gateways, kubernetes }: Pick<WorkerConfig, 'gateways' | 'kubernetes'>,
   { warn, onKubeAnswer }: PlatformEvents,
 ): Platforms {
-  const clients = new Map<string | null, Promise<KubeClient>>();
-  async function connect(context: string | null): Promise<KubeClient> {
+  const clusters = new Map<string | null, Promise<KubeConnection>>();
+  async function connect(context: string | null): Promise<KubeConnection> {
     const { connectKube } = await import('../activities/kubernetes/kube-client.js');
     return connectKube({ context, timeoutMs: KUBE_CALL_MS, onAnswer: onKubeAnswer });
   }
@@ -28,14 +28,12 @@ export function createPlatforms(
     kubernetes: createKubernetesPlatform({
       places: kubernetes,
       warn,
-      clientFor(context) {
-        const known = clients.get(context);
-        if (known !== undefined) return known;
-        const client = connect(context);
-        clients.set(context, client);
+      async clientFor(context, urgent) {
+        const connection = clusters.get(context) ?? connect(context);
+        clusters.set(context, connection);
         // A kubeconfig that can't be used now may be put right.
-        client.catch(() => clients.delete(context));
-        return client;
+        connection.catch(() => clusters.delete(context));
+        return (await connection).work(urgent);
       },
     }),
   };

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
 import type { WriteOutcome } from '../fenced/store.js';
 import { createPace } from './pace.js';
-import type { Pace } from './pace.js';
+import type { Turn } from './pace.js';
 import { FIELD_MANAGER, groupOf, pathOf, STATUS_MANAGER } from './resources.js';
 import type { Resource } from './resources.js';
 
@@ -92,6 +92,12 @@ export interface KubeClient {
   ): Promise<{ readonly allowed: boolean; readonly reason: string }>;
 }
 
+/** A cluster that was connected. */
+export interface KubeConnection extends KubeClient {
+  /** For one piece of work: its calls go before those of work that is begun later; urgent ones before all others. */
+  work(urgent: boolean): KubeClient;
+}
+
 const Metadata = z.looseObject({
   name: z.string(),
   namespace: z.string().optional(),
@@ -148,7 +154,7 @@ export function connectKube({
   timeoutMs,
   pace = USUAL_PACE,
   onAnswer = () => undefined,
-}: KubeClientOptions): KubeClient {
+}: KubeClientOptions): KubeConnection {
   const config = new KubeConfig();
   config.loadFromDefault();
   if (context !== null) {
@@ -163,7 +169,19 @@ export function connectKube({
   const server = config.getCurrentCluster()?.server;
   if (server === undefined)
     throw new Refused('the worker knows no Kubernetes cluster: give it a kubeconfig (KUBECONFIG) or a service account');
-  return createKubeClient(config, server.replace(/\/+$/, ''), timeoutMs, createPace(pace), onAnswer);
+  const connection = { config, server: server.replace(/\/+$/, ''), timeoutMs, onAnswer };
+  const keepConnections = keptConnections();
+  const turns = createPace(pace);
+  const work = (urgent: boolean): KubeClient =>
+    createKubeClient({ ...connection, keepConnections, turn: turns.work(urgent) });
+  return { ...work(false), work };
+}
+
+interface KubeClientParts extends Required<Pick<KubeClientOptions, 'timeoutMs' | 'onAnswer'>> {
+  readonly config: KubeConfig;
+  readonly server: string;
+  readonly keepConnections: (request: RequestContext) => void;
+  readonly turn: Turn;
 }
 
 interface Answer {
@@ -172,15 +190,8 @@ interface Answer {
   readonly retryAfterMs: number | null;
 }
 
-function createKubeClient(
-  config: KubeConfig,
-  server: string,
-  timeoutMs: number,
-  turn: Pace,
-  onAnswer: (answer: KubeAnswer) => void,
-): KubeClient {
+function createKubeClient({ config, server, timeoutMs, onAnswer, keepConnections, turn }: KubeClientParts): KubeClient {
   const http = new IsomorphicFetchHttpLibrary();
-  const keepConnections = keptConnections();
   const where = `Kubernetes at ${server}`;
 
   async function call(

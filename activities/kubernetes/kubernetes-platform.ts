@@ -3,6 +3,7 @@ import type {
   Arm,
   ArmReadiness,
   Disturbance,
+  Effect,
   EffectResult,
   KubernetesTarget,
   LaneAnchor,
@@ -35,8 +36,8 @@ export interface KubePlace {
 }
 
 export interface KubernetesPlatformOptions {
-  /** The clusters, by context; connected when first needed. */
-  readonly clientFor: (context: string | null) => Promise<KubeClient>;
+  /** A client for one piece of work at the cluster of a context, which is connected when first needed. */
+  readonly clientFor: (context: string | null, urgent: boolean) => Promise<KubeClient>;
   /** Where this worker looks for anchors, for `anchors`. */
   readonly places: readonly KubePlace[];
   /** Where it is said that a step could not be told on the Deployment. */
@@ -69,9 +70,12 @@ export function createKubernetesPlatform({
   places,
   warn,
 }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
-  const inspections = createPace(INSPECTIONS);
-  async function open({ lane, target, rolloutId }: Scope): Promise<{ client: KubeClient; store: KubeStore }> {
-    const client = await clientFor(target.context);
+  const inspection = createPace(INSPECTIONS).work(false);
+  async function open(
+    { lane, target, rolloutId }: Scope,
+    urgent = false,
+  ): Promise<{ client: KubeClient; store: KubeStore }> {
+    const client = await clientFor(target.context, urgent);
     return { client, store: createKubeStore(client, lane, target, rolloutId) };
   }
 
@@ -84,7 +88,7 @@ export function createKubernetesPlatform({
 
     async preflight(scope, needs, signal) {
       try {
-        return await findKubeProblems(await clientFor(scope.target.context), scope, needs, signal);
+        return await findKubeProblems(await clientFor(scope.target.context, false), scope, needs, signal);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         return [{ severity: 'refuse', problem: error.message, remedy: 'put the target right in slipway.yaml' }];
@@ -98,7 +102,7 @@ export function createKubernetesPlatform({
 
     async apply(scope, effect, permit, signal): Promise<EffectResult> {
       try {
-        const { client, store } = await open(scope);
+        const { client, store } = await open(scope, isUrgent(effect));
         if (effect.op === 'remove-arm' || effect.op === 'set-stable-template')
           await drained(client, scope.target, signal);
         const result = await applyEffect({ store, scope, permit, signal }, effect);
@@ -124,7 +128,7 @@ export function createKubernetesPlatform({
 
     async readiness(scope, arm, replicas, signal): Promise<ArmReadiness> {
       const { target } = scope;
-      const client = await clientFor(target.context);
+      const client = await clientFor(target.context, false);
       // Only this one object, not the lane: it is asked for again and again.
       const live = await client.get('deployments', target.namespace, deploymentOf(target, arm), signal);
       const now = readinessOf(arm, live && armStatusOf(live), replicas);
@@ -132,7 +136,7 @@ export function createKubernetesPlatform({
     },
 
     async inspect(scope, signal) {
-      await inspections(signal);
+      await inspection(signal);
       const { client, store } = await open(scope);
       const [view, serving] = await Promise.all([
         readLane(store, scope.rolloutId, signal),
@@ -147,8 +151,15 @@ export function createKubernetesPlatform({
     },
 
     anchors: (signal) =>
-      sweepAnchors(places, async ({ context, namespace }) => anchorsOf(await clientFor(context), namespace, signal)),
+      sweepAnchors(places, async ({ context, namespace }) =>
+        anchorsOf(await clientFor(context, false), namespace, signal),
+      ),
   };
+}
+
+/** What takes users away from a bad canary: no other rollout's work may keep it waiting. */
+function isUrgent(effect: Effect): boolean {
+  return effect.op === 'raise-fence' || (effect.op === 'set-weights' && effect.weights.stable === 100);
 }
 
 /**
