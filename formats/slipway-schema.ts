@@ -443,6 +443,12 @@ const Limits = z.strictObject({
   }),
 });
 
+const NoiseFloor = z.strictObject({
+  pairs: whole(1, 1_000_000).meta({ description: 'Pairs of equal arms that it was learned from.' }),
+  p99: share().meta({ description: 'By how much p99 differs between them: a standard deviation, `5 %` say.' }),
+  errorRate: share().meta({ description: 'The same of error rates, relative, beyond what chance explains.' }),
+});
+
 const MannWhitney = z.strictObject({
   window: optional(
     duration(),
@@ -519,6 +525,10 @@ const Analysis = z.strictObject({
     {
       default: ANALYSIS.minRequests,
     },
+  ),
+  noiseFloor: optional(
+    NoiseFloor,
+    'How far apart arms of one version are at this service, as `slipway noise` has learned it: widens what `sequential` tolerates.',
   ),
   limits: optional(Limits, 'Limits that the canary must keep, checked at every sample.'),
   mannWhitney: optional(MannWhitney, 'Constants of the judge `mann-whitney`.'),

@@ -548,6 +548,14 @@ function analysisOf(written: Analysis, compareWith: Policy['compareWith']): Anal
     errorMargin: written.errorMargin ?? usual.errorMargin,
     latencyMargin: written.latencyMargin ?? usual.latencyMargin,
     minRequests: written.minRequests ?? usual.minRequests,
+    noiseFloor:
+      written.noiseFloor === undefined
+        ? usual.noiseFloor
+        : {
+            pairs: written.noiseFloor.pairs,
+            latencyLogSd: written.noiseFloor.p99,
+            errorLogSd: written.noiseFloor.errorRate,
+          },
     limits: {
       // Null says "no limit"; only what is not written has a default.
       maxErrorRate: limits.maxErrorRate === undefined ? usual.limits.maxErrorRate : limits.maxErrorRate,

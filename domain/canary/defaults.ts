@@ -29,6 +29,7 @@ export function defaultAnalysis(
     errorMargin: 0.004,
     latencyMargin: 1.2,
     minRequests: 100,
+    noiseFloor: null,
     limits: {
       maxErrorRate: null,
       maxP99Seconds: null,

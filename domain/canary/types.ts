@@ -48,6 +48,19 @@ export interface HardLimits {
 }
 
 /**
+ * What tells apart two arms of the same version of a service: other nodes, other pods, other users. Learned from what was
+ * seen, see `learnNoiseFloor`.
+ */
+export interface NoiseFloor {
+  /** Pairs of equal arms that it was learned from. */
+  readonly pairs: number;
+  /** Standard deviation of ln(p99 of one / p99 of the other), whole stages. */
+  readonly latencyLogSd: number;
+  /** Standard deviation of ln(error rate of one / error rate of the other), beyond what chance explains. */
+  readonly errorLogSd: number;
+}
+
+/**
  * How a canary is judged. All times are in ms; `formats` derives their defaults from the scrape interval.
  */
 export interface AnalysisPolicy {
@@ -73,6 +86,8 @@ export interface AnalysisPolicy {
   readonly latencyMargin: number;
   /** Requests that each arm must have served in the stage before a PROMOTE. @default 100 */
   readonly minRequests: number;
+  /** How far apart arms of one version are at this service; widens tolerances and guards of `sequential`. @default null */
+  readonly noiseFloor: NoiseFloor | null;
   readonly limits: HardLimits;
   /** Constants of the `mann-whitney` rule. */
   readonly mannWhitney: {

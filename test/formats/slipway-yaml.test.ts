@@ -128,6 +128,7 @@ environments:
       errorMargin: 1%
       latencyMargin: 1.3
       minRequests: 10
+      noiseFloor: { pairs: 23, p99: 6%, errorRate: 20% }
       limits: { maxErrorRate: 5%, maxP99: 500ms, catastrophicErrorRate: 40%, minRequests: 5, window: 3s }
       mannWhitney: { window: 10m, checkEvery: 2m, checks: 4, rollbackP: 0.01, promoteP: 0.4, maxErrorIncrease: 3%, maxLatencyRatio: 1.2, minSuccessRate: 99.9% }
     metrics:
@@ -174,6 +175,7 @@ environments:
         errorMargin: 0.01,
         latencyMargin: 1.3,
         minRequests: 10,
+        noiseFloor: { pairs: 23, latencyLogSd: 0.06, errorLogSd: 0.2 },
         limits: { maxErrorRate: 0.05, maxP99Seconds: 0.5, catastrophicErrorRate: 0.4, minRequests: 5, windowMs: 3000 },
         mannWhitney: {
           windowMs: 600_000,
