@@ -262,20 +262,29 @@ command(
   );
 
 command(
-  'judge',
-  'judge recorded canaries from standard input as the live watch would have; nothing is touched',
-  'slipway judge --jsonl --judge sequential < scenarios.jsonl > verdicts.jsonl',
+  'judge [file]',
+  'judge a recorded canary again and say why, with nothing touched: a decision record, stored evidence, or raw series',
+  'slipway judge record.json --evidence /var/lib/slipway/evidence\nslipway judge scenario.json --html report.html\nslipway judge record.json --policy slipway.yaml --env production\nslipway judge --backtest records/ --policy candidate.yaml\nslipway judge --jsonl --judge sequential < scenarios.jsonl > verdicts.jsonl',
 )
+  .option('--html <file>', 'write the report with plots as one page that needs nothing else')
+  .option('--policy <file>', 'judge again under another policy: a slipway.yaml, or its analysis part alone')
+  .option('--env <name>', 'with --policy: environment (default: the only one in the file)')
+  .option('--evidence <dir>', 'the folder that holds the samples by digest (default: where the record is)')
+  .option('--stage <name>', 'only this stage of a decision record')
+  .option('--backtest <dir>', 'judge all records below a folder, and tell how verdicts would have changed')
   .addOption(
     new Option(
       '--jsonl',
       'one scenario a line in (raw counters of both arms); one {id?, verdict, decided_at_s, hold, summary} or {id?, error} a line out',
     ).conflicts('json'),
   )
-  .option('--judge <name>', 'sequential (default) or mann-whitney')
-  .addHelpText('after', '\nExit codes: 0 every line was answered, errors included; 2 wrong usage.\n')
-  .action((options) =>
-    perform(options, async (context) => (await import('../client/cli/judge.js')).judgeScenarios(context, options)),
+  .option('--judge <name>', 'sequential or mann-whitney (default: the recorded one; sequential for scenarios)')
+  .addHelpText(
+    'after',
+    '\nFILE may be - for standard input, or with --evidence a digest (sha256:…). docs/judge.md has the formats.\nExit codes: 0 judged, whatever the verdict (with --jsonl: every line was answered, errors included); 2 invalid input.\n',
+  )
+  .action((file: string | undefined, options) =>
+    perform(options, async (context) => (await import('../client/cli/judge.js')).judgeCommand(context, file, options)),
   );
 
 command('stuck', 'list runs that need a person, or whose activities keep failing, and why', 'slipway stuck').action(

@@ -28,6 +28,14 @@ export function canonicalJson(value: unknown): string {
   throw new TypeError(`a ${typeof value} has no canonical JSON`);
 }
 
+/**
+ * The value as its canonical JSON gives it back. What is judged now and judged again from a store must be this, or
+ * the digits that a store cuts off would show in what is computed from it.
+ */
+export function canonicalValue<T>(value: T): T {
+  return JSON.parse(canonicalJson(value)) as T;
+}
+
 /** The digest of a value's canonical JSON. */
 export function digestOf(value: unknown): Digest {
   return digestOfText(canonicalJson(value));

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { faultText, sampleFault } from '../domain/canary/check-samples.js';
+import type { FieldNames } from '../domain/canary/check-samples.js';
 import { defaultAnalysis } from '../domain/canary/defaults.js';
 import type { Recording } from '../domain/canary/replay.js';
 import type { ArmSamples, JudgeName } from '../domain/canary/types.js';
@@ -7,20 +9,20 @@ import { firstProblem } from './jsonl.js';
 /** The stage that a scenario is judged as: its share of the rollout's error budget is all of it. */
 const STAGE_MS = 15 * 60_000;
 
-const Counter = z.array(z.number().min(0).nullable());
+const Counter = z.array(z.number().nullable());
 
 /** Raw counters of one arm, one value a scrape; `null` is a scrape that is missing. */
 const Arm = z.object({
   requests_total: Counter,
   errors_total: Counter,
   /** Cumulative in time, as all counters, and from bucket to bucket. */
-  latency_bucket_total: z.array(z.array(z.number().min(0)).nullable()).default([]),
+  latency_bucket_total: z.array(z.array(z.number()).nullable()).default([]),
 });
 
 /** A recorded canary of one stage, as one line of JSON. */
 const Scenario = z.object({
-  scrape_interval_s: z.number().positive(),
-  horizon_s: z.number().positive(),
+  scrape_interval_s: z.number().positive({ error: 'must be more than 0 seconds' }),
+  horizon_s: z.number().positive({ error: 'must be more than 0 seconds' }),
   /** Upper bounds of the latency buckets, ms. */
   le_ms: z.array(z.union([z.number(), z.literal('+Inf')])).default([]),
   /** `fresh`: as new as the canary; `primary`: has long been serving. */
@@ -58,6 +60,9 @@ export function parseScenario(
       },
     ],
   });
+  const [canary, comparison] = [armOf(scenario.canary), armOf(scenario.baseline)];
+  const fault = sampleFault(canary, fieldsOf('canary')) ?? sampleFault(comparison, fieldsOf('baseline'));
+  if (fault !== null) return { problem: faultText(fault) };
   const horizonMs = scenario.horizon_s * 1000;
   const compareWith = scenario.baseline_kind === 'fresh' ? 'baseline' : 'stable';
   const policy = defaultAnalysis(scenario.scrape_interval_s * 1000, compareWith);
@@ -69,8 +74,18 @@ export function parseScenario(
       durationMs: Math.min(STAGE_MS, horizonMs),
       budgetShare: 1,
       expectedShare: null,
-      canary: armOf(scenario.canary),
-      comparison: armOf(scenario.baseline),
+      canary,
+      comparison,
     },
+  };
+}
+
+function fieldsOf(arm: string): FieldNames {
+  return {
+    times: 't_s',
+    bounds: 'le_ms',
+    requests: () => `${arm}.requests_total`,
+    errors: () => `${arm}.errors_total`,
+    buckets: () => `${arm}.latency_bucket_total`,
   };
 }

@@ -476,7 +476,7 @@ const MannWhitney = z.strictObject({
   }),
 });
 
-const Analysis = z.strictObject({
+export const Analysis = z.strictObject({
   judge: optional(
     z.enum(JUDGES),
     '`sequential` looks often with one error budget for the whole rollout; `mann-whitney` is the rule of three checks that many people know.',

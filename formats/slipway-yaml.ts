@@ -23,7 +23,8 @@ import {
   shown,
   SlipwayFile,
 } from './slipway-schema.js';
-import type { Analysis, Stage } from './slipway-schema.js';
+import { Analysis } from './slipway-schema.js';
+import type { Stage } from './slipway-schema.js';
 import { readYaml } from './yaml-source.js';
 import type { YamlPath, YamlSource } from './yaml-source.js';
 
@@ -197,7 +198,12 @@ function withoutExtensions(value: unknown): unknown {
 // ---------------------------------------------------------------------------------------------------------------------
 // From zod's issues to problems
 
-function problemsOf(issue: z.core.$ZodIssue, file: unknown, source: YamlSource): readonly Problem[] {
+function problemsOf(
+  issue: z.core.$ZodIssue,
+  file: unknown,
+  source: YamlSource,
+  root: z.core.$ZodType = SlipwayFile,
+): readonly Problem[] {
   const path = issue.path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
   const value = valueAt(file, path);
   const problem = (what: string, remedy: string, part: 'key' | 'value' = 'value', at: YamlPath = path): Problem => {
@@ -207,7 +213,7 @@ function problemsOf(issue: z.core.$ZodIssue, file: unknown, source: YamlSource):
   if (issue.code === 'unrecognized_keys') {
     return issue.keys
       .slice(0, ENOUGH_PROBLEMS)
-      .map((key) => problem('is not a known key', unknownKeyRemedy(key, path), 'key', [...path, key]));
+      .map((key) => problem('is not a known key', unknownKeyRemedy(key, path, root), 'key', [...path, key]));
   }
   if (issue.code === 'invalid_key') {
     const remedy = `use ${issue.issues[0]?.message ?? 'other characters'}`;
@@ -283,8 +289,8 @@ function missingRemedy(path: YamlPath): string {
   return `add it${examples[key] === undefined ? '' : `, for example ${examples[key]}`}`;
 }
 
-function unknownKeyRemedy(key: string, parent: YamlPath): string {
-  const here = schemasAt(parent).flatMap(keysOf);
+function unknownKeyRemedy(key: string, parent: YamlPath, root: z.core.$ZodType): string {
+  const here = schemasAt(parent, root).flatMap(keysOf);
   const near = nearest(key, here);
   if (near !== null) return `did you mean ${near}?`;
   const elsewhere = placesOf(key, Environment);
@@ -293,8 +299,8 @@ function unknownKeyRemedy(key: string, parent: YamlPath): string {
 }
 
 /** The schemas that a value at this path may have. */
-function schemasAt(path: YamlPath): readonly z.core.$ZodType[] {
-  let schemas: readonly z.core.$ZodType[] = [SlipwayFile];
+function schemasAt(path: YamlPath, root: z.core.$ZodType): readonly z.core.$ZodType[] {
+  let schemas: readonly z.core.$ZodType[] = [root];
   for (const segment of path) {
     schemas = schemas.flatMap(shapes).flatMap((schema): readonly z.core.$ZodType[] => {
       if (schema instanceof z.ZodObject) {
@@ -421,6 +427,76 @@ function configOf(file: SlipwayFile): SlipwayConfig {
     images: file.images ?? { app: file.service },
     environments: Object.fromEntries(environments),
   };
+}
+
+/** What is known of samples that were taken already, where a policy to judge them by leaves it open. */
+export interface Sampled {
+  readonly scrapeIntervalMs: number;
+  readonly compareWith: Policy['compareWith'];
+  readonly noiseFloor: AnalysisPolicy['noiseFloor'];
+}
+
+/** A way to judge that somebody wrote down, for any samples. */
+export type AnalysisFor = (sampled: Sampled) => AnalysisPolicy;
+
+/**
+ * Reads how a canary is judged: from the `analysis` of a `slipway.yaml`, or from a file (YAML or JSON) that holds that
+ * part alone, with or without the key `analysis`.
+ *
+ * @param environment of a `slipway.yaml`; without it, the only one that it has
+ */
+export function parseAnalysis(
+  text: string,
+  fileName: string,
+  environment?: string,
+):
+  | { readonly ok: true; readonly analysisFor: AnalysisFor }
+  | { readonly ok: false; readonly problems: readonly Problem[] } {
+  const yaml = readYaml(text.slice(0, MAX_FILE_BYTES));
+  if (
+    yaml.ok &&
+    isMapping(yaml.source.value) &&
+    !('service' in yaml.source.value) &&
+    !('environments' in yaml.source.value)
+  ) {
+    return parseAnalysisPart(yaml.source);
+  }
+  const file = parseSlipwayYaml(text, fileName);
+  if (!file.ok) return file;
+  const { environments } = file.config;
+  const names = Object.keys(environments);
+  const name = environment ?? (names.length === 1 ? names[0] : undefined);
+  if (name === undefined) {
+    const message = `${fileName} has several environments: ${names.join(', ')}`;
+    return { ok: false, problems: [fileProblem(message, 'name one with --env')] };
+  }
+  const found = policyFor(file.config, name);
+  if (!found.ok) return found;
+  const written = environments[name]?.analysis ?? {};
+  const { compareWith } = found.policy;
+  return { ok: true, analysisFor: (sampled) => sampledAnalysis(written, { ...sampled, compareWith }) };
+}
+
+function parseAnalysisPart(source: YamlSource): ReturnType<typeof parseAnalysis> {
+  const written = source.value;
+  const isNested = isMapping(written) && 'analysis' in written;
+  const root = isNested ? z.strictObject({ analysis: Analysis }) : Analysis;
+  const read = root.safeParse(written);
+  if (!read.success) {
+    const issues = read.error.issues.slice(0, ENOUGH_PROBLEMS);
+    return { ok: false, problems: inOrder(issues.flatMap((issue) => problemsOf(issue, written, source, root))) };
+  }
+  const analysis: Analysis = 'analysis' in read.data ? read.data.analysis : read.data;
+  return { ok: true, analysisFor: (sampled) => sampledAnalysis(analysis, sampled) };
+}
+
+/**
+ * The interval of samples that were taken is a fact, whatever the file says: times that are not written scale with it.
+ * What was learned of the service holds too, unless the file says otherwise.
+ */
+function sampledAnalysis(written: Analysis, { scrapeIntervalMs, compareWith, noiseFloor }: Sampled): AnalysisPolicy {
+  const analysis = analysisOf({ ...written, scrapeInterval: scrapeIntervalMs }, compareWith);
+  return written.noiseFloor === undefined ? { ...analysis, noiseFloor } : analysis;
 }
 
 /** Mappings are merged key by key; lists and single values are replaced. */

@@ -3,6 +3,7 @@ import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { canonicalJson, digestOfText } from '../../domain/canonical.js';
 import type { Digest } from '../../domain/canonical.js';
+import { evidencePath } from '../../formats/evidence.js';
 
 /** Facts too large for a workflow's history, kept by the digest of their bytes: the same content is kept once. */
 export interface EvidenceStore {
@@ -85,9 +86,8 @@ export function createFolderStore(folder: string): EvidenceStore {
   };
 }
 
-/** Two levels of folders: a folder with a million files is slow to list everywhere. */
 function fileOf(folder: string, digest: string): string {
-  const match = /^sha256:([0-9a-f]{2})([0-9a-f]{62})$/.exec(digest);
-  if (match === null) throw new EvidenceMissing(`"${digest}" is no digest: sha256: and 64 hex digits are wanted`);
-  return path.join(folder, 'sha256', match[1] ?? '', `${match[1]}${match[2]}.json`);
+  const file = evidencePath(digest);
+  if (file === null) throw new EvidenceMissing(`"${digest}" is no digest: sha256: and 64 hex digits are wanted`);
+  return path.join(folder, file);
 }

@@ -1,4 +1,5 @@
 import { cancellationSignal, log } from '@temporalio/activity';
+import { canonicalValue } from '../../domain/canonical.js';
 import { judge } from '../../domain/canary/judge.js';
 import { nextWatchMs } from '../../domain/canary/replay.js';
 import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
@@ -49,7 +50,9 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
   };
 }
 
-async function watch(deps: WatchDeps, call: WatchCall, signal: AbortSignal): Promise<WatchResult> {
+async function watch(deps: WatchDeps, asked: WatchCall, signal: AbortSignal): Promise<WatchResult> {
+  // A third of a budget has more digits than the store keeps: what is judged is what can be judged again from there.
+  const call: WatchCall = canonicalValue(asked);
   const source = deps.metricsFor(call.metrics);
   const begunMs = Date.now();
   let canary: ArmSamples | null = null;

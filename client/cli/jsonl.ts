@@ -54,7 +54,8 @@ interface Line {
   readonly text: string | null;
 }
 
-async function* linesOf(input: AsyncIterable<string>): AsyncGenerator<Line> {
+/** The lines of a text that comes in pieces; each is held by itself. */
+export async function* linesOf(input: AsyncIterable<string>): AsyncGenerator<Line> {
   let number = 1;
   let parts: string[] = [];
   let length = 0;

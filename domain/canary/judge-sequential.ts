@@ -146,7 +146,7 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
 }
 
 /** Blocks as short as the traffic allows: the quieter arm needs enough requests in each for a p99. */
-function chooseBlocks(evidence: Evidence, { startMs, policy }: JudgeInput, toMs: number): readonly Block[] {
+export function chooseBlocks(evidence: Evidence, { startMs, policy }: JudgeInput, toMs: number): readonly Block[] {
   const { scrapeIntervalMs } = policy;
   const fromMs = startMs + policy.warmUpMs;
   const own = countsWithin(evidence.canary, fromMs, toMs, fromMs).requests;
