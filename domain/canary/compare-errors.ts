@@ -64,6 +64,7 @@ export function compareErrors(
     }
     if (found!.nonInferior) return `no rise; one of more than ${points(found!.unseenRise)} would have been seen`;
     const open = `a rise of up to ${points(found!.upperBound)} can't be ruled out, where ${points(margin)} may remain`;
+    if (found!.onlyBurst) return `${points(difference)} more, but in a burst, not in most of the time; ${open}`;
     if (found!.matters) return `${points(difference)} more, but p is not below ${probability(alpha)}; ${open}`;
     return `below ${limit}; ${open}`;
   }

@@ -188,6 +188,7 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
     const ratio = `${times(found!.ratio)} as many`;
     if (rollback) return `${ratio}, above the limit of ${times(SLOW.minRatio)}, and p is below ${probability(alpha)}`;
     if (found!.nonInferior) return `no more than chance explains`;
+    if (found!.onlyBurst) return `${ratio}, but in a burst, not in most of the time; too many to call them equal`;
     if (found!.matters)
       return `${ratio}, above the limit of ${times(SLOW.minRatio)}, but p is not below ${probability(alpha)}`;
     return `${ratio}: below the limit of ${times(SLOW.minRatio)}, but too many to call them equal`;
