@@ -194,7 +194,7 @@ describe('a gross failure', () => {
 
   it('is rolled back within 45 s of its onset at 10 points and 10 requests/s, wherever that is between two scrapes', () => {
     const found = [0, 64, 68, 74].flatMap((onsetS) =>
-      Array.from({ length: 25 }, (_, seed) => {
+      Array.from({ length: 25 }, (__, seed) => {
         const own = samples(
           { ...healthy, requestsPerSecond: 10, errorRate: 0.01, failsFromS: onsetS },
           seed,
