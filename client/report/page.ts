@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { looksOf } from '../../domain/canary/looks.js';
 import type { LookSeen } from '../../domain/canary/looks.js';
+import { noiseRatios } from '../../domain/canary/noise-floor.js';
 import { portraitOf } from '../../domain/canary/portrait.js';
 import type { ArmMoment, Moment, Portrait } from '../../domain/canary/portrait.js';
 import type { AnalysisPolicy, MetricFinding } from '../../domain/canary/types.js';
@@ -321,7 +322,10 @@ function errorEffects(looks: readonly LookSeen[], policy: AnalysisPolicy, frame:
 
 function latencyEffects(looks: readonly LookSeen[], policy: AnalysisPolicy, frame: TimeFrame, id: string): string {
   const seen = looks.map(({ atMs, latency }) => ({ atMs, effect: latency }));
-  const limit = policy.judge === 'mann-whitney' ? policy.mannWhitney.maxLatencyRatio : policy.minLatencyRatio;
+  const limit =
+    policy.judge === 'mann-whitney'
+      ? policy.mannWhitney.maxLatencyRatio
+      : Math.max(policy.minLatencyRatio, noiseRatios(policy).latency);
   const format = (value: number) => times(value).replace(' times', '×');
   return effects('Ratio of the p99 latencies at each look, 95 % intervals', `${id}-dl`, seen, frame, format, 1, limit);
 }

@@ -1,14 +1,14 @@
 import { addPairs, sharesOf, stratifiedScore, wilson } from './counts.js';
 import type { CountPair } from './counts.js';
 import { hodgesLehmannInterval, hodgesLehmannShift } from './hodges-lehmann.js';
-import { chooseBlocks, lookAt, requestsSinceWarmUp } from './judge-sequential.js';
+import { lookAt, requestsSinceWarmUp } from './judge-sequential.js';
 import { checkAt } from './judge-mann-whitney.js';
-import { REQUESTS_PER_BLOCK } from './compare-latency.js';
 import { sorted } from './median.js';
 import { latencyObstacle } from './opinion.js';
 import type { Evidence } from './opinion.js';
 import { blocksOf, errorPair, evidenceOf, histogramQuantile, totalOf } from './series.js';
 import type { Block } from './series.js';
+import { REQUESTS_PER_BLOCK, stageBlocks } from './stage-blocks.js';
 import type { JudgeInput, MetricFinding } from './types.js';
 
 /** z of a two-sided 95 % interval. */
@@ -79,7 +79,7 @@ function windowsOf(input: JudgeInput): readonly (readonly Block[])[] {
   const all = bothArms(input, input.atMs);
   const { atMs } = lookAt(input, requestsSinceWarmUp(input, all));
   if (atMs <= input.startMs + input.policy.warmUpMs) return [];
-  const blocks = chooseBlocks(bothArms(input, atMs), input, atMs);
+  const blocks = stageBlocks(bothArms(input, atMs), input, atMs);
   const recentFrom = atMs - RECENT_SCRAPES * input.policy.scrapeIntervalMs;
   return [blocks, blocks.filter((block) => block.fromMs >= recentFrom)];
 }
@@ -204,7 +204,7 @@ export function stageEffects(input: JudgeInput): StageEffects {
   const fromMs = input.startMs + input.policy.warmUpMs;
   if (input.comparison === null || input.atMs <= fromMs) return { errors: null, latency: null };
   const evidence = bothArms(input, input.atMs);
-  const blocks = chooseBlocks(evidence, input, input.atMs);
+  const blocks = stageBlocks(evidence, input, input.atMs);
   const strata = blocks.map(errorPair);
   const pair = addPairs(strata);
   const { canary, comparison } = sharesOf(pair);

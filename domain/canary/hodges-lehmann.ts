@@ -6,7 +6,7 @@ import { lowerTailOfU } from './rank-sums.js';
 const EXACT_UP_TO = 100;
 
 /** So few differences are sorted rather than counted. */
-const SORT_UP_TO = 10_000;
+const SORT_UP_TO = 2000;
 
 /** An interval of the shift between two samples, in their unit. */
 export interface ShiftInterval {
@@ -67,8 +67,9 @@ function tailBelow(n1: number, n2: number): (k: number) => number {
 }
 
 /**
- * The k-th smallest difference (from 1). The doubles themselves are halved, which needs no tolerance and at most 64
- * steps, until so few differences are left between the ends that they can be sorted.
+ * The k-th smallest difference (from 1). Between its bounds a guess is made, as if differences were spread evenly there,
+ * once from either side; where that leads nowhere (ties, outliers) the doubles themselves are halved, which needs no
+ * tolerance and at most 64 steps. As soon as few differences are left between the bounds they are sorted.
  */
 function smallestDifference(xs: Float64Array, ys: Float64Array, k: number): number {
   // The k-th is above `low` and at most `high`; `below` differences are at most `low`.
@@ -76,8 +77,8 @@ function smallestDifference(xs: Float64Array, ys: Float64Array, k: number): numb
   let high = positionOf(xs[xs.length - 1]! - ys[0]!);
   let below = 0;
   let left = xs.length * ys.length;
-  while (left > SORT_UP_TO && high - low > 1n) {
-    const middle = (low + high) >> 1n;
+  for (let step = 0; left > SORT_UP_TO && high - low > 1n; step++) {
+    const middle = guessBetween(low, high, (k - below) / left, step) ?? (low + high) >> 1n;
     const found = differencesUpTo(xs, ys, doubleAt(middle));
     left = found >= k ? found - below : below + left - found;
     if (found >= k) high = middle;
@@ -88,6 +89,17 @@ function smallestDifference(xs: Float64Array, ys: Float64Array, k: number): numb
   }
   if (high - low === 1n) return doubleAt(high);
   return differencesBetween(xs, ys, doubleAt(low), doubleAt(high)).sort()[k - below - 1]!;
+}
+
+/** A little to the left and to the right of where the k-th is expected, in turn; every third step is none. */
+const GUESSES = [-0.02, 0.02, null] as const;
+
+function guessBetween(low: bigint, high: bigint, share: number, step: number): bigint | null {
+  const offset = GUESSES[step % GUESSES.length] ?? null;
+  if (offset === null) return null;
+  const [from, to] = [doubleAt(low), doubleAt(high)];
+  const position = positionOf(from + (to - from) * Math.min(1, Math.max(0, share + offset)));
+  return Number.isFinite(to - from) && position > low && position < high ? position : null;
 }
 
 /** The smallest difference above `limit`; there must be one. */

@@ -1,7 +1,7 @@
-import { chooseBlocks } from './judge-sequential.js';
 import { latencyObstacle } from './opinion.js';
 import { blocksOf, evidenceOf, histogramQuantile, histogramWithin } from './series.js';
 import type { ArmBlock, Histogram, Quantile } from './series.js';
+import { stageBlocks } from './stage-blocks.js';
 import type { Recording } from './replay.js';
 
 /** An arm over one stretch of time. */
@@ -50,8 +50,7 @@ export function portraitOf(recording: Recording, untilMs: number): Portrait {
   const comparison = recording.comparison === null ? null : evidenceOf(recording.comparison, untilMs);
   const other = comparison ?? canary;
   const input = { ...recording, atMs: untilMs };
-  const [first] =
-    untilMs > startMs + policy.warmUpMs ? chooseBlocks({ canary, comparison: other }, input, untilMs) : [];
+  const [first] = untilMs > startMs + policy.warmUpMs ? stageBlocks({ canary, comparison: other }, input, untilMs) : [];
   const judgedMs = first === undefined ? scrapeIntervalMs : first.toMs - first.fromMs;
   const longestMs = Math.ceil((untilMs - startMs) / MOST_MOMENTS / scrapeIntervalMs) * scrapeIntervalMs;
   const blockMs = Math.max(scrapeIntervalMs, Math.ceil(judgedMs / scrapeIntervalMs) * scrapeIntervalMs, longestMs);

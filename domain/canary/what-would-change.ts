@@ -1,4 +1,6 @@
+import { MARGIN_OF_RATE } from './compare-errors.js';
 import { effectOf } from './effects.js';
+import { noiseRatios } from './noise-floor.js';
 import { evidenceOf, countsWithin } from './series.js';
 import type { AnalysisPolicy, JudgeInput, MetricFinding, Verdict } from './types.js';
 import { count, durationText, percent, points, probability, seconds, times } from '../words.js';
@@ -179,6 +181,10 @@ function inconclusive(verdict: Said, input: JudgeInput | null): readonly string[
 /** What may remain unseen in a PROMOTE, where the policy says it in the finding's own terms. */
 function marginOf(finding: MetricFinding, policy: AnalysisPolicy): number | null {
   if (policy.judge !== 'sequential') return null;
-  if (finding.unit === 'ratio') return Math.max(policy.errorMargin, 0.35 * (finding.comparison ?? 0));
-  return finding.unit === 'seconds' ? policy.latencyMargin : null;
+  const noise = noiseRatios(policy);
+  if (finding.unit === 'ratio') {
+    const ofRate = Math.max(MARGIN_OF_RATE, noise.errors - 1) * (finding.comparison ?? 0);
+    return Math.max(policy.errorMargin, ofRate);
+  }
+  return finding.unit === 'seconds' ? Math.max(policy.latencyMargin, noise.latency) : null;
 }

@@ -327,7 +327,7 @@ describe('judge --backtest', () => {
   it('counts how verdicts would have changed, names each that did, and what it could not read', async () => {
     const { record } = await recordFolder(path.join(folder, 'history', 'store'), { 'stage-1': good, 'stage-2': bad });
     await file('history/a.jsonl', `${scenarioLine('one', 0.002)}\nnonsense\n\n${scenarioLine('two', 0.03)}\n`);
-    await file('history/deep/b.jsonl.gz', gzipSync(`${scenarioLine('three', 0.05)}\n`));
+    await file('history/deep/b.jsonl.gz', gzipSync(`${scenarioLine('three', 0.2)}\n`));
     await file('history/broken.json', '{');
     await file('history/cut.jsonl.gz', gzipSync('x'.repeat(1000)).subarray(0, 20));
     await file('history/else.json', { report: 1 });
@@ -356,8 +356,8 @@ describe('judge --backtest', () => {
         changed: 1,
         table: null,
         earlier: 0,
-        later: 2,
-        sameTime: 3,
+        later: 1,
+        sameTime: 4,
         changes: null,
         others: 1,
         unreadable: 3,
