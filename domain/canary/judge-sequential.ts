@@ -1,6 +1,8 @@
 import { addPairs } from './counts.js';
 import { compareErrors } from './compare-errors.js';
 import { compareLatency, REQUESTS_PER_BLOCK } from './compare-latency.js';
+import { compareValues } from './compare-values.js';
+import { furtherMetrics } from './defaults.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion } from './opinion.js';
 import { blocksOf, countsWithin, errorPair } from './series.js';
@@ -96,14 +98,15 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
     return { kind: 'HOLD', hold: 'insufficient-data', summary, findings: [], look: look.number };
   }
   const findings = findingsOf(evidence, input, look);
-  const rollback = findings.find((finding) => finding.verdict === 'ROLLBACK');
+  const followed = findings.filter(({ advisory }) => advisory !== true);
+  const rollback = followed.find((finding) => finding.verdict === 'ROLLBACK');
   const common = { findings, look: look.number };
   if (rollback !== undefined) return { ...common, kind: 'ROLLBACK', hold: null, summary: rollback.why };
   const requests = (arm: Evidence['canary']) => countsWithin(arm, fromMs, look.atMs, fromMs).requests;
   const tooFew = tooFewRequests(input, requests(evidence.canary), requests(evidence.comparison));
   if (tooFew !== null) return { ...common, kind: 'HOLD', hold: 'insufficient-data', summary: tooFew };
   if (!over) return { ...common, ...watching(input, look) };
-  const open = findings.find((finding) => finding.verdict === 'HOLD');
+  const open = followed.find((finding) => finding.verdict === 'HOLD');
   if (open !== undefined) {
     const summary = `The stage is over, and the evidence suffices for neither: ${open.why}`;
     return { ...common, kind: 'HOLD', hold: 'inconclusive', summary };
@@ -127,6 +130,7 @@ function wholeStage(findings: readonly MetricFinding[]): string {
 
 function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFinding[] {
   const { policy } = input;
+  const metrics = furtherMetrics(policy);
   const blocks = chooseBlocks(evidence, input, look.atMs);
   const recentFrom = look.atMs - RECENT_SCRAPES * policy.scrapeIntervalMs;
   const recent = blocks.filter((block) => block.fromMs >= recentFrom);
@@ -139,10 +143,18 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
   }
   const obstacle = latencyObstacle(evidence);
   const { boundsSeconds } = evidence.comparison;
-  const alpha = look.alpha / (windows.length * (obstacle === null ? 2 : 1));
+  // Advisory metrics roll nothing back, and so spend nothing.
+  const tested = (obstacle === null ? 2 : 1) + metrics.filter(({ critical }) => critical).length;
+  const alpha = look.alpha / (windows.length * tested);
   const errors = windows.map((window) => compareErrors(window.blocks, policy, alpha, window.where));
-  if (obstacle !== null) return [...errors, latencyNotJudged(obstacle)];
-  return [...errors, ...windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha))];
+  const latencies =
+    obstacle === null
+      ? windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha))
+      : [latencyNotJudged(obstacle)];
+  const others = metrics.flatMap((metric) =>
+    windows.map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where)),
+  );
+  return [...errors, ...latencies, ...others];
 }
 
 /** Blocks as short as the traffic allows: the quieter arm needs enough requests in each for a p99. */

@@ -38,3 +38,16 @@ export function normalUpperTail(z: number): number {
 export function normalCdf(z: number): number {
   return normalUpperTail(-z);
 }
+
+/** The z above which a standard normal value lies with probability p, 0 < p < 1: the inverse of `normalUpperTail`. */
+export function normalUpperQuantile(p: number): number {
+  if (!(p > 0 && p < 1)) throw new RangeError(`a probability between 0 and 1 has a quantile, ${p} has not`);
+  // Halving until the doubles run out: the tail falls strictly, and no quantile of a double is beyond 39.
+  let [low, high] = [-39, 39];
+  for (let i = 0; i < 100; i++) {
+    const middle = (low + high) / 2;
+    if (normalUpperTail(middle) > p) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}

@@ -177,6 +177,9 @@ environments:
         minRequests: 10,
         noiseFloor: { pairs: 23, latencyLogSd: 0.06, errorLogSd: 0.2 },
         limits: { maxErrorRate: 0.05, maxP99Seconds: 0.5, catastrophicErrorRate: 0.4, minRequests: 5, windowMs: 3000 },
+        metrics: [],
+        threshold: defaultAnalysis().threshold,
+        kayenta: defaultAnalysis().kayenta,
         mannWhitney: {
           windowMs: 600_000,
           checkEveryMs: 120_000,
