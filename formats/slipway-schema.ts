@@ -609,7 +609,9 @@ const Kayenta = z.strictObject({
   step: optional(duration(), 'Time that one value stands for.', { defaultText: 'one scrape interval' }),
   lookback: optional(duration(), 'Time that a run looks back.', { defaultText: 'all since the start' }),
   pass: optional(decimal(0, 100), 'Score that the last run must reach.', { default: ANALYSIS.kayenta.passScore }),
-  marginal: optional(decimal(0, 100), 'Score below which any run fails.', { default: ANALYSIS.kayenta.marginalScore }),
+  marginal: optional(decimal(0, 100), 'Score below which any run fails.', {
+    defaultText: `${ANALYSIS.kayenta.marginalScore}, or \`pass\` where that is less`,
+  }),
   groupWeights: optional(
     z.record(z.string().min(1), decimal(0, 100)),
     'Percent of the score by group; other groups share the rest evenly.',

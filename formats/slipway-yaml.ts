@@ -630,7 +630,7 @@ function kayentaOf(written: NonNullable<Analysis['kayenta']>, usual: KayentaPoli
     stepMs: written.step ?? usual.stepMs,
     lookbackMs: written.lookback ?? usual.lookbackMs,
     passScore: written.pass ?? usual.passScore,
-    marginalScore: written.marginal ?? usual.marginalScore,
+    marginalScore: written.marginal ?? Math.min(usual.marginalScore, written.pass ?? usual.passScore),
     metrics: written.metrics?.map(kayentaMetricOf) ?? usual.metrics,
     groupWeights: written.groupWeights ?? usual.groupWeights,
   };

@@ -76,7 +76,11 @@ export function defaultAnalysis(
 }
 
 /** The further metrics of a policy: none where it is of a record that is older than they are. */
-export function furtherMetrics({ metrics }: { readonly metrics?: AnalysisPolicy['metrics'] }): AnalysisPolicy['metrics'] {
+export function furtherMetrics({
+  metrics,
+}: {
+  readonly metrics?: AnalysisPolicy['metrics'];
+}): AnalysisPolicy['metrics'] {
   return metrics ?? [];
 }
 

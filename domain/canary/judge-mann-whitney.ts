@@ -54,7 +54,9 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
   const obstacle = latencyObstacle(evidence);
   const latency =
     obstacle === null ? latencyFinding(input, blocks, evidence.comparison.boundsSeconds) : latencyNotJudged(obstacle);
-  const others = furtherMetrics(input.policy).map((metric) => valuesFinding(input, metric, evidence, fromMs, check.atMs));
+  const others = furtherMetrics(input.policy).map((metric) =>
+    valuesFinding(input, metric, evidence, fromMs, check.atMs),
+  );
   const findings = [errorFinding(input, blocks), latency, ...others];
   const followed = findings.filter(({ advisory }) => advisory !== true);
   const common = { findings, look: check.number };
