@@ -1,5 +1,5 @@
 import { midpoint, sorted } from './median.js';
-import { normalCdf, normalUpperQuantile } from './normal.js';
+import { normalCdf, normalQuantile } from './normal.js';
 import { lowerTailOfU, rankTogether } from './rank-sums.js';
 
 /** Up to so many values in both samples together the distribution of U is counted, above it is taken as normal. */
@@ -78,7 +78,7 @@ export function normalShiftInterval(
   // Values of one sample are tied with the other's only at the very shifts at which the statistic jumps.
   const tieTerm = rankTogether(xs, none).tieTerm + rankTogether(none, ys).tieTerm;
   const sigma = Math.sqrt((pairs / 12) * (total + 1 - tieTerm / (total * (total - 1))));
-  const k = Math.max(1, Math.ceil(pairs / 2 - 0.5 - normalUpperQuantile((1 - level) / 2) * sigma));
+  const k = Math.max(1, Math.ceil(pairs / 2 - 0.5 + normalQuantile((1 - level) / 2) * sigma));
   return { lower: smallestDifference(xs, ys, k), upper: smallestDifference(xs, ys, pairs + 1 - k) };
 }
 

@@ -39,14 +39,15 @@ export function normalCdf(z: number): number {
   return normalUpperTail(-z);
 }
 
-/** The z above which a standard normal value lies with probability p, 0 < p < 1: the inverse of `normalUpperTail`. */
-export function normalUpperQuantile(p: number): number {
-  if (!(p > 0 && p < 1)) throw new RangeError(`a probability between 0 and 1 has a quantile, ${p} has not`);
-  // Halving until the doubles run out: the tail falls strictly, and no quantile of a double is beyond 39.
-  let [low, high] = [-39, 39];
-  for (let i = 0; i < 100; i++) {
+/** The z with P(Z <= z) = probability, by bisection: exact to rounding, for probabilities of 1e-300 to 1 - 1e-16. */
+export function normalQuantile(probability: number): number {
+  if (!(probability > 0 && probability < 1))
+    throw new RangeError(`a probability must be above 0 and below 1, not ${probability}`);
+  let low = -40;
+  let high = 40;
+  for (let i = 0; i < 80; i++) {
     const middle = (low + high) / 2;
-    if (normalUpperTail(middle) > p) low = middle;
+    if (normalCdf(middle) < probability) low = middle;
     else high = middle;
   }
   return (low + high) / 2;

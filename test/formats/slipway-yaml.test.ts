@@ -513,7 +513,7 @@ describe('problems', () => {
       ['analysis: { kayenta: { metrics: [{ name: cpu }] } }', '6:40', /no metric cpu/, /error-rate, latency-p99/],
       [
         'analysis: { kayenta: { pass: 50, marginal: 60 } }',
-        '6:34',
+        '6:38',
         /kayenta\.marginal: 60 is above pass, 50/,
         /50 or less/,
       ],
