@@ -272,7 +272,7 @@ command(
       'one scenario a line in (raw counters of both arms); one {id?, verdict, decided_at_s, hold, summary} or {id?, error} a line out',
     ).conflicts('json'),
   )
-  .option('--judge <name>', 'sequential (default) or mann-whitney')
+  .option('--judge <name>', 'sequential (default), mann-whitney, threshold or kayenta')
   .addHelpText('after', '\nExit codes: 0 every line was answered, errors included; 2 wrong usage.\n')
   .action((options) =>
     perform(options, async (context) => (await import('../client/cli/judge.js')).judgeScenarios(context, options)),

@@ -1,7 +1,6 @@
-import { mannWhitney, smallestMannWhitneyP } from './mann-whitney.js';
+import { rankTest, smallestMannWhitneyP } from './mann-whitney.js';
 import { medianOfSorted, sorted } from './median.js';
-import { valuesWithin } from './series.js';
-import type { Block } from './series.js';
+import type { Block, Measured } from './series.js';
 import type { Evidence } from './opinion.js';
 import type { Direction, MetricFinding, MetricPolicy, Tolerance, VerdictKind } from './types.js';
 import { amount, plural, probability, times } from '../words.js';
@@ -11,6 +10,12 @@ import { amount, plural, probability, times } from '../words.js';
  * of 1.18 times. At the whole tolerance a change just beyond it could hardly ever be seen.
  */
 const NULL_PART = 2 / 3;
+
+/**
+ * Up to so many values of both arms together p is exact. Gauges are full of ties, of which the exact distribution takes
+ * long to count, and there may be many metrics to look at every few seconds.
+ */
+const EXACT_UP_TO = 60;
 
 /** A non-inferiority test speaks for PROMOTE below this p. */
 const NON_INFERIOR_P = 0.05;
@@ -104,16 +109,25 @@ export function valuesNotJudged(metric: MetricPolicy, problem: string): MetricFi
 
 /** One value a block and arm, of the blocks in which both arms were measured. */
 function blockValues(name: string, evidence: Evidence, blocks: readonly Block[]): Samples {
-  const canary: number[] = [];
-  const comparison: number[] = [];
-  for (const { fromMs, toMs } of blocks) {
-    const own = valuesWithin(evidence.canary, name, fromMs, toMs);
-    const other = valuesWithin(evidence.comparison, name, fromMs, toMs);
-    if (own.length === 0 || other.length === 0) continue;
-    canary.push(own.reduce((sum, { value }) => sum + value, 0) / own.length);
-    comparison.push(other.reduce((sum, { value }) => sum + value, 0) / other.length);
-  }
-  return { canary, comparison };
+  const own = blockMeans(evidence.canary.values.get(name) ?? [], blocks);
+  const other = blockMeans(evidence.comparison.values.get(name) ?? [], blocks);
+  const both = blocks.flatMap((_, i) => (own[i] === null || other[i] === null ? [] : [i]));
+  return { canary: both.map((i) => own[i]!), comparison: both.map((i) => other[i]!) };
+}
+
+/** The mean of what was measured in each block; `null` for nothing. One walk over both, which are in order of time. */
+function blockMeans(measured: readonly Measured[], blocks: readonly Block[]): readonly (number | null)[] {
+  let next = 0;
+  return blocks.map(({ fromMs, toMs }) => {
+    while (next < measured.length && measured[next]!.atMs <= fromMs) next++;
+    let sum = 0;
+    let count = 0;
+    for (; next < measured.length && measured[next]!.atMs <= toMs; next++) {
+      sum += measured[next]!.value;
+      count++;
+    }
+    return count === 0 ? null : sum / count;
+  });
 }
 
 function obstacle({ name, tolerance }: MetricPolicy, { canary, comparison }: Samples, where: string): string | null {
@@ -151,9 +165,11 @@ function oneSide(
 ): Side {
   const shifted = (part: number) => comparison.map((value) => moved(value, tolerance, side, part));
   const [worseSide, betterSide] = side === 'increase' ? (['greater', 'less'] as const) : (['less', 'greater'] as const);
-  const worse = mannWhitney({ x: canary, y: shifted(NULL_PART), alternative: worseSide });
-  const whole = mannWhitney({ x: canary, y: shifted(1), alternative: betterSide });
-  const matters = side === 'increase' ? whole.hodgesLehmann >= 0 : whole.hodgesLehmann <= 0;
+  const method = canary.length + comparison.length <= EXACT_UP_TO ? 'exact' : 'asymptotic';
+  const worse = rankTest({ x: canary, y: shifted(NULL_PART), alternative: worseSide, method });
+  const whole = rankTest({ x: canary, y: shifted(1), alternative: betterSide, method });
+  // Half of the pairs or more are apart by the whole tolerance, so the median of their differences is.
+  const matters = side === 'increase' ? whole.u1 >= whole.u2 : whole.u1 <= whole.u2;
   // Arms that are both at 0 all the time are alike, and no ratio moves 0.
   const same = [...canary, ...comparison].every((value) => value === canary[0]);
   const values = { u: worse.u1, p: worse.p, alpha };

@@ -42,10 +42,12 @@ export function judgeKayenta(input: JudgeInput, evidence: Evidence): Opinion {
   let latest: Opinion | null = null;
   for (const [index, atMs] of ends.entries()) {
     const last = atMs >= input.startMs + input.durationMs;
-    const run = runAt(input, evidence, { number: index + 1, atMs, last });
-    latest = opinionOf(run);
+    const run = { number: index + 1, atMs, last };
+    const newest = index === ends.length - 1;
+    if (!newest && opinionOf(runAt(input, evidence, run, 'label')).kind !== 'ROLLBACK') continue;
     // What failed at an earlier run has failed, whatever came in since.
-    if (latest.kind === 'ROLLBACK') break;
+    latest = opinionOf(runAt(input, evidence, run, 'all'));
+    break;
   }
   return latest!;
 
@@ -83,7 +85,12 @@ function runEnds(input: JudgeInput): readonly number[] {
   return since < 0 ? ends : [...ends, startMs + durationMs + since * intervalMs];
 }
 
-function runAt(input: JudgeInput, evidence: Evidence, run: Pick<Run, 'number' | 'atMs' | 'last'>): Run {
+function runAt(
+  input: JudgeInput,
+  evidence: Evidence,
+  run: Pick<Run, 'number' | 'atMs' | 'last'>,
+  detail: 'all' | 'label',
+): Run {
   const { policy, startMs } = input;
   const { delayMs, stepMs, lookbackMs, groupWeights } = policy.kayenta;
   const fromMs = Math.max(startMs + delayMs, lookbackMs === null ? -Infinity : run.atMs - lookbackMs);
@@ -99,7 +106,7 @@ function runAt(input: JudgeInput, evidence: Evidence, run: Pick<Run, 'number' | 
   const metrics = scored.map((metric) => {
     const of = (arm: 'canary' | 'comparison') => valuesOf(metric.name, evidence[arm], blocks[arm], grid);
     const values: KayentaValues = { canary: of('canary'), comparison: of('comparison') };
-    return { metric, found: classify(metric, values, policy.kayenta) };
+    return { metric, found: classify(metric, values, policy.kayenta, detail) };
   });
   return { ...run, metrics, score: scoreOf(metrics, groupWeights) };
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { defaultAnalysis, kayentaEffect, kayentaMetric, metricPolicy } from '../../../domain/canary/defaults.js';
-import { hodgesLehmannShift, normalShiftInterval } from '../../../domain/canary/hodges-lehmann.js';
+import { hodgesLehmannShift, normalIntervalRank, normalShiftInterval } from '../../../domain/canary/hodges-lehmann.js';
 import { judge } from '../../../domain/canary/judge.js';
 import { classify, scoreOf } from '../../../domain/canary/kayenta.js';
 import type { Classified, KayentaLabel } from '../../../domain/canary/kayenta.js';
@@ -115,6 +115,23 @@ describe('classification', () => {
   });
 });
 
+describe('a label without the details', () => {
+  it('is the same', () => {
+    const values = fc.array(fc.integer({ min: 0, max: 12 }), { maxLength: 14 });
+    const labels = new Set<KayentaLabel>();
+    fc.assert(
+      fc.property(values, values, fc.constantFrom('either', 'increase', 'decrease'), (x, y, direction) => {
+        const of = (detail: 'all' | 'label') =>
+          classify({ ...metric, direction, critical: true }, { canary: x, comparison: y }, usual.kayenta, detail);
+        assert.deepEqual([of('label').label, of('label').critical], [of('all').label, of('all').critical]);
+        labels.add(of('all').label);
+      }),
+      { numRuns: 500 },
+    );
+    assert.ok(labels.size > 2, [...labels].join());
+  });
+});
+
 describe('the interval', () => {
   /** The statistic of R's wilcox.test at a shift, minus z: what its root finder looks for the roots of. */
   function atShift(x: readonly number[], y: readonly number[], shift: number, z: number): number {
@@ -143,27 +160,36 @@ describe('the interval', () => {
     );
   });
 
+  it('is the same where the differences are too many to be listed', () => {
+    const [x, y] = [around(3, 1, 210, 1), around(0, 1, 210, 2)].map((values) => sorted(values));
+    const { estimate, lower, upper } = normalShiftInterval(x!, y!, 0.98);
+    const all = [...x!].flatMap((a) => [...y!].map((b) => a - b)).sort((a, b) => a - b);
+    const k = normalIntervalRank(x!, y!, 0.98);
+    assert.deepEqual([lower, upper], [all[k - 1], all[all.length - k]]);
+    assert.equal(estimate, hodgesLehmannShift(x!, y!));
+  });
+
   it('holds the estimate, follows a shift and a scale, and mirrors', () => {
     const values = fc.array(fc.integer({ min: -50, max: 50 }), { minLength: 2, maxLength: 15 });
     fc.assert(
       fc.property(values, values, fc.integer({ min: -9, max: 9 }), (x, y, by) => {
         const of = (a: readonly number[], b: readonly number[]) => normalShiftInterval(sorted(a), sorted(b), 0.98);
-        const { lower, upper } = of(x, y);
-        const estimate = hodgesLehmannShift(sorted(x), sorted(y));
+        const { estimate, lower, upper } = of(x, y);
+        assert.equal(estimate, hodgesLehmannShift(sorted(x), sorted(y)));
         assert.ok(lower <= estimate && estimate <= upper);
         assert.deepEqual(
           of(
             x.map((v) => v + by),
             y,
           ),
-          { lower: lower + by, upper: upper + by },
+          { estimate: estimate + by, lower: lower + by, upper: upper + by },
         );
         assert.deepEqual(
           of(
             x.map((v) => 2 * v),
             y.map((v) => 2 * v),
           ),
-          { lower: 2 * lower, upper: 2 * upper },
+          { estimate: 2 * estimate, lower: 2 * lower, upper: 2 * upper },
         );
         const mirrored = of(y, x);
         assert.ok(mirrored.lower === -upper || (mirrored.lower === 0 && upper === 0));
