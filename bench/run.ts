@@ -9,6 +9,7 @@ import { measureCommand } from './command.js';
 import { measureDetection } from './detection.js';
 import { measureFleet } from './fleet.js';
 import { measureHistory } from './history.js';
+import type { JudgeCost } from './judge.js';
 import type { KubernetesBench } from './kubernetes.js';
 import { median, seconds } from './numbers.js';
 
@@ -26,6 +27,7 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   soak,
   mass,
   command,
+  judge,
   kubernetes,
 };
 
@@ -138,6 +140,34 @@ async function command(): Promise<readonly Row[]> {
   ];
 }
 
+/** In a process of its own, whose memory can be collected. */
+async function judge(): Promise<readonly Row[]> {
+  const script = fileURLToPath(new URL('judge.js', import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', script], { timeout: 600_000 });
+  const cost = JSON.parse(stdout) as JudgeCost;
+  const { scipyMs, scipyVersion } = cost;
+  return [
+    {
+      what: `one look of the judge at 30 minutes of 15 s samples with ${cost.metrics} metrics`,
+      measured: `median ${cost.lookMs.toFixed(1)} ms`,
+      target: '5 ms',
+      met: cost.lookMs <= 5,
+    },
+    {
+      what: `the heap after ${cost.looks.toLocaleString('en')} looks`,
+      measured: `${cost.growthMiB.toFixed(1)} MiB more`,
+      target: 'flat: 2 MiB',
+      met: cost.growthMiB <= 2,
+    },
+    {
+      what: 'Mann-Whitney of 5,000 against 5,000 values, with the effect sizes',
+      measured: `median ${cost.rankTestMs.toFixed(2)} ms${scipyMs === null ? '' : `; SciPy ${scipyVersion} in the same run: ${scipyMs.toFixed(2)} ms, without them`}`,
+      target: 'no slower than SciPy',
+      met: scipyMs === null ? null : cost.rankTestMs <= scipyMs,
+    },
+  ];
+}
+
 /** In a process of its own: it enters a network namespace, and what runs there is seen from nowhere else. */
 async function kubernetes(): Promise<readonly Row[]> {
   const script = fileURLToPath(new URL('kubernetes.js', import.meta.url));
@@ -218,6 +248,7 @@ function report(rows: readonly Row[]): string {
     '- **Soak and mass rollback** (`bench/fleet.ts`): Temporal, one worker and the gateway’s API are real; replicas are servers',
     '  inside the benchmark’s process, and a stand-in for Prometheus makes the counters up. From the moment in which all',
     '  canaries fail, the scrape that holds it is half good: the next one decides.',
+    '- **Judge** (`bench/judge.ts`): one process, warm; SciPy by `python3`, where it is installed.',
     '- **Kubernetes** (`bench/kubernetes.ts`): a real API server with etcd and controllers, Traefik and Prometheus in a network',
     '  namespace, pods that are processes; the times are those of the API server’s audit log. In the mass test pods are only',
     '  told of, and a stand-in for Prometheus makes the counters up. The figures of Argo Rollouts and Flagger were measured',

@@ -278,7 +278,10 @@ command(
       'one scenario a line in (raw counters of both arms); one {id?, verdict, decided_at_s, hold, summary} or {id?, error} a line out',
     ).conflicts('json'),
   )
-  .option('--judge <name>', 'sequential or mann-whitney (default: the recorded one; sequential for scenarios)')
+  .option(
+    '--judge <name>',
+    'sequential, mann-whitney, threshold or kayenta (default: the recorded one; sequential for scenarios)',
+  )
   .addHelpText(
     'after',
     '\nFILE may be - for standard input, or with --evidence a digest (sha256:…). docs/judge.md has the formats.\nExit codes: 0 judged, whatever the verdict (with --jsonl: every line was answered, errors included); 2 invalid input.\n',

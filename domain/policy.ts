@@ -52,6 +52,8 @@ export type MetricsPolicy =
       readonly queries: PrometheusTemplate | CustomQueries;
       /** Name of the worker's secret that holds the `Authorization` header; never the header itself. */
       readonly authorization: string | null;
+      /** PromQL of further metrics by name: one value an instant and arm. Filled in as `CustomQueries` are. @default {} */
+      readonly values?: Readonly<Record<string, string>>;
     };
 
 export const PROMETHEUS_TEMPLATES = [

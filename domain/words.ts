@@ -61,6 +61,11 @@ export function plural(n: number, noun: string): string {
   return `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
 }
 
+/** A number without a unit, as "0.25" or "1,250". */
+export function amount(value: number): string {
+  return short(value);
+}
+
 /** Enough digits to tell values apart, and no more: 0.0031, 0.25, 2.4, 45.3, 1,250. */
 function short(value: number): string {
   if (value === 0) return '0';

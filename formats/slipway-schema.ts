@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { defaultAnalysis } from '../domain/canary/defaults.js';
+import { defaultAnalysis, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
 import { PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
-import { JUDGES } from '../domain/canary/types.js';
+import { DIRECTIONS, JUDGES } from '../domain/canary/types.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
 import type { ApprovalPolicy, WaitPolicy } from '../domain/policy.js';
@@ -43,6 +43,8 @@ export const DEFAULT_WAITS: WaitPolicy = {
   progressMs: 10 * 60_000,
 };
 const ANALYSIS = defaultAnalysis();
+const METRIC = metricPolicy('');
+const KAYENTA_METRIC = kayentaMetric('');
 const LONGEST_MS = 366 * 86_400_000;
 
 /** What is wrong with a value, and what helps. zod has room for one text only: two lines, see `objectionOf`. */
@@ -178,6 +180,13 @@ function whole(min: number, max: number) {
   const error = ({ input }: { readonly input?: unknown }): string =>
     objection(`${shown(input)} is not accepted`, `write a whole number from ${min} to ${max}`);
   return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+function decimal(min: number, max = 1e15) {
+  const range = max === 1e15 ? `of ${min} or more` : `from ${min} to ${max}`;
+  const error = ({ input }: { readonly input?: unknown }): string =>
+    objection(`${shown(input)} is not accepted`, `write a number ${range}`);
+  return z.number({ error }).min(min, { error }).max(max, { error });
 }
 
 /** An http address without credentials; without a slash at its end once read. */
@@ -476,10 +485,149 @@ const MannWhitney = z.strictObject({
   }),
 });
 
+const MetricName = z.string().regex(/^\S(.{0,98}\S)?$/, {
+  error: ({ input }) => objection(`${shown(input)} is no name`, 'write 1 to 100 characters, no line breaks'),
+});
+
+const ToleranceText = z
+  .strictObject({
+    ratio: optional(ratio(), 'Times the comparison’s value, or downwards the same part of it.'),
+    difference: optional(decimal(0), 'A difference in the metric’s own unit: for metrics that may be 0.'),
+  })
+  .refine(({ ratio, difference }) => (ratio === undefined) !== (difference === undefined), {
+    error: objection('it needs one of ratio and difference', 'write { ratio: 1.2 } or { difference: 5 }'),
+  });
+
+const Metric = z.strictObject({
+  name: MetricName.meta({ description: 'Its name in verdicts; not twice, and not error-rate or latency-p99.' }),
+  query: z.string().min(1).meta({
+    description:
+      'PromQL that gives one series for an arm: a gauge, a mean, a quantile. {{arm}}, {{service}}, {{environment}}, {{version}}, {{workload}} and {{namespace}} are filled in. Values shall not share data: let a range be the scrape interval.',
+  }),
+  direction: optional(z.enum(DIRECTIONS), 'The change that is for the worse.', { default: METRIC.direction }),
+  critical: optional(
+    z.boolean(),
+    'It may roll back by itself, and must be known before a PROMOTE; a metric that is not critical is shown only, and counts in the score of `kayenta`.',
+    { default: METRIC.critical },
+  ),
+  weight: optional(decimal(0.001, 1000), 'Its part in the score of `kayenta`.', { default: METRIC.weight }),
+  tolerance: optional(ToleranceText, 'The smallest change that matters to `sequential`.', { default: { ratio: 1.2 } }),
+  min: optional(z.number(), 'What the canary’s value must reach, for `threshold`.', { defaultText: 'no limit' }),
+  max: optional(z.number(), 'What the canary’s value must not exceed, for `threshold`.', { defaultText: 'no limit' }),
+});
+
+const Threshold = z.strictObject({
+  counting: optional(
+    z.enum(['flagger', 'argo']),
+    '`flagger`: a check fails if any limit is broken or has no data; failed checks add up, and `failureLimit` of them fail the canary. `argo`: each limit counts for itself, and more than `failureLimit` failures, or more than `consecutiveErrorLimit` checks in a row without data, fail it.',
+    { default: ANALYSIS.threshold.counting },
+  ),
+  initialDelay: optional(duration(0), 'Time before the first check’s interval begins.', { default: '0s' }),
+  interval: optional(duration(), 'Time from one check to the next.', {
+    default: formatDuration(ANALYSIS.threshold.intervalMs),
+  }),
+  window: optional(duration(), 'Time that a check looks back.', {
+    default: formatDuration(ANALYSIS.threshold.windowMs),
+  }),
+  failureLimit: optional(whole(0, 10_000), 'Failed checks: see `counting`.', {
+    default: ANALYSIS.threshold.failureLimit,
+  }),
+  consecutiveErrorLimit: optional(whole(0, 10_000), 'Checks in a row without data; with `argo` only.', {
+    default: ANALYSIS.threshold.consecutiveErrorLimit,
+  }),
+  count: optional(whole(1, 10_000), 'Number of checks, which a PROMOTE waits for; with `argo` only.', {
+    defaultText: 'as many as the stage has room for',
+  }),
+  minSuccessRate: optional(
+    z.union([share(), Off]),
+    'Share of successful requests that the canary must reach; `off` for no limit.',
+    { default: percentText(ANALYSIS.threshold.minSuccessRate ?? 0) },
+  ),
+  maxP99: optional(
+    z.union([duration(), Off]),
+    '99th percentile of latency that the canary must not exceed; `off` for no limit.',
+    { default: formatDuration(1000 * (ANALYSIS.threshold.maxP99Seconds ?? 0)) },
+  ),
+});
+
+const NO_EFFECT_TEXT = { defaultText: '1 for `meanRatio`, 0.5 for `cles`: any' };
+
+const Effect = z.strictObject({
+  measure: optional(
+    z.enum(['meanRatio', 'cles']),
+    '`meanRatio`: mean of the canary divided by mean of the comparison; `cles`: probability that a value of the canary is the larger one.',
+    { default: KAYENTA_METRIC.effect.measure },
+  ),
+  allowedIncrease: optional(decimal(0), 'Effect below which a metric is not High.', NO_EFFECT_TEXT),
+  allowedDecrease: optional(decimal(0), 'Effect above which a metric is not Low.', NO_EFFECT_TEXT),
+  criticalIncrease: optional(decimal(0), 'Effect from which a High critical metric makes the score 0.', NO_EFFECT_TEXT),
+  criticalDecrease: optional(
+    decimal(0),
+    'Effect down from which a Low critical metric makes the score 0.',
+    NO_EFFECT_TEXT,
+  ),
+});
+
+const KayentaMetric = z.strictObject({
+  name: MetricName.meta({ description: 'error-rate, latency-p99, or a name from `analysis.metrics`.' }),
+  groups: optional(z.array(z.string().min(1)).min(1), 'Groups that it counts in.', { default: KAYENTA_METRIC.groups }),
+  weight: optional(decimal(0.001, 1000), 'Its part in the score of its groups.', { default: KAYENTA_METRIC.weight }),
+  direction: optional(z.enum(DIRECTIONS), 'The change that is for the worse.', { default: KAYENTA_METRIC.direction }),
+  critical: optional(z.boolean(), 'If it fails, or has no data, the whole score is 0.', {
+    default: KAYENTA_METRIC.critical,
+  }),
+  mustHaveData: optional(z.boolean(), 'Without data it has failed.', { default: KAYENTA_METRIC.mustHaveData }),
+  nanStrategy: optional(z.enum(['remove', 'replace']), 'Missing values: left out, or replaced by 0.', {
+    default: KAYENTA_METRIC.nanStrategy,
+  }),
+  outliers: optional(
+    z.strictObject({
+      strategy: optional(z.enum(['keep', 'remove']), 'What becomes of them.', {
+        default: KAYENTA_METRIC.outliers.strategy,
+      }),
+      factor: optional(decimal(0), 'Interquartile ranges beyond the quartiles from which a value is one.', {
+        default: KAYENTA_METRIC.outliers.factor,
+      }),
+    }),
+    'Outliers of each arm.',
+  ),
+  effect: optional(Effect, 'How large a difference must be to count.'),
+});
+export type KayentaMetric = z.infer<typeof KayentaMetric>;
+
+const Kayenta = z.strictObject({
+  confidenceLevel: optional(score(), 'Confidence of the interval of the difference.', {
+    default: ANALYSIS.kayenta.confidenceLevel,
+  }),
+  tolerance: optional(decimal(0, 1), 'Part of the estimated difference that its interval must stay clear of 0 by.', {
+    default: ANALYSIS.kayenta.tolerance,
+  }),
+  delay: optional(duration(0), 'Time before the first value counts.', { default: '0s' }),
+  interval: optional(duration(), 'Time from one run to the next; the last is at the stage’s end.', {
+    default: formatDuration(ANALYSIS.kayenta.intervalMs),
+  }),
+  step: optional(duration(), 'Time that one value stands for.', { defaultText: 'one scrape interval' }),
+  lookback: optional(duration(), 'Time that a run looks back.', { defaultText: 'all since the start' }),
+  pass: optional(decimal(0, 100), 'Score that the last run must reach.', { default: ANALYSIS.kayenta.passScore }),
+  marginal: optional(decimal(0, 100), 'Score below which any run fails.', {
+    defaultText: `${ANALYSIS.kayenta.marginalScore}, or \`pass\` where that is less`,
+  }),
+  groupWeights: optional(
+    z.record(z.string().min(1), decimal(0, 100)),
+    'Percent of the score by group; other groups share the rest evenly.',
+    { default: {} },
+  ),
+  metrics: optional(
+    z.array(KayentaMetric).min(1, { error: objection('the list is empty', 'write a metric, or leave out the list') }),
+    'How single metrics are classified. `analysis.metrics` that are not here count with their direction, critical and weight.',
+    { defaultText: 'error-rate and latency-p99, both with direction increase' },
+  ),
+});
+
 export const Analysis = z.strictObject({
   judge: optional(
     z.enum(JUDGES),
-    '`sequential` looks often with one error budget for the whole rollout; `mann-whitney` is the rule of three checks that many people know.',
+    '`sequential` looks often with one error budget for the whole rollout; `mann-whitney` is the rule of three checks that many people know; `threshold` knows limits only, as Argo Rollouts and Flagger; `kayenta` scores as Spinnaker’s NetflixACAJudge.',
     { default: ANALYSIS.judge },
   ),
   scrapeInterval: optional(
@@ -531,7 +679,14 @@ export const Analysis = z.strictObject({
     'How far apart arms of one version are at this service, as `slipway noise` has learned it: widens what `sequential` tolerates.',
   ),
   limits: optional(Limits, 'Limits that the canary must keep, checked at every sample.'),
+  metrics: optional(
+    z.array(Metric).max(100, { error: objection('the list has more than 100 metrics', 'write fewer') }),
+    'Metrics beyond errors and latency, from a Prometheus server.',
+    { default: [] },
+  ),
   mannWhitney: optional(MannWhitney, 'Constants of the judge `mann-whitney`.'),
+  threshold: optional(Threshold, 'Constants of the judge `threshold`.'),
+  kayenta: optional(Kayenta, 'Constants of the judge `kayenta`.'),
 });
 export type Analysis = z.infer<typeof Analysis>;
 

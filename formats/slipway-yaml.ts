@@ -1,7 +1,14 @@
 import { z } from 'zod';
-import { defaultAnalysis } from '../domain/canary/defaults.js';
+import { defaultAnalysis, kayentaEffect, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
-import type { AnalysisPolicy } from '../domain/canary/types.js';
+import { BUILT_IN_METRICS } from '../domain/canary/types.js';
+import type {
+  AnalysisPolicy,
+  KayentaMetric,
+  KayentaPolicy,
+  MetricPolicy,
+  ThresholdPolicy,
+} from '../domain/canary/types.js';
 import type { MetricsPolicy, Policy, StagePolicy, Strategy } from '../domain/policy.js';
 import { trafficSplitOf } from '../domain/target.js';
 import type { KubernetesTarget, LocalTarget, Target } from '../domain/target.js';
@@ -24,7 +31,7 @@ import {
   SlipwayFile,
 } from './slipway-schema.js';
 import { Analysis } from './slipway-schema.js';
-import type { Stage } from './slipway-schema.js';
+import type { KayentaMetric as WrittenKayentaMetric, Stage } from './slipway-schema.js';
 import { readYaml } from './yaml-source.js';
 import type { YamlPath, YamlSource } from './yaml-source.js';
 
@@ -533,7 +540,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
       allowUnverified: settings.approval?.allowUnverified ?? isThisMachine(target),
     },
     analysis: analysisOf(settings.analysis ?? {}, compareWith),
-    metrics: metricsOf(settings.metrics),
+    metrics: metricsOf(settings.metrics, settings.analysis?.metrics ?? []),
     waits: {
       approvalMs: settings.waits?.approval ?? DEFAULT_WAITS.approvalMs,
       evidenceMs: settings.waits?.evidence ?? DEFAULT_WAITS.evidenceMs,
@@ -640,6 +647,9 @@ function analysisOf(written: Analysis, compareWith: Policy['compareWith']): Anal
       minRequests: limits.minRequests ?? usual.limits.minRequests,
       windowMs: limits.window ?? usual.limits.windowMs,
     },
+    metrics: (written.metrics ?? []).map(metricOf),
+    threshold: thresholdOf(written.threshold ?? {}, usual.threshold),
+    kayenta: kayentaOf(written.kayenta ?? {}, usual.kayenta),
     mannWhitney: {
       windowMs: mannWhitney.window ?? usual.mannWhitney.windowMs,
       checkEveryMs: mannWhitney.checkEvery ?? usual.mannWhitney.checkEveryMs,
@@ -653,11 +663,85 @@ function analysisOf(written: Analysis, compareWith: Policy['compareWith']): Anal
   };
 }
 
+function metricOf(written: NonNullable<Analysis['metrics']>[number]): MetricPolicy {
+  const usual = metricPolicy(written.name);
+  const { ratio, difference } = written.tolerance ?? {};
+  return {
+    name: written.name,
+    direction: written.direction ?? usual.direction,
+    critical: written.critical ?? usual.critical,
+    weight: written.weight ?? usual.weight,
+    tolerance:
+      ratio !== undefined
+        ? { kind: 'ratio', ratio }
+        : difference !== undefined
+          ? { kind: 'difference', difference }
+          : usual.tolerance,
+    min: written.min ?? usual.min,
+    max: written.max ?? usual.max,
+  };
+}
+
+function thresholdOf(written: NonNullable<Analysis['threshold']>, usual: ThresholdPolicy): ThresholdPolicy {
+  return {
+    counting: written.counting ?? usual.counting,
+    initialDelayMs: written.initialDelay ?? usual.initialDelayMs,
+    intervalMs: written.interval ?? usual.intervalMs,
+    windowMs: written.window ?? usual.windowMs,
+    failureLimit: written.failureLimit ?? usual.failureLimit,
+    consecutiveErrorLimit: written.consecutiveErrorLimit ?? usual.consecutiveErrorLimit,
+    count: written.count ?? usual.count,
+    // Null says "no limit"; only what is not written has a default.
+    minSuccessRate: written.minSuccessRate === undefined ? usual.minSuccessRate : written.minSuccessRate,
+    maxP99Seconds: written.maxP99 === undefined ? usual.maxP99Seconds : inSeconds(written.maxP99),
+  };
+}
+
+function kayentaOf(written: NonNullable<Analysis['kayenta']>, usual: KayentaPolicy): KayentaPolicy {
+  return {
+    confidenceLevel: written.confidenceLevel ?? usual.confidenceLevel,
+    tolerance: written.tolerance ?? usual.tolerance,
+    delayMs: written.delay ?? usual.delayMs,
+    intervalMs: written.interval ?? usual.intervalMs,
+    stepMs: written.step ?? usual.stepMs,
+    lookbackMs: written.lookback ?? usual.lookbackMs,
+    passScore: written.pass ?? usual.passScore,
+    marginalScore: written.marginal ?? Math.min(usual.marginalScore, written.pass ?? usual.passScore),
+    metrics: written.metrics?.map(kayentaMetricOf) ?? usual.metrics,
+    groupWeights: written.groupWeights ?? usual.groupWeights,
+  };
+}
+
+function kayentaMetricOf(written: WrittenKayentaMetric): KayentaMetric {
+  const usual = kayentaMetric(written.name);
+  const effect = kayentaEffect(written.effect?.measure);
+  return {
+    name: written.name,
+    groups: written.groups ?? usual.groups,
+    weight: written.weight ?? usual.weight,
+    direction: written.direction ?? usual.direction,
+    critical: written.critical ?? usual.critical,
+    mustHaveData: written.mustHaveData ?? usual.mustHaveData,
+    nanStrategy: written.nanStrategy ?? usual.nanStrategy,
+    outliers: {
+      strategy: written.outliers?.strategy ?? usual.outliers.strategy,
+      factor: written.outliers?.factor ?? usual.outliers.factor,
+    },
+    effect: {
+      measure: effect.measure,
+      allowedIncrease: written.effect?.allowedIncrease ?? effect.allowedIncrease,
+      allowedDecrease: written.effect?.allowedDecrease ?? effect.allowedDecrease,
+      criticalIncrease: written.effect?.criticalIncrease ?? effect.criticalIncrease,
+      criticalDecrease: written.effect?.criticalDecrease ?? effect.criticalDecrease,
+    },
+  };
+}
+
 function inSeconds(ms: number | null): number | null {
   return ms === null ? null : ms / 1000;
 }
 
-function metricsOf(written: Environment['metrics']): MetricsPolicy {
+function metricsOf(written: Environment['metrics'], further: NonNullable<Analysis['metrics']>): MetricsPolicy {
   if (written === undefined || written === 'gateway') return { source: 'gateway' };
   const queries = written.queries ?? 'slipway-gateway';
   return {
@@ -665,6 +749,7 @@ function metricsOf(written: Environment['metrics']): MetricsPolicy {
     url: written.prometheus,
     queries: typeof queries === 'string' ? queries : { ...queries, latencyBuckets: queries.latencyBuckets ?? null },
     authorization: written.authorization ?? null,
+    ...(further.length === 0 ? {} : { values: Object.fromEntries(further.map(({ name, query }) => [name, query])) }),
   };
 }
 
@@ -726,6 +811,7 @@ function conflictsOf({ analysis, risk, metrics, target }: Policy): readonly Rema
     const what = `${mannWhitney.rollbackP} is not below promoteP, ${mannWhitney.promoteP}`;
     remarks.push({ path: ['analysis', 'mannWhitney', 'rollbackP'], what, remedy: 'write a p below promoteP' });
   }
+  remarks.push(...metricConflicts(analysis, metrics));
   const rising = [
     ['canary25From', risk.canary25From],
     ['canary10From', risk.canary10From],
@@ -738,6 +824,60 @@ function conflictsOf({ analysis, risk, metrics, target }: Policy): readonly Rema
     remarks.push({ path: ['risk', key], what: `${from} is below ${before[0]}, ${before[1]}`, remedy });
   }
   return remarks;
+}
+
+/** Metrics that can't be had, or are not told apart, and keys of judges that contradict each other. */
+function metricConflicts(
+  { metrics: further, threshold, kayenta, judge, scrapeIntervalMs }: AnalysisPolicy,
+  source: MetricsPolicy,
+): readonly Remark[] {
+  const remarks: Remark[] = [];
+  const remark = (path: YamlPath, what: string, remedy: string): void => {
+    remarks.push({ path: ['analysis', ...path], what, remedy });
+  };
+  if (further.length > 0 && source.source === 'gateway') {
+    const what = 'their queries are for a Prometheus server, and metrics come from the local gateway';
+    remark(['metrics'], what, 'write metrics: { prometheus: http://127.0.0.1:9090 }, or remove the list');
+  }
+  const known = new Set<string>(BUILT_IN_METRICS);
+  for (const [index, { name, min, max }] of further.entries()) {
+    if (known.has(name)) remark(['metrics', index, 'name'], `there is another metric ${name}`, 'write another name');
+    known.add(name);
+    if (min !== null && max !== null && min > max)
+      remark(['metrics', index, 'min'], `${min} is above max, ${max}: no value keeps both`, `write ${max} or less`);
+  }
+  for (const [index, { name }] of kayenta.metrics.entries()) {
+    if (known.has(name)) continue;
+    remark(
+      ['kayenta', 'metrics', index, 'name'],
+      `there is no metric ${name}`,
+      `write one of ${[...known].join(', ')}`,
+    );
+  }
+  if (kayenta.marginalScore > kayenta.passScore) {
+    const what = `${kayenta.marginalScore} is above pass, ${kayenta.passScore}`;
+    remark(['kayenta', 'marginal'], what, `write ${kayenta.passScore} or less`);
+  }
+  if (!(kayenta.confidenceLevel > 0 && kayenta.confidenceLevel < 1))
+    remark(['kayenta', 'confidenceLevel'], `${kayenta.confidenceLevel} leaves no interval`, 'write 0.98');
+  const weights = Object.values(kayenta.groupWeights).reduce((sum, weight) => sum + weight, 0);
+  if (weights > 100)
+    remark(['kayenta', 'groupWeights'], `they add up to ${weights} %`, 'let them add up to 100 at most');
+  if (judge === 'threshold' && limitless(threshold, further)) {
+    const what = 'minSuccessRate and maxP99 are off, and no metric has min or max: the judge can never decide';
+    remark(['threshold'], what, 'write a limit, or another judge');
+  }
+  for (const [key, ms] of Object.entries({ interval: threshold.intervalMs, window: threshold.windowMs })) {
+    if (judge !== 'threshold' || ms >= scrapeIntervalMs) continue;
+    const what = `${formatDuration(ms)} is shorter than the scrape interval of ${formatDuration(scrapeIntervalMs)}`;
+    remark(['threshold', key], what, `write ${formatDuration(scrapeIntervalMs)} or more`);
+  }
+  return remarks;
+}
+
+function limitless({ minSuccessRate, maxP99Seconds }: ThresholdPolicy, further: readonly MetricPolicy[]): boolean {
+  const limited = further.some(({ min, max }) => min !== null || max !== null);
+  return minSuccessRate === null && maxP99Seconds === null && !limited;
 }
 
 /** What is allowed, but seldom meant. */

@@ -15,13 +15,13 @@ export function createMetricsFactory(deps: MetricsDeps): (policy: MetricsPolicy)
   const gateway = createGatewaySource({ scrapeDir: deps.scrapeDir });
   return (policy) => {
     if (policy.source === 'gateway') return gateway;
-    const { url, queries, authorization } = policy;
-    if (authorization === null) return createPrometheusSource({ url, queries, authorization: null });
+    const { url, queries, authorization, values = {} } = policy;
+    if (authorization === null) return createPrometheusSource({ url, queries, values, authorization: null });
     const header = deps.secrets[authorization.toLowerCase()];
     if (header === undefined) {
       const reason = `the policy names the secret ${authorization}, which this worker does not have: set SLIPWAY_SECRET_${authorization.toUpperCase()}`;
       return { samples: () => Promise.resolve({ kind: 'unreachable', reason }) };
     }
-    return createPrometheusSource({ url, queries, authorization: header });
+    return createPrometheusSource({ url, queries, values, authorization: header });
   };
 }

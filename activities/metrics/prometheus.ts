@@ -37,6 +37,8 @@ export interface PrometheusOptions {
   /** Base address, e.g. `http://prometheus:9090`. */
   readonly url: string;
   readonly queries: PrometheusTemplate | CustomQueries;
+  /** PromQL of further metrics by name: one series an arm. @default {} */
+  readonly values?: Readonly<Record<string, string>>;
   /** The whole `Authorization` header, or null. Never shown. */
   readonly authorization: string | null;
   /** Limit for each call, body included, ms. @default 2500 */
@@ -49,6 +51,7 @@ export interface PrometheusOptions {
  */
 export function createPrometheusSource(options: PrometheusOptions): MetricsSource {
   const set = querySetOf(options.queries);
+  const further = Object.entries(options.values ?? {});
   const unusable = whyUnusable(options);
   if (unusable !== null) return { samples: () => Promise.resolve({ kind: 'unreachable', reason: unusable }) };
   return {
@@ -59,12 +62,18 @@ export function createPrometheusSource(options: PrometheusOptions): MetricsSourc
       if (endMs < startMs) return { kind: 'value', arms: {} };
       const grid = { startMs: Math.max(startMs, endMs - MAX_POINTS * stepMs), endMs, stepMs };
       try {
-        const parts = arms.flatMap((arm) => partsOf(set, query, arm));
+        const parts = arms.flatMap((arm) => partsOf(set, further, query, arm));
         const found = await ask(options, parts, grid, signal);
         const of = (part: Part['name']): readonly Series[] => found.filter(({ metric }) => metric[PART] === part);
-        const seen = arms
-          .map(({ arm }) => [arm, armSamples(set, grid, (kind) => of(`${arm}/${kind}`))] as const)
-          .filter(([, samples]) => samples !== null);
+        const samplesOf = (arm: Arm): ArmSamples | null => {
+          const samples = armSamples(set, grid, (kind) => of(`${arm}/${kind}`));
+          if (samples === null || further.length === 0) return samples;
+          const values = further.map(
+            ([name], index) => [name, valuesOf(name, of(`${arm}/value-${index}`), grid)] as const,
+          );
+          return { ...samples, values: Object.fromEntries(values) };
+        };
+        const seen = arms.map(({ arm }) => [arm, samplesOf(arm)] as const).filter(([, samples]) => samples !== null);
         if (seen.length > 0)
           return { kind: 'value', arms: Object.fromEntries(seen) as Partial<Record<Arm, ArmSamples>> };
         const [first] = arms;
@@ -88,7 +97,7 @@ interface Grid {
   readonly stepMs: number;
 }
 
-type Kind = 'requests' | 'errors' | 'latencyBuckets' | 'scrapedAt';
+type Kind = 'requests' | 'errors' | 'latencyBuckets' | 'scrapedAt' | `value-${number}`;
 
 /** One of the queries that a look consists of. */
 interface Part {
@@ -98,6 +107,7 @@ interface Part {
 
 function partsOf(
   { requests, errors, latencyBuckets, scrapedAt }: QuerySet,
+  further: readonly (readonly [name: string, query: string])[],
   { lane, target }: MetricsQuery,
   arm: MetricsQuery['arms'][number],
 ): readonly Part[] {
@@ -110,7 +120,19 @@ function partsOf(
     part('errors', errors),
     ...(latencyBuckets === null ? [] : [part('latencyBuckets', latencyBuckets)]),
     part('scrapedAt', scrapedAt),
+    // By number: a name may hold what `label_replace` would take for a reference.
+    ...further.map(([, text], index) => part(`value-${index}`, text)),
   ];
+}
+
+/** One value an instant; NaN and infinities are none. */
+function valuesOf(name: string, series: readonly Series[], grid: Grid): readonly (number | null)[] {
+  // Whether pods' values are to be added or averaged, only the query's author knows.
+  if (series.length > 1)
+    throw new Error(
+      `metric ${name}: its query gives ${series.length} series of one arm; aggregate them to one, as in avg(…)`,
+    );
+  return onGrid(series, grid, Math.floor((grid.endMs - grid.startMs) / grid.stepMs) + 1);
 }
 
 /**

@@ -22,7 +22,18 @@ export function appendSamples(before: ArmSamples | null, more: ArmSamples): ArmS
         buckets: joinBuckets(head, tail, oldLength, fresh),
       };
     }),
+    ...joinValues(before, more, fresh),
   };
+}
+
+function joinValues(before: ArmSamples, more: ArmSamples, fresh: readonly number[]): Pick<ArmSamples, 'values'> {
+  if (before.values === undefined && more.values === undefined) return {};
+  const names = [...new Set([...Object.keys(before.values ?? {}), ...Object.keys(more.values ?? {})])];
+  const joined = names.map((name) => {
+    const head = before.values?.[name] ?? nulls(before.timesMs.length);
+    return [name, [...head, ...pick(more.values?.[name], fresh)]] as const;
+  });
+  return { values: Object.fromEntries(joined) };
 }
 
 function joinBuckets(

@@ -1,11 +1,14 @@
+import { advice, missingValues, standing, valuesNotJudged } from './compare-values.js';
+import { furtherMetrics } from './defaults.js';
 import { mannWhitney, smallestMannWhitneyP } from './mann-whitney.js';
 import type { MannWhitneyResult } from './mann-whitney.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion } from './opinion.js';
-import { addHistograms, blocksOf, histogramQuantile } from './series.js';
+import { medianOfSorted, sorted } from './median.js';
+import { addHistograms, blocksOf, histogramQuantile, valuesWithin } from './series.js';
 import type { Block } from './series.js';
-import type { JudgeInput, MetricFinding, VerdictKind } from './types.js';
-import { count, durationText, percent, plural, points, probability, seconds, times } from '../words.js';
+import type { JudgeInput, MetricFinding, MetricPolicy, VerdictKind } from './types.js';
+import { amount, count, durationText, percent, plural, points, probability, seconds, times } from '../words.js';
 
 /** A check of the rule. */
 export interface Check {
@@ -51,11 +54,15 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
   const obstacle = latencyObstacle(evidence);
   const latency =
     obstacle === null ? latencyFinding(input, blocks, evidence.comparison.boundsSeconds) : latencyNotJudged(obstacle);
-  const findings = [errorFinding(input, blocks), latency];
+  const others = furtherMetrics(input.policy).map((metric) =>
+    valuesFinding(input, metric, evidence, fromMs, check.atMs),
+  );
+  const findings = [errorFinding(input, blocks), latency, ...others];
+  const followed = findings.filter(({ advisory }) => advisory !== true);
   const common = { findings, look: check.number };
-  const rollback = findings.find((finding) => finding.verdict === 'ROLLBACK');
+  const rollback = followed.find((finding) => finding.verdict === 'ROLLBACK');
   if (rollback !== undefined) return { ...common, kind: 'ROLLBACK', hold: null, summary: rollback.why };
-  const open = findings.find((finding) => finding.verdict === 'HOLD');
+  const open = followed.find((finding) => finding.verdict === 'HOLD');
   const checks = `Check ${check.number} of ${rule.checks}`;
   if (open === undefined) {
     const all = findings.map(({ why }) => why).join(' ');
@@ -147,6 +154,42 @@ function latencyFinding(input: JudgeInput, blocks: readonly Block[], boundsSecon
     comparisonN: y.length,
     effect: ratio,
     threshold: rule.maxLatencyRatio,
+  };
+}
+
+const ALTERNATIVES = { increase: 'greater', decrease: 'less', either: 'two-sided' } as const;
+
+/** A further metric by the same rule as the others: every value of the window, and no tolerance. */
+function valuesFinding(
+  input: JudgeInput,
+  metric: MetricPolicy,
+  evidence: Evidence,
+  fromMs: number,
+  toMs: number,
+): MetricFinding {
+  const { rollbackP } = input.policy.mannWhitney;
+  const of = (arm: 'canary' | 'comparison') =>
+    valuesWithin(evidence[arm], metric.name, fromMs, toMs).map(({ value }) => value);
+  const [x, y] = [of('canary'), of('comparison')];
+  const missing = missingValues(metric.name, evidence);
+  if (missing !== null) return valuesNotJudged(metric, missing);
+  if (Math.min(x.length, y.length) === 0 || smallestMannWhitneyP(x.length, y.length) >= rollbackP) {
+    const few = `metric ${metric.name}: ${count(x.length)} and ${plural(y.length, 'value')} are too few for a p below ${probability(rollbackP)}`;
+    return valuesNotJudged(metric, few);
+  }
+  const test = mannWhitney({ x, y, alternative: ALTERNATIVES[metric.direction] });
+  const [own, other] = [medianOfSorted(sorted(x)), medianOfSorted(sorted(y))];
+  return {
+    ...ruled(input, test, null, `Metric ${metric.name}${standing(metric)}: ${amount(own)} against ${amount(other)}`),
+    metric: metric.name,
+    canary: own,
+    comparison: other,
+    unit: 'value',
+    canaryN: x.length,
+    comparisonN: y.length,
+    effect: test.hodgesLehmann,
+    threshold: null,
+    ...advice(metric),
   };
 }
 

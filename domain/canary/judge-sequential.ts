@@ -1,6 +1,8 @@
 import { addPairs } from './counts.js';
 import { compareErrors } from './compare-errors.js';
 import { compareLatency } from './compare-latency.js';
+import { compareValues } from './compare-values.js';
+import { furtherMetrics } from './defaults.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion } from './opinion.js';
 import { countsWithin, errorPair } from './series.js';
@@ -94,14 +96,15 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
     return { kind: 'HOLD', hold: 'insufficient-data', summary, findings: [], look: look.number };
   }
   const findings = findingsOf(evidence, input, look);
-  const rollback = findings.find((finding) => finding.verdict === 'ROLLBACK');
+  const followed = findings.filter(({ advisory }) => advisory !== true);
+  const rollback = followed.find((finding) => finding.verdict === 'ROLLBACK');
   const common = { findings, look: look.number };
   if (rollback !== undefined) return { ...common, kind: 'ROLLBACK', hold: null, summary: rollback.why };
   const requests = (arm: Evidence['canary']) => countsWithin(arm, fromMs, look.atMs, fromMs).requests;
   const tooFew = tooFewRequests(input, requests(evidence.canary), requests(evidence.comparison));
   if (tooFew !== null) return { ...common, kind: 'HOLD', hold: 'insufficient-data', summary: tooFew };
   if (!over) return { ...common, ...watching(input, look) };
-  const open = findings.find((finding) => finding.verdict === 'HOLD');
+  const open = followed.find((finding) => finding.verdict === 'HOLD');
   if (open !== undefined) {
     const summary = `The stage is over, and the evidence suffices for neither: ${open.why}`;
     return { ...common, kind: 'HOLD', hold: 'inconclusive', summary };
@@ -125,6 +128,7 @@ function wholeStage(findings: readonly MetricFinding[]): string {
 
 function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFinding[] {
   const { policy } = input;
+  const metrics = furtherMetrics(policy);
   const blocks = stageBlocks(evidence, input, look.atMs);
   const recentFrom = look.atMs - RECENT_SCRAPES * policy.scrapeIntervalMs;
   const recent = blocks.filter((block) => block.fromMs >= recentFrom);
@@ -137,8 +141,16 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
   }
   const obstacle = latencyObstacle(evidence);
   const { boundsSeconds } = evidence.comparison;
-  const alpha = look.alpha / (windows.length * (obstacle === null ? 2 : 1));
+  // Advisory metrics roll nothing back, and so spend nothing.
+  const tested = (obstacle === null ? 2 : 1) + metrics.filter(({ critical }) => critical).length;
+  const alpha = look.alpha / (windows.length * tested);
   const errors = windows.map((window) => compareErrors(window.blocks, policy, alpha, window.where));
-  if (obstacle !== null) return [...errors, latencyNotJudged(obstacle)];
-  return [...errors, ...windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha))];
+  const latencies =
+    obstacle === null
+      ? windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha))
+      : [latencyNotJudged(obstacle)];
+  const others = metrics.flatMap((metric) =>
+    windows.map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where)),
+  );
+  return [...errors, ...latencies, ...others];
 }

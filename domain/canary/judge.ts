@@ -1,13 +1,17 @@
 import { digestOf } from '../canonical.js';
+import { furtherMetrics } from './defaults.js';
 import { grossFailure } from './gross-failure.js';
 import { hardLimitFindings } from './hard-limits.js';
+import { judgeKayenta } from './judge-kayenta.js';
 import { checkAt, judgeMannWhitney } from './judge-mann-whitney.js';
 import { judgeSequential, lookAt, requestsSinceWarmUp } from './judge-sequential.js';
+import { judgeThreshold } from './judge-threshold.js';
 import type { Opinion } from './opinion.js';
 import { countsWithin, evidenceOf } from './series.js';
 import type { ArmEvidence } from './series.js';
 import { trafficSplitFinding } from './traffic-split.js';
-import type { JudgeInput, MetricFinding, Verdict } from './types.js';
+import { BUILT_IN_METRICS } from './types.js';
+import type { AnalysisPolicy, JudgeInput, MetricFinding, MetricPolicy, Verdict } from './types.js';
 import { count, durationText } from '../words.js';
 
 /** Part of every verdict. It changes whenever the same input may get another verdict. */
@@ -37,7 +41,7 @@ export function assess(input: JudgeInput): Omit<Verdict, 'inputDigest'> {
   const gross = input.policy.judge === 'sequential' ? grossFailure(input, canary, comparison) : null;
   const limits = [...hardLimitFindings(input, canary, comparison), ...(gross === null ? [] : [gross])];
   const split = trafficSplitFinding(input, canary, comparison);
-  const opinion = opinionOn(input, canary, comparison !== null);
+  const opinion = opinionOn(input, canary, comparison);
   const findings = [...limits, ...opinion.findings, ...(split === null ? [] : [split])];
   return {
     ...decide(input, canary, comparison, limits, split, opinion),
@@ -60,7 +64,8 @@ function decide(
   const stopped = limits.find((finding) => finding.verdict === 'ROLLBACK');
   if (stopped !== undefined) return { kind: 'ROLLBACK', hold: null, summary: stopped.why };
   if (opinion.kind === 'ROLLBACK') return { kind: 'ROLLBACK', hold: null, summary: opinion.summary };
-  const blind = blindness(input, 'canary', canary) ?? (comparison && blindness(input, 'comparison', comparison));
+  const compared = input.policy.judge === 'threshold' ? null : comparison;
+  const blind = blindness(input, 'canary', canary) ?? (compared && blindness(input, 'comparison', compared));
   if (blind !== null) return { kind: 'HOLD', hold: 'no-data', summary: blind };
   if (split?.verdict === 'HOLD') return { kind: 'HOLD', hold: 'split-mismatch', summary: split.why };
   const shared = limits.find((finding) => finding.verdict === 'HOLD');
@@ -69,15 +74,22 @@ function decide(
 }
 
 /** The statistical judge sees nothing later than its latest look, so that its word only changes from look to look. */
-function opinionOn(input: JudgeInput, canary: ArmEvidence, compared: boolean): Opinion {
-  if (!compared || input.comparison === null) return limitsAlone(input, canary);
-  if (input.policy.judge === 'mann-whitney') {
-    const check = checkAt(input);
-    return judgeMannWhitney(input, evidenceAt(input.canary, input.comparison, check.atMs), check);
+function opinionOn(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null): Opinion {
+  const { judge } = input.policy;
+  if (judge === 'threshold') return judgeThreshold(input, canary);
+  if (comparison === null || input.comparison === null) return limitsAlone(input, canary);
+  switch (judge) {
+    case 'kayenta':
+      return judgeKayenta(input, { canary, comparison });
+    case 'mann-whitney': {
+      const check = checkAt(input);
+      return judgeMannWhitney(input, evidenceAt(input.canary, input.comparison, check.atMs), check);
+    }
+    case 'sequential': {
+      const look = lookAt(input, requestsSinceWarmUp(input, { canary, comparison }));
+      return judgeSequential(input, evidenceAt(input.canary, input.comparison, look.atMs), look);
+    }
   }
-  const all = evidenceAt(input.canary, input.comparison, input.atMs);
-  const look = lookAt(input, requestsSinceWarmUp(input, all));
-  return judgeSequential(input, evidenceAt(input.canary, input.comparison, look.atMs), look);
 }
 
 function evidenceAt(canary: JudgeInput['canary'], comparison: JudgeInput['canary'], atMs: number) {
@@ -116,15 +128,47 @@ function blindness(input: JudgeInput, arm: string, { lastSampleMs }: ArmEvidence
 }
 
 function checkPolicy({ policy, durationMs }: JudgeInput): void {
+  // What another judge needs may be missing: the record is older than that judge.
+  const own: Readonly<Record<string, number>> =
+    policy.judge === 'threshold'
+      ? { 'threshold.intervalMs': policy.threshold.intervalMs, 'threshold.windowMs': policy.threshold.windowMs }
+      : policy.judge === 'kayenta'
+        ? { 'kayenta.intervalMs': policy.kayenta.intervalMs }
+        : {};
   const times = {
     scrapeIntervalMs: policy.scrapeIntervalMs,
     lookEveryMs: policy.lookEveryMs,
     'limits.windowMs': policy.limits.windowMs,
     'mannWhitney.checkEveryMs': policy.mannWhitney.checkEveryMs,
+    ...own,
     durationMs,
   };
   for (const [name, value] of Object.entries(times)) {
     if (!(value > 0 && Number.isFinite(value)))
       throw new RangeError(`${name} must be a positive number of ms, not ${value}`);
   }
+  checkMetrics(furtherMetrics(policy));
+}
+
+function checkMetrics(metrics: AnalysisPolicy['metrics']): void {
+  const seen = new Set<string>(BUILT_IN_METRICS);
+  for (const { name, tolerance, weight } of metrics) {
+    if (seen.has(name)) throw new RangeError(`metrics: there is another metric ${name}; each needs a name of its own`);
+    seen.add(name);
+    if (!(weight > 0 && Number.isFinite(weight)))
+      throw new RangeError(`metric ${name}: its weight must be above 0, not ${weight}`);
+    const problem = toleranceProblem(tolerance);
+    if (problem !== null) throw new RangeError(`metric ${name}: ${problem}`);
+  }
+}
+
+function toleranceProblem(tolerance: MetricPolicy['tolerance']): string | null {
+  if (tolerance.kind === 'ratio') {
+    const { ratio } = tolerance;
+    return ratio > 1 && Number.isFinite(ratio) ? null : `its tolerance must be a ratio above 1, not ${ratio}`;
+  }
+  const { difference } = tolerance;
+  return difference >= 0 && Number.isFinite(difference)
+    ? null
+    : `its tolerance must be a difference of 0 or more, not ${difference}`;
 }

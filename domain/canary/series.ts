@@ -25,6 +25,14 @@ export interface ArmEvidence {
   readonly histograms: readonly Span[];
   /** Instant of the last scrape that any process answered, ms since the epoch. */
   readonly lastSampleMs: number | null;
+  /** Further metrics by name: what was measured, in order of time. */
+  readonly values: ReadonlyMap<string, readonly Measured[]>;
+}
+
+/** A value of a further metric. */
+export interface Measured {
+  readonly atMs: number;
+  readonly value: number;
 }
 
 /** Cumulative bucket counts; the last one counts all requests. */
@@ -91,10 +99,19 @@ export function evidenceOf(arm: ArmSamples, untilMs: number): ArmEvidence {
     });
     histograms.push(...increasesOf(times, rows));
   }
-  return { boundsSeconds, counts, histograms, lastSampleMs };
+  return { boundsSeconds, counts, histograms, lastSampleMs, values: measuredUntil(arm, times.length) };
 }
 
-function checkArm({ timesMs, leSeconds, series }: ArmSamples): void {
+function measuredUntil({ timesMs, values = {} }: ArmSamples, length: number): ArmEvidence['values'] {
+  return new Map(
+    Object.entries(values).map(([name, all]) => [
+      name,
+      all.slice(0, length).flatMap((value, i) => (value === null ? [] : [{ atMs: timesMs[i]!, value }])),
+    ]),
+  );
+}
+
+function checkArm({ timesMs, leSeconds, series, values = {} }: ArmSamples): void {
   if (!ascends(timesMs)) throw new RangeError('the instants of the scrapes must ascend');
   const finite = leSeconds[leSeconds.length - 1] === null ? leSeconds.slice(0, -1) : leSeconds;
   if (finite.some((bound) => bound === null) || !ascends(finite as readonly number[])) {
@@ -105,6 +122,15 @@ function checkArm({ timesMs, leSeconds, series }: ArmSamples): void {
       if (values.length === timesMs.length || (name === 'buckets' && values.length === 0)) continue;
       throw new RangeError(`${instance}: ${values.length} values of ${name} for ${timesMs.length} scrapes`);
     }
+  }
+  for (const [name, all] of Object.entries(values)) {
+    if (all.length !== timesMs.length)
+      throw new RangeError(`metric ${name}: ${all.length} values for ${timesMs.length} scrapes`);
+    const index = all.findIndex((value) => value !== null && !Number.isFinite(value));
+    if (index >= 0)
+      throw new RangeError(
+        `metric ${name}: ${all[index]} at scrape ${index} is no measurement: give null for a missing one`,
+      );
   }
 }
 
@@ -173,6 +199,25 @@ export function blocksOf(canary: ArmEvidence, comparison: ArmEvidence, grid: Blo
     });
   }
   return blocks.sort((x, y) => x.fromMs - y.fromMs);
+}
+
+/**
+ * One arm in each block of the grid; `null` where it was not seen. Where arms are not compared block by block, each keeps
+ * what the other lacks.
+ */
+export function armBlocksOf(arm: ArmEvidence, grid: BlockGrid): (ArmBlock | null)[] {
+  const counts = byBlock(arm.counts, grid);
+  const histograms = byBlock(arm.histograms, grid);
+  const length = Math.max(0, Math.ceil((grid.toMs - grid.fromMs) / grid.blockMs));
+  return Array.from({ length }, (_, index) => {
+    const counted = counts.get(index);
+    return counted === undefined ? null : { ...toCounts(counted), histogram: toHistogram(histograms.get(index)) };
+  });
+}
+
+/** The values of a further metric that were measured within (fromMs, toMs], in order of time. */
+export function valuesWithin(arm: ArmEvidence, metric: string, fromMs: number, toMs: number): readonly Measured[] {
+  return (arm.values.get(metric) ?? []).filter(({ atMs }) => atMs > fromMs && atMs <= toMs);
 }
 
 function byBlock(spans: readonly Span[], grid: BlockGrid): Map<number, number[]> {

@@ -31,6 +31,11 @@ export interface ArmSamples {
   /** Upper bounds of the latency buckets in seconds, ascending; the last is `null` for +Inf. */
   readonly leSeconds: readonly (number | null)[];
   readonly series: readonly CounterSeries[];
+  /**
+   * Further metrics of the arm as a whole, by name: one value a scrape, as `timesMs`; `null` where there was none. A gauge,
+   * a mean, or a quantile that a query computed; which of them count, and how, says `AnalysisPolicy.metrics`.
+   */
+  readonly values?: Readonly<Record<string, readonly (number | null)[]>>;
 }
 
 /** Limits that one arm must keep by itself; they are checked at every sample. */
@@ -60,11 +65,134 @@ export interface NoiseFloor {
   readonly errorLogSd: number;
 }
 
+/** Which change of a metric is for the worse. */
+export const DIRECTIONS = ['increase', 'decrease', 'either'] as const;
+export type Direction = (typeof DIRECTIONS)[number];
+
+/** The smallest change of a metric that matters. */
+export type Tolerance =
+  /** Times (or, downwards, a part) of the comparison's value: 1.2 for 20 % more. Above 1; for values that are not below 0. */
+  | { readonly kind: 'ratio'; readonly ratio: number }
+  /** In the metric's own unit, 0 or more: for values that may be 0. */
+  | { readonly kind: 'difference'; readonly difference: number };
+
+/** A metric beyond errors and latency, judged by the `values` of both arms. */
+export interface MetricPolicy {
+  /** As in `ArmSamples.values`. */
+  readonly name: string;
+  /** The change that is for the worse. @default 'increase' */
+  readonly direction: Direction;
+  /**
+   * May roll back by itself, and must be known before a PROMOTE. A metric that is not critical is advisory: `sequential`
+   * and `mann-whitney` show what it says and don't follow it. In `kayenta` a failed critical metric makes the score 0.
+   * @default true
+   */
+  readonly critical: boolean;
+  /** Its part in its group's score; `kayenta` only. @default 1 */
+  readonly weight: number;
+  /** What `sequential` holds a change against. @default { kind: 'ratio', ratio: 1.2 } */
+  readonly tolerance: Tolerance;
+  /** What the canary's value must not be below or above, in the metric's own unit; `threshold` only. @default null */
+  readonly min: number | null;
+  readonly max: number | null;
+}
+
+/** The metrics that every service has, counted or read from its counters. */
+export const BUILT_IN_METRICS = ['error-rate', 'latency-p99'] as const;
+
+/** Constants of the `threshold` judge. */
+export interface ThresholdPolicy {
+  /**
+   * `flagger`: a check fails if any limit is broken or the data is missing; failed checks add up and are never reset; the
+   * canary has failed when there are `failureLimit`. `argo`: each limit counts for itself; it has failed when more than
+   * `failureLimit` of its measurements broke it, or more than `consecutiveErrorLimit` in a row had no data.
+   * @default 'flagger'
+   */
+  readonly counting: 'flagger' | 'argo';
+  /** Time before the first measurement's window begins, ms. @default 0 */
+  readonly initialDelayMs: number;
+  /** Time from one measurement to the next, ms. @default 60000 */
+  readonly intervalMs: number;
+  /** What a measurement looks back on, ms. @default 60000 */
+  readonly windowMs: number;
+  /** @default 5 */
+  readonly failureLimit: number;
+  /** `argo` only. @default 4 */
+  readonly consecutiveErrorLimit: number;
+  /** Measurements after which it is enough; a PROMOTE waits for them. `null`: as many as the stage has room for. @default null */
+  readonly count: number | null;
+  /** Share of successful requests, 0 to 1, that the canary must reach; `null` for no limit. @default 0.99 */
+  readonly minSuccessRate: number | null;
+  /** p99 in seconds that the canary must not exceed; `null` for no limit. @default 0.5 */
+  readonly maxP99Seconds: number | null;
+}
+
+/** How `kayenta` classifies one metric. */
+export interface KayentaMetric {
+  /** One of `BUILT_IN_METRICS`, or the name of one of `AnalysisPolicy.metrics`. */
+  readonly name: string;
+  /** Groups that it counts in. @default ['all'] */
+  readonly groups: readonly string[];
+  /** Its part in each group's score. Kayenta itself knows only 1. @default 1 */
+  readonly weight: number;
+  /** @default 'either' */
+  readonly direction: Direction;
+  /** Failed beyond `criticalIncrease` or `criticalDecrease`, or without data, it makes the whole score 0. @default false */
+  readonly critical: boolean;
+  /** Without data it counts as failed instead of not at all. @default false */
+  readonly mustHaveData: boolean;
+  /** What stands for a value that is missing: nothing, or 0. @default 'remove' */
+  readonly nanStrategy: 'remove' | 'replace';
+  readonly outliers: {
+    /** @default 'keep' */
+    readonly strategy: 'keep' | 'remove';
+    /** Interquartile ranges beyond the quartiles from which a value is an outlier. @default 3 */
+    readonly factor: number;
+  };
+  /** Classified as High or Low only if the effect reaches these. */
+  readonly effect: {
+    /** `meanRatio`: mean of the canary / mean of the comparison. `cles`: P(canary's > comparison's), ties half. @default 'meanRatio' */
+    readonly measure: 'meanRatio' | 'cles';
+    /** Defaults: 1 for `meanRatio`, 0.5 for `cles`, which is no guard at all. */
+    readonly allowedIncrease: number;
+    readonly allowedDecrease: number;
+    readonly criticalIncrease: number;
+    readonly criticalDecrease: number;
+  };
+}
+
+/** Constants of the `kayenta` judge. */
+export interface KayentaPolicy {
+  /** Confidence of the interval of the shift, 0 to 1. @default 0.98 */
+  readonly confidenceLevel: number;
+  /** Part of the estimated shift that its interval must stay clear of 0 by. @default 0.25 */
+  readonly tolerance: number;
+  /** Time before the first value counts, ms. @default 0 */
+  readonly delayMs: number;
+  /** Time from one run to the next, ms; the stage's end is a run too. @default 300000 */
+  readonly intervalMs: number;
+  /** Time that one value stands for, ms; `null`: one scrape interval. Spinnaker's own default is 60000. @default null */
+  readonly stepMs: number | null;
+  /** What a run looks back on, ms; `null`: all since the start. @default null */
+  readonly lookbackMs: number | null;
+  /** Score, 0 to 100, that the last run must reach. @default 95 */
+  readonly passScore: number;
+  /** Score below which any run fails. @default 75 */
+  readonly marginalScore: number;
+  /** The metrics that are scored; of `AnalysisPolicy.metrics` those that are not here have the defaults. */
+  readonly metrics: readonly KayentaMetric[];
+  /** Percent of the summary score by group; groups without share the rest evenly. @default {} */
+  readonly groupWeights: Readonly<Record<string, number>>;
+}
+
 /**
  * How a canary is judged. All times are in ms; `formats` derives their defaults from the scrape interval.
  */
 export interface AnalysisPolicy {
-  /** `sequential`: the default. `mann-whitney`: the rule that many people know, see semantics.md. */
+  /**
+   * `sequential`: the default. `mann-whitney`: the rule that many people know, see semantics.md. `threshold`: limits
+   * alone, as Argo Rollouts and Flagger have them. `kayenta`: classes and scores as Spinnaker's NetflixACAJudge has them.
+   */
   readonly judge: JudgeName;
   /** Interval of the scrapes that the samples come from, ms. @default 15000 */
   readonly scrapeIntervalMs: number;
@@ -89,6 +217,10 @@ export interface AnalysisPolicy {
   /** How far apart arms of one version are at this service; widens tolerances and guards of `sequential`. @default null */
   readonly noiseFloor: NoiseFloor | null;
   readonly limits: HardLimits;
+  /** Further metrics. @default [] */
+  readonly metrics: readonly MetricPolicy[];
+  readonly threshold: ThresholdPolicy;
+  readonly kayenta: KayentaPolicy;
   /** Constants of the `mann-whitney` rule. */
   readonly mannWhitney: {
     /** Length of a window, ms. @default 900000 */
@@ -110,7 +242,7 @@ export interface AnalysisPolicy {
   };
 }
 
-export const JUDGES = ['sequential', 'mann-whitney'] as const;
+export const JUDGES = ['sequential', 'mann-whitney', 'threshold', 'kayenta'] as const;
 export type JudgeName = (typeof JUDGES)[number];
 
 /** One question to the judge: "what do these samples say, as of `atMs`?" */
@@ -150,18 +282,18 @@ export type HoldReason =
 
 /** What one metric said. Numbers are `null` where they can't be had. */
 export interface MetricFinding {
-  /** `error-rate`, `latency-p99`, `hard-limit`, `traffic-split`. */
+  /** `error-rate`, `latency-p99`, `hard-limit`, `traffic-split`, `score`, or the name of a further metric. */
   readonly metric: string;
   readonly verdict: VerdictKind;
   /** The metric's value on each arm, in its own unit. */
   readonly canary: number | null;
   readonly comparison: number | null;
-  /** `ratio`, `seconds`, `share`. */
+  /** `ratio`, `seconds`, `share`, `score`; `value` for further metrics, in their own unit. */
   readonly unit: string;
   /** Requests (or blocks, for rank tests) that the finding rests on. */
   readonly canaryN: number;
   readonly comparisonN: number;
-  /** Name of the test: `mann-whitney`, `fisher-exact`, `score`, `limit`, `binomial`. */
+  /** Name of the test: `mann-whitney`, `fisher-exact`, `score`, `limit`, `binomial`, `shift-interval`, `none`. */
   readonly test: string;
   /** U or z, by the test. */
   readonly statistic: number | null;
@@ -174,6 +306,8 @@ export interface MetricFinding {
   readonly threshold: number | null;
   /** One sentence with the arithmetic, for a tired person. */
   readonly why: string;
+  /** The verdict is shown but not followed: the metric is not critical. Left out where it is. */
+  readonly advisory?: true;
 }
 
 /** What the judge says, and why: never bare. */

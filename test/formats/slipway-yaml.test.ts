@@ -177,6 +177,9 @@ environments:
         minRequests: 10,
         noiseFloor: { pairs: 23, latencyLogSd: 0.06, errorLogSd: 0.2 },
         limits: { maxErrorRate: 0.05, maxP99Seconds: 0.5, catastrophicErrorRate: 0.4, minRequests: 5, windowMs: 3000 },
+        metrics: [],
+        threshold: defaultAnalysis().threshold,
+        kayenta: defaultAnalysis().kayenta,
         mannWhitney: {
           windowMs: 600_000,
           checkEveryMs: 120_000,
@@ -377,6 +380,93 @@ function stage(weightPercent: number) {
   return { weightPercent, durationMs: 900_000, approval: false };
 }
 
+const PROMETHEUS = 'metrics: { prometheus: http://p:9090 }';
+
+/** An environment with one further metric. */
+function further(metric: string): string {
+  return `${PROMETHEUS}\n    analysis: { metrics: [{ ${metric} }] }`;
+}
+
+describe('further metrics and further judges', () => {
+  test('are read from the environment', () => {
+    const lines = `${PROMETHEUS}
+    analysis:
+      judge: kayenta
+      metrics:
+        - { name: Queue depth, query: 'avg(depth{arm="{{arm}}"})', direction: either, critical: false, weight: 2, tolerance: { difference: 5 }, max: 40 }
+        - { name: heap, query: avg(heap) }
+      threshold: { counting: argo, initialDelay: 2m, interval: 30s, window: 2m, failureLimit: 3, consecutiveErrorLimit: 2, count: 10, minSuccessRate: 99.5%, maxP99: "off" }
+      kayenta:
+        { confidenceLevel: 0.95, tolerance: 0.1, delay: 1m, interval: 10m, step: 1m, lookback: 20m, pass: 90, marginal: 50, groupWeights: { a: 60 }, metrics: [{ name: heap, groups: [a], critical: true, mustHaveData: true, nanStrategy: replace, direction: increase, weight: 3, outliers: { strategy: remove }, effect: { measure: cles, allowedIncrease: 0.7 } }] }`;
+    const found = policyFor(configOf(`${HEAD}    ${lines}\n`), 'local', '/srv');
+    assert.ok(found.ok);
+    const { analysis, metrics } = found.policy;
+    const none = { min: null, max: null };
+    assert.deepEqual(analysis.metrics, [
+      {
+        name: 'Queue depth',
+        direction: 'either',
+        critical: false,
+        weight: 2,
+        tolerance: { kind: 'difference', difference: 5 },
+        min: null,
+        max: 40,
+      },
+      {
+        name: 'heap',
+        direction: 'increase',
+        critical: true,
+        weight: 1,
+        tolerance: { kind: 'ratio', ratio: 1.2 },
+        ...none,
+      },
+    ]);
+    assert.ok(metrics.source === 'prometheus');
+    assert.deepEqual(metrics.values, { 'Queue depth': 'avg(depth{arm="{{arm}}"})', heap: 'avg(heap)' });
+    assert.deepEqual(analysis.threshold, {
+      counting: 'argo',
+      initialDelayMs: 120_000,
+      intervalMs: 30_000,
+      windowMs: 120_000,
+      failureLimit: 3,
+      consecutiveErrorLimit: 2,
+      count: 10,
+      minSuccessRate: 0.995,
+      maxP99Seconds: null,
+    });
+    assert.deepEqual(analysis.kayenta, {
+      confidenceLevel: 0.95,
+      tolerance: 0.1,
+      delayMs: 60_000,
+      intervalMs: 600_000,
+      stepMs: 60_000,
+      lookbackMs: 1_200_000,
+      passScore: 90,
+      marginalScore: 50,
+      groupWeights: { a: 60 },
+      metrics: [
+        {
+          name: 'heap',
+          groups: ['a'],
+          weight: 3,
+          direction: 'increase',
+          critical: true,
+          mustHaveData: true,
+          nanStrategy: 'replace',
+          outliers: { strategy: 'remove', factor: 3 },
+          effect: {
+            measure: 'cles',
+            allowedIncrease: 0.7,
+            allowedDecrease: 0.5,
+            criticalIncrease: 0.5,
+            criticalDecrease: 0.5,
+          },
+        },
+      ],
+    });
+  });
+});
+
 describe('problems', () => {
   test('one key: place, message and remedy', () => {
     const cases: readonly (readonly [lines: string, place: string, message: RegExp, remedy: RegExp])[] = [
@@ -413,6 +503,30 @@ describe('problems', () => {
       ['analysis: { limits: { maxP99: 500 } }', '6:35', /500 has no unit/, /500s/],
       ['analysis: { lookEvery: 1s }', '6:17', /1s is shorter than the scrape interval of 15s/, /15s or more/],
       ['analysis: { mannWhitney: { rollbackP: 0.3 } }', '6:32', /not below promoteP/, /below/],
+      ['analysis: { metrics: [{ name: a, query: q }] }', '6:17', /metrics come from the local gateway/, /prometheus/],
+      [`${PROMETHEUS}\n    analysis: { metrics: [{ name: a }] }`, '7:27', /\[0\]\.query: is missing/, /add it/],
+      [further('name: error-rate, query: q'), '7:29', /there is another metric error-rate/, /another name/],
+      [further('name: a, query: q, tolerance: {}'), '7:59', /one of ratio and difference/, /\{ ratio: 1\.2 \}/],
+      [further('name: a, query: q, tolerance: { ratio: 1 }'), '7:68', /1 is no ratio/, /above 1/],
+      [further('name: a, query: q, min: 2, max: 1'), '7:48', /2 is above max, 1/, /1 or less/],
+      [further('name: a, query: q, direction: up'), '7:59', /"up" is not known/, /increase/],
+      ['analysis: { kayenta: { metrics: [{ name: cpu }] } }', '6:40', /no metric cpu/, /error-rate, latency-p99/],
+      [
+        'analysis: { kayenta: { pass: 50, marginal: 60 } }',
+        '6:38',
+        /kayenta\.marginal: 60 is above pass, 50/,
+        /50 or less/,
+      ],
+      ['analysis: { kayenta: { pass: 101 } }', '6:34', /101 is not accepted/, /from 0 to 100/],
+      ['analysis: { kayenta: { groupWeights: { a: 60, b: 50 } } }', '6:28', /add up to 110 %/, /100/],
+      ['analysis: { kayenta: { confidenceLevel: 1 } }', '6:28', /leaves no interval/, /0\.98/],
+      ['analysis: { judge: threshold, threshold: { interval: 1s } }', '6:48', /shorter than the scrape/, /15s or more/],
+      [
+        'analysis: { judge: threshold, threshold: { minSuccessRate: "off", maxP99: "off" } }',
+        '6:35',
+        /the judge can never decide/,
+        /write a limit/,
+      ],
       ['gateway: localhost:7700', '6:14', /no http address/, /in full/],
       ['metrics: promethues', '6:14', /not known/, /write gateway/],
       ['metrics: { queries: traefik }', '6:5', /metrics\.prometheus: is missing/, /add it/],

@@ -55,6 +55,14 @@ describe('samples grow look by look', () => {
     assert.deepEqual(appendSamples(before, again).series[0]?.requests, [1, 2]);
   });
 
+  it('and take further metrics with them, with gaps where one was not there', () => {
+    const before = { ...samples([1000, 2000]), values: { heap: [1, null] } };
+    const more = { ...samples([2000, 3000]), values: { heap: [9, 3], depth: [9, 4] } };
+    assert.deepEqual(appendSamples(before, more).values, { heap: [1, null, 3], depth: [null, null, 4] });
+    assert.deepEqual(appendSamples(before, samples([3000])).values, { heap: [1, null, null] });
+    assert.equal(appendSamples(samples([1000]), samples([2000])).values, undefined);
+  });
+
   it('and have gaps, never zeros, where an instance was not there', () => {
     const joined = appendSamples(samples([1000, 2000], ['a']), samples([3000], ['b']));
     assert.deepEqual(joined.series, [

@@ -1,0 +1,211 @@
+import { rankTest, smallestMannWhitneyP } from './mann-whitney.js';
+import { medianOfSorted, sorted } from './median.js';
+import type { Block, Measured } from './series.js';
+import type { Evidence } from './opinion.js';
+import type { Direction, MetricFinding, MetricPolicy, Tolerance, VerdictKind } from './types.js';
+import { amount, plural, probability, times } from '../words.js';
+
+/**
+ * The null hypothesis of a rollback is a change by this part of the tolerance: with latencies it is 1.12 times for a limit
+ * of 1.18 times. At the whole tolerance a change just beyond it could hardly ever be seen.
+ */
+const NULL_PART = 2 / 3;
+
+/**
+ * Up to so many values of both arms together p is exact. Gauges are full of ties, of which the exact distribution takes
+ * long to count, and there may be many metrics to look at every few seconds.
+ */
+const EXACT_UP_TO = 60;
+
+/** A non-inferiority test speaks for PROMOTE below this p. */
+const NON_INFERIOR_P = 0.05;
+
+/** The values of both arms over one window. */
+interface Samples {
+  readonly canary: readonly number[];
+  readonly comparison: readonly number[];
+}
+
+/**
+ * A further metric of both arms over blocks of one window (`where` says which, as "over the last 5 min"): one value a block,
+ * the mean of what was measured in it, so that values that share their data count once. ROLLBACK: worse by two thirds of the
+ * tolerance beyond chance, and typically by the whole of it. PROMOTE: worse by less than the tolerance beyond chance. HOLD
+ * where that can't be said, or not asked.
+ */
+export function compareValues(
+  metric: MetricPolicy,
+  evidence: Evidence,
+  blocks: readonly Block[],
+  alpha: number,
+  where: string,
+): MetricFinding {
+  const samples = blockValues(metric.name, evidence, blocks);
+  const problem = missingValues(metric.name, evidence) ?? obstacle(metric, samples, where);
+  if (problem !== null) return valuesNotJudged(metric, problem);
+  const sides = metric.direction === 'either' ? (['increase', 'decrease'] as const) : [metric.direction];
+  // Of two sides each may spend half, and both must be good enough for a PROMOTE.
+  const found = sides.map((side) => oneSide(metric, samples, side, alpha / sides.length));
+  const worst = found.reduce((worst, one) => (RANK[one.verdict] > RANK[worst.verdict] ? one : worst));
+  const [own, other] = [middle(samples.canary), middle(samples.comparison)];
+  const n = samples.canary.length;
+  return {
+    metric: metric.name,
+    verdict: worst.verdict,
+    canary: own,
+    comparison: other,
+    unit: 'value',
+    canaryN: n,
+    comparisonN: n,
+    test: 'mann-whitney',
+    statistic: worst.u,
+    p: worst.p,
+    alpha: worst.alpha,
+    effect: metric.tolerance.kind === 'difference' ? own - other : other === 0 ? null : own / other,
+    threshold: metric.tolerance.kind === 'difference' ? metric.tolerance.difference : metric.tolerance.ratio,
+    why:
+      `Metric ${metric.name}${standing(metric)}: ${amount(own)} against ${amount(other)} ${where} (${plural(n, 'block')} each, ` +
+      `p = ${probability(worst.p)}): ${worst.reason}.`,
+    ...advice(metric),
+  };
+}
+
+const RANK: Readonly<Record<VerdictKind, number>> = { PROMOTE: 0, HOLD: 1, ROLLBACK: 2 };
+
+/** The mark of a metric whose verdict is shown and not followed. */
+export function advice({ critical }: MetricPolicy): { readonly advisory?: true } {
+  return critical ? {} : { advisory: true };
+}
+
+/** What is said of a metric beside its name. */
+export function standing({ critical }: MetricPolicy): string {
+  return critical ? '' : ' (advisory)';
+}
+
+/** Why a metric can't be compared at all, as one arm has no values of it; `null` where both have. */
+export function missingValues(name: string, { canary, comparison }: Evidence): string | null {
+  const has = [canary, comparison].map(({ values }) => (values.get(name) ?? []).length > 0);
+  if (has[0] === true && has[1] === true) return null;
+  const known = [...new Set([...canary.values.keys(), ...comparison.values.keys()])];
+  const arms = has[0] === true ? 'the comparison' : has[1] === true ? 'the canary' : 'either arm';
+  const others = known.includes(name) || known.length === 0 ? '' : `; there are values of ${known.join(', ')}`;
+  return `metric ${name}: no values on ${arms}${others}`;
+}
+
+/** A finding without numbers, which stands in the way of a PROMOTE unless the metric is advisory. */
+export function valuesNotJudged(metric: MetricPolicy, problem: string): MetricFinding {
+  const none = { canary: null, comparison: null, canaryN: 0, comparisonN: 0, statistic: null, p: null, alpha: null };
+  return {
+    metric: metric.name,
+    verdict: 'HOLD',
+    ...none,
+    unit: 'value',
+    test: 'none',
+    effect: null,
+    threshold: null,
+    why: `${problem[0]!.toUpperCase()}${problem.slice(1)}.`,
+    ...advice(metric),
+  };
+}
+
+/** One value a block and arm, of the blocks in which both arms were measured. */
+function blockValues(name: string, evidence: Evidence, blocks: readonly Block[]): Samples {
+  const own = blockMeans(evidence.canary.values.get(name) ?? [], blocks);
+  const other = blockMeans(evidence.comparison.values.get(name) ?? [], blocks);
+  const both = blocks.flatMap((_, i) => (own[i] === null || other[i] === null ? [] : [i]));
+  return { canary: both.map((i) => own[i]!), comparison: both.map((i) => other[i]!) };
+}
+
+/** The mean of what was measured in each block; `null` for nothing. One walk over both, which are in order of time. */
+function blockMeans(measured: readonly Measured[], blocks: readonly Block[]): readonly (number | null)[] {
+  let next = 0;
+  return blocks.map(({ fromMs, toMs }) => {
+    while (next < measured.length && measured[next]!.atMs <= fromMs) next++;
+    let sum = 0;
+    let count = 0;
+    for (; next < measured.length && measured[next]!.atMs <= toMs; next++) {
+      sum += measured[next]!.value;
+      count++;
+    }
+    return count === 0 ? null : sum / count;
+  });
+}
+
+function obstacle({ name, tolerance }: MetricPolicy, { canary, comparison }: Samples, where: string): string | null {
+  const n = canary.length;
+  const smallest = n === 0 ? 1 : smallestMannWhitneyP(n, n);
+  if (smallest >= NON_INFERIOR_P) {
+    let needed = n;
+    while (needed === 0 || smallestMannWhitneyP(needed, needed) >= NON_INFERIOR_P) needed++;
+    return `metric ${name}: ${plural(n, 'block')} with values on both arms ${where}, and ${plural(needed - n, 'more block')} needed`;
+  }
+  if (tolerance.kind === 'difference') return null;
+  const all = [...canary, ...comparison];
+  const negative = all.find((value) => value < 0);
+  const remedy = 'give its tolerance as a difference';
+  if (negative !== undefined)
+    return `metric ${name}: ${amount(negative)} is below 0, where ratios say nothing; ${remedy}`;
+  if (middle(comparison) === 0 && all.some((value) => value !== 0))
+    return `metric ${name}: the comparison is at 0, of which no ratio can be told; ${remedy}`;
+  return null;
+}
+
+interface Side {
+  readonly verdict: VerdictKind;
+  readonly u: number;
+  readonly p: number;
+  readonly alpha: number;
+  readonly reason: string;
+}
+
+function oneSide(
+  { tolerance }: MetricPolicy,
+  { canary, comparison }: Samples,
+  side: Exclude<Direction, 'either'>,
+  alpha: number,
+): Side {
+  const shifted = (part: number) => comparison.map((value) => moved(value, tolerance, side, part));
+  const [worseSide, betterSide] = side === 'increase' ? (['greater', 'less'] as const) : (['less', 'greater'] as const);
+  const method = canary.length + comparison.length <= EXACT_UP_TO ? 'exact' : 'asymptotic';
+  const worse = rankTest({ x: canary, y: shifted(NULL_PART), alternative: worseSide, method });
+  const whole = rankTest({ x: canary, y: shifted(1), alternative: betterSide, method });
+  // Half of the pairs or more are apart by the whole tolerance, so the median of their differences is.
+  const matters = side === 'increase' ? whole.u1 >= whole.u2 : whole.u1 <= whole.u2;
+  // Arms that are both at 0 all the time are alike, and no ratio moves 0.
+  const same = [...canary, ...comparison].every((value) => value === canary[0]);
+  const values = { u: worse.u1, p: worse.p, alpha };
+  const limit = limitText(tolerance, side);
+  if (worse.p < alpha && matters && !same)
+    return {
+      ...values,
+      verdict: 'ROLLBACK',
+      reason: `at or beyond the limit of ${limit}, and p is below ${probability(alpha)}`,
+    };
+  if (same) return { ...values, verdict: 'PROMOTE', reason: 'all values are the same' };
+  if (whole.p < NON_INFERIOR_P)
+    return {
+      ...values,
+      verdict: 'PROMOTE',
+      reason: `within the limit; ${limit} would have been seen (p = ${probability(whole.p)})`,
+    };
+  const reason = matters
+    ? `at or beyond the limit of ${limit}, but p is not below ${probability(alpha)}`
+    : `${limit} can't be ruled out yet (p = ${probability(whole.p)})`;
+  return { ...values, verdict: 'HOLD', reason };
+}
+
+/** A value made worse by a part of the tolerance. */
+function moved(value: number, tolerance: Tolerance, side: Exclude<Direction, 'either'>, part: number): number {
+  const sign = side === 'increase' ? 1 : -1;
+  if (tolerance.kind === 'difference') return value + sign * part * tolerance.difference;
+  return value * tolerance.ratio ** (sign * part);
+}
+
+function limitText(tolerance: Tolerance, side: Exclude<Direction, 'either'>): string {
+  if (tolerance.kind === 'difference')
+    return `${amount(tolerance.difference)} ${side === 'increase' ? 'more' : 'less'} than the comparison`;
+  return `${times(side === 'increase' ? tolerance.ratio : 1 / tolerance.ratio)} the comparison`;
+}
+
+function middle(values: readonly number[]): number {
+  return medianOfSorted(sorted(values));
+}
