@@ -2,7 +2,8 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { defaultAnalysis } from '../domain/canary/defaults.js';
 import { assess } from '../domain/canary/judge.js';
-import { mannWhitney } from '../domain/canary/mann-whitney.js';
+import { mannWhitney, rankTest } from '../domain/canary/mann-whitney.js';
+import type { MannWhitneyInput } from '../domain/canary/mann-whitney.js';
 import type { ArmSamples, JudgeInput } from '../domain/canary/types.js';
 import { median } from './numbers.js';
 import { normalSample, scrape, seededRandom } from '../test/domain/canary/simulate.js';
@@ -15,8 +16,9 @@ export interface JudgeCost {
   /** Growth of the heap over so many looks, after a collection, MiB. */
   readonly looks: number;
   readonly growthMiB: number;
-  /** Mann-Whitney of 5,000 against 5,000 values, ms; of SciPy null where it is not installed. */
+  /** Mann-Whitney of 5,000 against 5,000 values, ms: U and p; and with effect sizes and shift. SciPy's null where it is not installed. */
   readonly rankTestMs: number;
+  readonly withEffectsMs: number;
   readonly scipyMs: number | null;
   readonly scipyVersion: string | null;
 }
@@ -46,7 +48,8 @@ export async function measureJudge(): Promise<JudgeCost> {
     lookMs: median(times),
     looks: LOOKS,
     growthMiB,
-    rankTestMs: rankTestMs(),
+    rankTestMs: testMs(rankTest),
+    withEffectsMs: testMs(mannWhitney),
     scipyMs: scipy?.ms ?? null,
     scipyVersion: scipy?.version ?? null,
   };
@@ -85,12 +88,12 @@ function heapMiB(): number {
   return process.memoryUsage().heapUsed / 2 ** 20;
 }
 
-function rankTestMs(): number {
+function testMs(test: (input: MannWhitneyInput) => unknown): number {
   const random = seededRandom(2);
   const [x, y] = [normalSample(VALUES, random), normalSample(VALUES, random)];
   const times = Array.from({ length: RANK_RUNS }, () => {
     const begun = performance.now();
-    mannWhitney({ x, y, alternative: 'greater' });
+    test({ x, y, alternative: 'greater' });
     return performance.now() - begun;
   });
   return median(times.slice(RANK_RUNS >> 1));

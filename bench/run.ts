@@ -160,8 +160,8 @@ async function judge(): Promise<readonly Row[]> {
       met: cost.growthMiB <= 2,
     },
     {
-      what: 'Mann-Whitney of 5,000 against 5,000 values, with the effect sizes',
-      measured: `median ${cost.rankTestMs.toFixed(2)} ms${scipyMs === null ? '' : `; SciPy ${scipyVersion} in the same run: ${scipyMs.toFixed(2)} ms, without them`}`,
+      what: 'Mann-Whitney of 5,000 against 5,000 values: U and p',
+      measured: `median ${cost.rankTestMs.toFixed(2)} ms (${cost.withEffectsMs.toFixed(2)} ms with effect sizes and shift)${scipyMs === null ? '' : `; SciPy ${scipyVersion} in the same run: ${scipyMs.toFixed(2)} ms`}`,
       target: 'no slower than SciPy',
       met: scipyMs === null ? null : cost.rankTestMs <= scipyMs,
     },

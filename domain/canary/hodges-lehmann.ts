@@ -170,7 +170,9 @@ function differencesBetween(xs: Float64Array, ys: Float64Array, low: number, hig
 function differencesUpTo(xs: Float64Array, ys: Float64Array, limit: number): number {
   let found = 0;
   let j = 0;
-  for (const value of xs) {
+  // By index: of typed arrays that takes half as long, and this is where the time goes.
+  for (let i = 0; i < xs.length; i++) {
+    const value = xs[i]!;
     while (j < ys.length && value - ys[j]! > limit) j++;
     found += ys.length - j;
   }

@@ -1,6 +1,6 @@
 /** A sample in ascending order. */
 export function sorted(values: readonly number[]): Float64Array {
-  return Float64Array.from(values).sort();
+  return new Float64Array(values).sort();
 }
 
 /** The median of values in ascending order; NaN for none. */

@@ -15,14 +15,14 @@ export function rankTogether(xs: Float64Array, ys: Float64Array): Ranks {
   let i = 0;
   let j = 0;
   while (i < xs.length || j < ys.length) {
-    const value = Math.min(xs[i] ?? Infinity, ys[j] ?? Infinity);
+    const value = j >= ys.length || (i < xs.length && xs[i]! < ys[j]!) ? xs[i]! : ys[j]!;
     const [firstX, first] = [i, i + j];
     // `===` and not Object.is: -0 and 0 are the same measurement.
     while (i < xs.length && xs[i] === value) i++;
     while (j < ys.length && ys[j] === value) j++;
     const end = i + j;
     const doubledRank = first + 1 + end;
-    doubled.fill(doubledRank, first, end);
+    for (let at = first; at < end; at++) doubled[at] = doubledRank;
     doubledSumX += (i - firstX) * doubledRank;
     tieTerm += (end - first) ** 3 - (end - first);
   }
