@@ -198,7 +198,6 @@ describe('sequential, with metrics that drift', () => {
     for (let seed = 300; seed < 400; seed++) {
       if (judged(drifting(50, seed), drifting(50, seed + 1000)).kind === 'ROLLBACK') falseRollbacks++;
     }
-    // Without leave for it there would be more than ten.
     assert.ok(falseRollbacks <= 2, `${falseRollbacks}`);
   });
 });
