@@ -1,5 +1,6 @@
 import { rankTest, smallestMannWhitneyP } from './mann-whitney.js';
 import { medianOfSorted, sorted } from './median.js';
+import { normalCdf, normalQuantile } from './normal.js';
 import type { Block, Measured } from './series.js';
 import type { Evidence } from './opinion.js';
 import type { Direction, MetricFinding, MetricPolicy, Tolerance, VerdictKind } from './types.js';
@@ -17,6 +18,11 @@ const NULL_PART = 2 / 3;
  */
 const EXACT_UP_TO = 60;
 
+/** Values that follow each other more closely than this are as good as one value. */
+const HIGHEST_CORRELATION = 0.95;
+/** Smaller probabilities have no z that a double can tell. */
+const SMALLEST_P = 1e-300;
+
 /** A non-inferiority test speaks for PROMOTE below this p. */
 const NON_INFERIOR_P = 0.05;
 
@@ -30,7 +36,7 @@ interface Samples {
  * A further metric of both arms over blocks of one window (`where` says which, as "over the last 5 min"): one value a block,
  * the mean of what was measured in it, so that values that share their data count once. ROLLBACK: worse by two thirds of the
  * tolerance beyond chance, and typically by the whole of it. PROMOTE: worse by less than the tolerance beyond chance. HOLD
- * where that can't be said, or not asked.
+ * where that can't be said, or not asked. Values that follow each other closely, as gauges do, count for fewer.
  */
 export function compareValues(
   metric: MetricPolicy,
@@ -166,8 +172,13 @@ function oneSide(
   const shifted = (part: number) => comparison.map((value) => moved(value, tolerance, side, part));
   const [worseSide, betterSide] = side === 'increase' ? (['greater', 'less'] as const) : (['less', 'greater'] as const);
   const method = canary.length + comparison.length <= EXACT_UP_TO ? 'exact' : 'asymptotic';
-  const worse = rankTest({ x: canary, y: shifted(NULL_PART), alternative: worseSide, method });
-  const whole = rankTest({ x: canary, y: shifted(1), alternative: betterSide, method });
+  const correlation = Math.max(0, (correlationOf(canary) + correlationOf(comparison)) / 2);
+  const test = (part: number, alternative: 'greater' | 'less') => {
+    const found = rankTest({ x: canary, y: shifted(part), alternative, method });
+    return { ...found, p: widened(found.p, correlation) };
+  };
+  const worse = test(NULL_PART, worseSide);
+  const whole = test(1, betterSide);
   // Half of the pairs or more are apart by the whole tolerance, so the median of their differences is.
   const matters = side === 'increase' ? whole.u1 >= whole.u2 : whole.u1 <= whole.u2;
   // Arms that are both at 0 all the time are alike, and no ratio moves 0.
@@ -191,6 +202,27 @@ function oneSide(
     ? `at or beyond the limit of ${limit}, but p is not below ${probability(alpha)}`
     : `${limit} can't be ruled out yet (p = ${probability(whole.p)})`;
   return { ...values, verdict: 'HOLD', reason };
+}
+
+/**
+ * How closely a value follows the one before it, -1 to 1: the correlation of neighbours, with what it is too low by in short
+ * series (Kendall, 1954). 0 where all values are the same.
+ */
+function correlationOf(values: readonly number[]): number {
+  const n = values.length;
+  const mean = values.reduce((sum, value) => sum + value, 0) / n;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  if (squares === 0) return 0;
+  const products = values.slice(1).reduce((sum, value, i) => sum + (value - mean) * (values[i]! - mean), 0);
+  const r = products / squares;
+  return Math.min(HIGHEST_CORRELATION, r + (1 + 3 * r) / n);
+}
+
+/** The p of a test whose variance is (1 + r) / (1 - r) times as large: gauges drift, and n of their values are not n. */
+function widened(p: number, correlation: number): number {
+  if (correlation === 0 || p >= 0.5) return p;
+  const z = normalQuantile(Math.max(SMALLEST_P, p));
+  return normalCdf(z * Math.sqrt((1 - correlation) / (1 + correlation)));
 }
 
 /** A value made worse by a part of the tolerance. */

@@ -183,6 +183,25 @@ describe('sequential, with further metrics', () => {
   });
 });
 
+describe('sequential, with metrics that drift', () => {
+  /** A gauge whose value follows the one before it: an autoregressive series of lag-1 correlation 0.9. */
+  function drifting(centre: number, seed: number): Values {
+    let z = 0;
+    return normalSample(scrapes + 1, seededRandom(seed)).map((e, i) => {
+      z = i === 0 ? e : 0.9 * z + Math.sqrt(1 - 0.9 ** 2) * e;
+      return centre * (1 + 0.15 * z);
+    });
+  }
+
+  it('rolls back few releases that are alike: many values that depend on each other are but a few', () => {
+    let falseRollbacks = 0;
+    for (let seed = 300; seed < 400; seed++) {
+      if (judged(drifting(50, seed), drifting(50, seed + 1000)).kind === 'ROLLBACK') falseRollbacks++;
+    }
+    assert.ok(falseRollbacks <= 2, `${falseRollbacks}`);
+  });
+});
+
 describe('mann-whitney, with further metrics', () => {
   const rule = { judge: 'mann-whitney', mannWhitney: { ...policy.mannWhitney, checkEveryMs: 20_000 } } as const;
   const kind = (canary: Values | null, metric: Partial<MetricPolicy> = {}) => {
