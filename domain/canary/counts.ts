@@ -193,10 +193,11 @@ export function resolvableDifference(pair: CountPair, dispersion = 1): number {
   return Math.hypot(above, below) + 1.96 * deviation;
 }
 
-function wilson(share: number, total: number): { readonly lower: number; readonly upper: number } {
-  const square = Z_95 * Z_95;
+/** Wilson's interval of a share (1927). @param z of the one-sided bound at either end */
+export function wilson(share: number, total: number, z = Z_95): { readonly lower: number; readonly upper: number } {
+  const square = z * z;
   const centre = share + square / (2 * total);
-  const half = Z_95 * Math.sqrt((share * (1 - share)) / total + square / (4 * total * total));
+  const half = z * Math.sqrt((share * (1 - share)) / total + square / (4 * total * total));
   const scale = 1 + square / total;
   return { lower: Math.max(0, (centre - half) / scale), upper: Math.min(1, (centre + half) / scale) };
 }
