@@ -46,15 +46,19 @@ export interface AppliedWrite {
   readonly resourceVersion: string;
 }
 
+/** Who writes effects; what is written by others carries the key along. */
+const EFFECT_MANAGER = 'slipway';
+
 /**
  * All writes in a namespace that changed something, in order for each object. A key counts where the request carries it
- * and the object had another one: an object keeps its key through writes that mean something else.
+ * and the object had another one: an object keeps its key through writes that mean something else, which raise its fence
+ * or are not Slipway's. An effect that was written twice has both.
  */
 export async function appliedWrites(auditLog: string, namespace: string): Promise<readonly AppliedWrite[]> {
   const lines = (await readFile(auditLog, 'utf8')).split('\n').filter((line) => line.includes(`"${namespace}"`));
   const found: AppliedWrite[] = [];
   /** The state of each object, by uid, after the last write that was seen. */
-  const last = new Map<string, { resourceVersion: string; key: string | null }>();
+  const last = new Map<string, { resourceVersion: string; key: string | null; fence: string | null }>();
   for (const line of lines) {
     // The last line may not be written to its end.
     const event = Event.safeParse(jsonOf(line)).data;
@@ -75,8 +79,13 @@ export async function appliedWrites(auditLog: string, namespace: string): Promis
     }
     if (meta?.uid === undefined || meta.resourceVersion === undefined) continue;
     const before = last.get(meta.uid);
-    const carried = event.requestObject?.metadata?.annotations?.['slipway.dev/key'] ?? null;
-    last.set(meta.uid, { resourceVersion: meta.resourceVersion, key: carried ?? before?.key ?? null });
+    const annotations = event.requestObject?.metadata?.annotations ?? {};
+    const { 'slipway.dev/key': carried = null, 'slipway.dev/fence': fence = null } = annotations;
+    last.set(meta.uid, {
+      resourceVersion: meta.resourceVersion,
+      key: carried ?? before?.key ?? null,
+      fence: fence ?? before?.fence ?? null,
+    });
     if (before?.resourceVersion === meta.resourceVersion) continue;
     found.push({
       auditId,
@@ -85,7 +94,7 @@ export async function appliedWrites(auditLog: string, namespace: string): Promis
       user: event.user.username,
       manager,
       object,
-      key: carried === before?.key ? null : carried,
+      key: carried === before?.key && (manager !== EFFECT_MANAGER || fence !== before?.fence) ? null : carried,
       uid: meta.uid,
       resourceVersion: meta.resourceVersion,
     });

@@ -128,7 +128,7 @@ export function loadWorkerConfig(env: Env): WorkerConfig {
     if (!Url.safeParse(url).success)
       throw new ConfigError(`SLIPWAY_WEBHOOK_${name.toUpperCase()} is not an http:// or https:// address`);
   }
-  const secrets = named(given, 'SLIPWAY_SECRET_');
+  const secrets = loadSecrets(env);
   const config = {
     taskQueue: values.SLIPWAY_TASK_QUEUE,
     dataDir: values.SLIPWAY_DATA_DIR,
@@ -154,6 +154,11 @@ export function loadWorkerConfig(env: Env): WorkerConfig {
     secrets: Object.keys(secrets),
   };
   return { ...config, riskModel, webhooks, secrets, version: shortDigest(digestOf(public_)) };
+}
+
+/** The `Authorization` headers that policies name, by name. */
+export function loadSecrets(env: Env): Readonly<Record<string, string>> {
+  return named(withoutEmpty(env), 'SLIPWAY_SECRET_');
 }
 
 /** What of the settings a command needs that asks a registry by itself. @throws ConfigError */

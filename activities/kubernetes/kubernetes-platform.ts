@@ -60,7 +60,7 @@ const TELL_MS = 2000;
  * Of seven calls each. Looks of many rollouts must leave calls for what matters more: where they are too many for this,
  * each comes later.
  */
-const INSPECTIONS = { perSecond: 15, burst: 15 };
+const INSPECTIONS = { perSecond: 8, burst: 16 };
 
 type Scope = PlatformScope<KubernetesTarget>;
 

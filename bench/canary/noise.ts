@@ -1,3 +1,4 @@
+import { learnNoiseFloor } from '../../domain/canary/learn-noise.js';
 import type { Recording } from '../../domain/canary/replay.js';
 import type { NoiseFloor } from '../../domain/canary/types.js';
 import { ordinary } from './kinds.js';
@@ -12,15 +13,16 @@ import type { Change, World } from './simulator.js';
 /** Learns from past pairs of equal arms how far apart they are. */
 export type FloorLearner = (past: readonly Recording[]) => NoiseFloor | null;
 
-/** What `npm run judges` learns noise floors with; `null`: nothing yet, and the columns "with a floor" are left out. */
-export const LEARN_FLOOR: FloorLearner | null = null;
+/** What `npm run judges` learns noise floors with; `null` would leave the columns "with a floor" out. */
+export const LEARN_FLOOR: FloorLearner | null = learnNoiseFloor;
 
 /** Log standard deviations of the pods of one version: none, what the own sets have, and a noisy neighbourhood. */
 export const POD_NOISES: readonly number[] = [0, 0.03, 0.06];
 
 /** Rollouts of each service; and good ones before, that its floor is learned from. */
-const ROLLOUTS_PER_SERVICE = 20;
+const ROLLOUTS_PER_SERVICE = 40;
 const PAST_ROLLOUTS = 20;
+const FAULTS_PER_SERVICE = 4;
 
 /** The noise at which the loss of detection is measured, and what is to be detected. */
 const STRESS_NOISE = 0.06;
@@ -75,7 +77,9 @@ export function measureNoise({ seed, rollouts, learn, progress }: NoiseOptions):
   const faults = collect(numbers, (number) => {
     const world = { ...serviceOf(seed, number), podNoise: STRESS_NOISE };
     const samples = FAULTS.flatMap(({ name, change }) =>
-      times(2, (i) => sample(name, 'bad', { ...world, change: { ...NO_CHANGE, ...change } }, seed, `${number}.${i}`)),
+      times(FAULTS_PER_SERVICE, (i) =>
+        sample(name, 'bad', { ...world, change: { ...NO_CHANGE, ...change } }, seed, `${number}.${i}`),
+      ),
     );
     return { floor: floorOf(learn, world, seed, number), samples };
   });

@@ -10,8 +10,11 @@ import type { CountPair } from './counts.js';
 
 /** Up to this many events an exact test is used; above, the score test, which knows of scatter between blocks. */
 const EXACT_UP_TO_EVENTS = 200;
-/** Where the margin is finer than the traffic can show, equal arms fail with this probability. */
-const WORSE_P = 0.02;
+/**
+ * Where the margin is finer than the traffic can show, equal arms fail with this probability: they are looked at again,
+ * while of what is worse hardly anything gets through.
+ */
+const WORSE_P = 0.1;
 /**
  * One burst is a blip, not a release: the rise must matter without the canary's worst quarter of the blocks too. That is
  * most of a minute in the recent window.
@@ -19,6 +22,8 @@ const WORSE_P = 0.02;
 const BURST_SHARE = 0.25;
 /** With fewer blocks than this a burst can't be told from a rise. */
 const BLOCKS_FOR_BURSTS = 4;
+/** With fewer events in a block, the worst blocks are those that chance was hardest on: then a burst is a run of blocks. */
+const EVENTS_PER_BLOCK = 8;
 
 /** What is worth acting on. */
 export interface CountRule {
@@ -46,6 +51,8 @@ export interface CountComparison {
   readonly p: number;
   readonly significant: boolean;
   readonly matters: boolean;
+  /** It would matter, but for a burst: the rest of the blocks shows no such thing. */
+  readonly onlyBurst: boolean;
   readonly nonInferior: boolean;
   /** Upper end of the 95 % interval of the difference. */
   readonly upperBound: number;
@@ -57,7 +64,7 @@ export interface CountComparison {
  * Compares the events of two arms over the same blocks of time. `null` when one of them had no requests.
  *
  * Non-inferior: the 95 % upper bound of the difference is within the margin. Where even equal arms could not show that
- * with so few requests, it must do that the canary is not visibly worse (one-sided Fisher, p >= 0.02), as long as the
+ * with so few requests, it must do that the canary is not visibly worse (p >= 0.1), as long as the
  * rise that could stay unseen is at most `coarsest`.
  */
 export function compareCounts(strata: readonly CountPair[], rule: CountRule): CountComparison | null {
@@ -73,7 +80,8 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
   const resolution = resolvableDifference(pair, score.dispersion);
   const within = upperBound <= rule.margin;
   const coarse = resolution > rule.margin && resolution <= rule.coarsest;
-  const notWorse = () => (exact ? fisherGreater(pair) : stratifiedScore(used, 1).p) >= WORSE_P;
+  const large = matters(pair, rule);
+  const onlyBurst = large && !matters(addPairs(withoutBursts(used)), rule);
   return {
     pair,
     canary,
@@ -84,8 +92,9 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
     z: exact ? null : score.z,
     p,
     significant: p < rule.alpha,
-    matters: matters(pair, rule) && matters(addPairs(withoutBursts(used)), rule),
-    nonInferior: within || (coarse && notWorse()),
+    matters: large && !onlyBurst,
+    onlyBurst,
+    nonInferior: within || (coarse && p >= WORSE_P),
     upperBound,
     unseenRise: within ? rule.margin : Math.max(rule.margin, resolution),
   };
@@ -104,6 +113,17 @@ function ratioOf(pair: CountPair): number {
 
 function withoutBursts(strata: readonly CountPair[]): readonly CountPair[] {
   if (strata.length < BLOCKS_FOR_BURSTS) return strata;
+  const longest = Math.ceil(BURST_SHARE * strata.length);
+  const { canaryEvents, comparisonEvents } = addPairs(strata);
+  if (canaryEvents + comparisonEvents < EVENTS_PER_BLOCK * strata.length) return withoutWorstRun(strata, longest);
   const worstLast = [...strata].sort((a, b) => sharesOf(a).canary - sharesOf(b).canary);
-  return worstLast.slice(0, -Math.ceil(BURST_SHARE * strata.length));
+  return worstLast.slice(0, -longest);
+}
+
+/** Without the run of so many blocks in which the canary had the most events. */
+function withoutWorstRun(strata: readonly CountPair[], length: number): readonly CountPair[] {
+  const eventsFrom = (from: number): number => addPairs(strata.slice(from, from + length)).canaryEvents;
+  let worst = 0;
+  for (let from = 1; from + length <= strata.length; from++) if (eventsFrom(from) > eventsFrom(worst)) worst = from;
+  return [...strata.slice(0, worst), ...strata.slice(worst + length)];
 }

@@ -1,5 +1,6 @@
 import { addPairs, sharesOf } from './counts.js';
 import { compareCounts } from './compare-counts.js';
+import { noiseRatios } from './noise-floor.js';
 import { errorPair } from './series.js';
 import type { Block } from './series.js';
 import type { AnalysisPolicy, MetricFinding } from './types.js';
@@ -23,12 +24,14 @@ export function compareErrors(
 ): MetricFinding {
   const strata = blocks.map(errorPair);
   const base = sharesOf(addPairs(strata)).comparison;
-  const margin = Math.max(policy.errorMargin, MARGIN_OF_RATE * (Number.isFinite(base) ? base : 0));
+  const noise = noiseRatios(policy).errors;
+  const minRatio = Math.max(policy.minErrorRatio, noise);
+  const margin = Math.max(policy.errorMargin, Math.max(MARGIN_OF_RATE, noise - 1) * (Number.isFinite(base) ? base : 0));
   const found = compareCounts(strata, {
     alpha,
     toleranceRatio: TOLERANCE_RATIO,
     minDifference: policy.minErrorIncrease,
-    minRatio: policy.minErrorRatio,
+    minRatio,
     margin,
     coarsest: COARSEST_RESOLUTION,
   });
@@ -58,12 +61,13 @@ export function compareErrors(
   };
 
   function reason(): string {
-    const limit = `the limit of ${points(policy.minErrorIncrease)} and ${times(policy.minErrorRatio)} the comparison`;
+    const limit = `the limit of ${points(policy.minErrorIncrease)} and ${times(minRatio)} the comparison`;
     if (rollback) {
       return `${points(difference)} more, above ${limit}, and p is below ${probability(alpha)}`;
     }
     if (found!.nonInferior) return `no rise; one of more than ${points(found!.unseenRise)} would have been seen`;
     const open = `a rise of up to ${points(found!.upperBound)} can't be ruled out, where ${points(margin)} may remain`;
+    if (found!.onlyBurst) return `${points(difference)} more, but in a burst, not in most of the time; ${open}`;
     if (found!.matters) return `${points(difference)} more, but p is not below ${probability(alpha)}; ${open}`;
     return `below ${limit}; ${open}`;
   }

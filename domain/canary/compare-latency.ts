@@ -6,12 +6,12 @@ import { Z_95 } from './normal.js';
 import { addHistograms, histogramQuantile, slowerThan, totalOf } from './series.js';
 import type { Block, Histogram } from './series.js';
 import type { AnalysisPolicy, MetricFinding } from './types.js';
+import { noiseRatios } from './noise-floor.js';
+import { REQUESTS_PER_BLOCK } from './stage-blocks.js';
 import { count, percent, plural, probability, seconds, times } from '../words.js';
 
 /** Arms that are equal differ by this much for reasons that no model knows. */
 const TOLERANCE_RATIO = 1.12;
-/** Requests that both arms need in a block, or its p99 is little more than its slowest request. */
-export const REQUESTS_PER_BLOCK = 250;
 /** Over a short window a ratio scatters more: the guard is raised by this factor. */
 const SHORT_WINDOW_GUARD = 1.06;
 /** A p99 ratio that nobody could see must not be larger than this, or there is too little data to promote on. */
@@ -21,9 +21,17 @@ const WORSE_P = 0.02;
 /**
  * Share of slow requests: the tolerance, guard and margin that stand in for a ratio of p99 where ranks can't be used.
  * With log-normal latencies (sigma 0.6) p99 x 1.12 makes 10 % slow requests 14 %, x 1.2 makes them 16 %, x 2 45 %:
- * a rise by 25 points that stayed unseen would still be less than x 2.
+ * a rise by 25 points that stayed unseen would still be less than x 2. Around there the share grows with the cube of the
+ * ratio.
  */
-const SLOW = { toleranceRatio: 1.4, minRatio: 2.2, marginOfShare: 0.6, baseShare: 0.1, coarsest: 0.25 } as const;
+const SLOW = {
+  toleranceRatio: 1.4,
+  minRatio: 2.2,
+  marginOfShare: 0.6,
+  baseShare: 0.1,
+  coarsest: 0.25,
+  perRatio: 3,
+} as const;
 
 export interface LatencyWindow {
   readonly blocks: readonly Block[];
@@ -39,21 +47,22 @@ export interface LatencyWindow {
  * requests exceed.
  */
 export function compareLatency(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
-  const samples = blockP99s(window);
+  const samples = blockP99s(window.blocks, window.boundsSeconds);
   const n = samples.canary.length;
   if (n > 0 && smallestMannWhitneyP(n, n) < alpha && samples.saturated === 0)
     return byRanks(samples, window, policy, alpha);
   return bySlowShare(window, policy, alpha);
 }
 
-interface BlockP99s {
+export interface BlockP99s {
   readonly canary: readonly number[];
   readonly comparison: readonly number[];
   /** Blocks in which a p99 lies above the largest bound, so that ranks can't tell how far. */
   readonly saturated: number;
 }
 
-function blockP99s({ blocks, boundsSeconds }: LatencyWindow): BlockP99s {
+/** The p99 of each block that has enough requests on both arms, as logarithms of seconds. */
+export function blockP99s(blocks: readonly Block[], boundsSeconds: readonly number[]): BlockP99s {
   const canary: number[] = [];
   const comparison: number[] = [];
   let saturated = 0;
@@ -73,13 +82,15 @@ function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPoli
   const { canary, comparison } = samples;
   const worse = shifted(samples, TOLERANCE_RATIO, 'greater');
   const ratio = TOLERANCE_RATIO * Math.exp(worse.hodgesLehmann);
-  const threshold = policy.minLatencyRatio * (window.recent ? SHORT_WINDOW_GUARD : 1);
+  const noise = noiseRatios(policy).latency;
+  const threshold = Math.max(policy.minLatencyRatio, noise) * (window.recent ? SHORT_WINDOW_GUARD : 1);
+  const margin = Math.max(policy.latencyMargin, noise);
   const rollback = worse.p < alpha && ratio >= threshold;
-  const within = shifted(samples, policy.latencyMargin, 'less').p < 0.05;
+  const within = shifted(samples, margin, 'less').p < 0.05;
   const resolution = resolvableRatio(samples);
-  const coarse = resolution > policy.latencyMargin && resolution <= COARSEST_RESOLUTION;
+  const coarse = resolution > margin && resolution <= COARSEST_RESOLUTION;
   const nonInferior = within || (coarse && shifted(samples, 1, 'greater').p >= WORSE_P);
-  const unseen = within ? policy.latencyMargin : Math.max(policy.latencyMargin, resolution);
+  const unseen = within ? margin : Math.max(margin, resolution);
   const values = { canary: typical(canary), comparison: typical(comparison) };
   const n = canary.length;
   return {
@@ -105,7 +116,7 @@ function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPoli
     if (rollback) return `above the limit of ${times(threshold)}, and p is below ${probability(alpha)}`;
     if (nonInferior) return `within the limit; more than ${times(unseen)} would have been seen`;
     if (ratio >= threshold) return `above the limit of ${times(threshold)}, but p is not below ${probability(alpha)}`;
-    return `below the limit of ${times(threshold)}, but ${times(policy.latencyMargin)} can't be ruled out yet`;
+    return `below the limit of ${times(threshold)}, but ${times(margin)} can't be ruled out yet`;
   }
 }
 
@@ -121,7 +132,7 @@ function resolvableRatio({ canary, comparison }: BlockP99s): number {
 }
 
 /** Standard deviation by the median absolute deviation, which single outliers don't move. */
-function spread(values: readonly number[]): number {
+export function spread(values: readonly number[]): number {
   const middle = medianOfSorted([...values].sort((a, b) => a - b));
   return 1.4826 * medianOfSorted(values.map((value) => Math.abs(value - middle)).sort((a, b) => a - b));
 }
@@ -132,9 +143,10 @@ function typical(logs: readonly number[]): number {
 
 function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
   const { blocks, boundsSeconds, where } = window;
+  const minRatio = Math.max(SLOW.minRatio, noiseRatios(policy).latency ** SLOW.perRatio);
   const canary = addHistograms(blocks.map((block) => block.canary.histogram));
   const comparison = addHistograms(blocks.map((block) => block.comparison.histogram));
-  const common = { metric: 'latency-p99', unit: 'share', alpha, threshold: SLOW.minRatio };
+  const common = { metric: 'latency-p99', unit: 'share', alpha, threshold: minRatio };
   const none = { canary: null, comparison: null, canaryN: 0, comparisonN: 0, statistic: null, p: null, effect: null };
   if (canary === null || comparison === null) {
     const why = `Latencies can't be compared ${where}: no requests were measured on both arms.`;
@@ -158,7 +170,7 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
     alpha,
     toleranceRatio: SLOW.toleranceRatio,
     minDifference: policy.minErrorIncrease,
-    minRatio: SLOW.minRatio,
+    minRatio,
     margin: SLOW.marginOfShare * Math.max(base, policy.errorMargin),
     coarsest: SLOW.coarsest,
   });
@@ -186,11 +198,12 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
 
   function reason(): string {
     const ratio = `${times(found!.ratio)} as many`;
-    if (rollback) return `${ratio}, above the limit of ${times(SLOW.minRatio)}, and p is below ${probability(alpha)}`;
+    if (rollback) return `${ratio}, above the limit of ${times(minRatio)}, and p is below ${probability(alpha)}`;
     if (found!.nonInferior) return `no more than chance explains`;
+    if (found!.onlyBurst) return `${ratio}, but in a burst, not in most of the time; too many to call them equal`;
     if (found!.matters)
-      return `${ratio}, above the limit of ${times(SLOW.minRatio)}, but p is not below ${probability(alpha)}`;
-    return `${ratio}: below the limit of ${times(SLOW.minRatio)}, but too many to call them equal`;
+      return `${ratio}, above the limit of ${times(minRatio)}, but p is not below ${probability(alpha)}`;
+    return `${ratio}: below the limit of ${times(minRatio)}, but too many to call them equal`;
   }
 }
 

@@ -1,10 +1,10 @@
 import { addPairs } from './counts.js';
 import { compareErrors } from './compare-errors.js';
-import { compareLatency, REQUESTS_PER_BLOCK } from './compare-latency.js';
+import { compareLatency } from './compare-latency.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion, Recall } from './opinion.js';
-import { blocksOf, countsWithin, errorPair } from './series.js';
-import type { Block } from './series.js';
+import { countsWithin, errorPair } from './series.js';
+import { stageBlocks } from './stage-blocks.js';
 import type { JudgeInput, MetricFinding } from './types.js';
 import { durationText, plural, probability } from '../words.js';
 
@@ -20,8 +20,6 @@ const SHARE_AFTER_END = 0.4;
  * half of the window, so a short one is quick; it must still be several times as long as a burst.
  */
 const RECENT_SCRAPES = 12;
-/** The longest block, in scrapes. */
-const MAX_BLOCK_SCRAPES = 4;
 
 /** A look: an instant of the grid on which statistical error is spent. */
 export interface Look {
@@ -127,7 +125,7 @@ function wholeStage(findings: readonly MetricFinding[]): string {
 
 function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFinding[] {
   const { policy } = input;
-  const blocks = chooseBlocks(evidence, input, look.atMs);
+  const blocks = stageBlocks(evidence, input, look.atMs);
   const recentFrom = look.atMs - RECENT_SCRAPES * policy.scrapeIntervalMs;
   const recent = blocks.filter((block) => block.fromMs >= recentFrom);
   const windows = [{ blocks, where: 'since the warm-up', recent: false }];
@@ -143,20 +141,4 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
   const errors = windows.map((window) => compareErrors(window.blocks, policy, alpha, window.where));
   if (obstacle !== null) return [...errors, latencyNotJudged(obstacle)];
   return [...errors, ...windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha))];
-}
-
-/** Blocks as short as the traffic allows: the quieter arm needs enough requests in each for a p99. */
-function chooseBlocks(evidence: Evidence, { startMs, policy }: JudgeInput, toMs: number): readonly Block[] {
-  const { scrapeIntervalMs } = policy;
-  const fromMs = startMs + policy.warmUpMs;
-  const own = countsWithin(evidence.canary, fromMs, toMs, fromMs).requests;
-  const other = countsWithin(evidence.comparison, fromMs, toMs, fromMs).requests;
-  const perScrape = (Math.min(own, other) * scrapeIntervalMs) / (toMs - fromMs);
-  const scrapes = Math.max(1, Math.min(MAX_BLOCK_SCRAPES, Math.ceil(REQUESTS_PER_BLOCK / perScrape)));
-  return blocksOf(evidence.canary, evidence.comparison, {
-    fromMs,
-    toMs,
-    blockMs: scrapes * scrapeIntervalMs,
-    scrapeIntervalMs,
-  });
 }

@@ -11,7 +11,7 @@ import type { JudgeInput, MetricFinding, Verdict } from './types.js';
 import { count, durationText } from '../words.js';
 
 /** Part of every verdict. It changes whenever the same input may get another verdict. */
-export const JUDGE_VERSION = '1.1.0';
+export const JUDGE_VERSION = '1.2.0';
 
 /** An arm that no scrape reached for this many intervals can't be seen. */
 const BLIND_AFTER_SCRAPES = 3;

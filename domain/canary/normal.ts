@@ -38,3 +38,17 @@ export function normalUpperTail(z: number): number {
 export function normalCdf(z: number): number {
   return normalUpperTail(-z);
 }
+
+/** The z with P(Z <= z) = probability, by bisection: exact to rounding, for probabilities of 1e-300 to 1 - 1e-16. */
+export function normalQuantile(probability: number): number {
+  if (!(probability > 0 && probability < 1))
+    throw new RangeError(`a probability must be above 0 and below 1, not ${probability}`);
+  let low = -40;
+  let high = 40;
+  for (let i = 0; i < 80; i++) {
+    const middle = (low + high) / 2;
+    if (normalCdf(middle) < probability) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}

@@ -103,7 +103,9 @@ test('the defaults that the schema names are those that count', async () => {
 function defaultsOf(schema: Schema): Readonly<Record<string, unknown>> {
   const entries = Object.entries(schema.properties ?? {}).flatMap(([key, value]): [string, unknown][] => {
     if (value.default !== undefined) return [[key, value.default]];
-    return value.properties === undefined ? [] : [[key, defaultsOf(value)]];
+    const inside = defaultsOf(value);
+    // What has no default at all is off unless it is written.
+    return value.properties === undefined || Object.keys(inside).length === 0 ? [] : [[key, inside]];
   });
   return Object.fromEntries(entries);
 }

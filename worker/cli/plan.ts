@@ -18,9 +18,10 @@ import { hashRelease, releaseName } from '../../domain/release.js';
 import type { Release } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
 import type { Target } from '../../domain/target.js';
-import { ConfigError, loadRegistryConfig } from '../config.js';
+import { ConfigError, loadRegistryConfig, loadSecrets } from '../config.js';
 import { createPlatforms } from '../platforms.js';
 import { connectRegistry } from '../registry.js';
+import { foreseen, trafficNow } from './foresee.js';
 
 const UNAVAILABLE: Readonly<Record<Target['platform'], string>> = {
   local: 'start it with `slipway local-gateway`, or correct `gateway` in slipway.yaml',
@@ -63,6 +64,8 @@ export async function plan(
     const planned = makePlan({ policy, release: hashRelease({ ...release, images }), strategy, snapshot, warnings });
     const findings = [...warnings, ...(await platform.preflight(scope, plannedNeeds(planned)))];
     const approval = needsApproval(policy, floor.approval);
+    const traffic = await trafficNow(policy, planned.stableVersion, loadSecrets(context.env));
+    const foresight = foreseen(policy, planned, traffic);
     if (!context.json) {
       context.out(
         `${policy.lane.service} in ${policy.lane.environment}: ${planned.stableVersion ?? '(nothing yet)'} → ${releaseName(release.images)}`,
@@ -88,6 +91,7 @@ export async function plan(
       context.out(
         `  at most ${planned.peakExtraReplicas} more replicas at one time; ${snapshot.freeReplicas === null ? 'room not known' : `room for ${snapshot.freeReplicas}`}`,
       );
+      for (const line of foresight) context.out(`  ${plain(line)}`);
       for (const finding of findings)
         context.out(
           `${finding.severity === 'refuse' ? 'REFUSED' : 'warning'}: ${plain(finding.problem)}\n  → ${plain(finding.remedy)}`,
@@ -96,7 +100,7 @@ export async function plan(
     }
     const refused = findings.some(({ severity }) => severity === 'refuse');
     return done(
-      { plan: planned, risk: floor, approval, findings, touched: false },
+      { plan: planned, risk: floor, approval, findings, foresight, touched: false },
       refused ? EXIT.notShipped : EXIT.completed,
     );
   } catch (error) {

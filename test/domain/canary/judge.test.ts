@@ -187,7 +187,27 @@ describe('a gross failure', () => {
     assert.equal(at(failing, 15).kind, 'HOLD');
     const verdict = at(failing, 30);
     assert.equal(verdict.kind, 'ROLLBACK');
-    assert.match(verdict.summary, /over the last 30 s .* a gross failure \(5 points or more in each of 2 scrapes\)/);
+    assert.match(
+      verdict.summary,
+      /over the last 30 s .* a gross failure \(5 points or more, and 2 times the comparison\)/,
+    );
+  });
+
+  it('is rolled back within 45 s of its onset at 10 points and 10 requests/s, wherever that is between two scrapes', () => {
+    const found = [0, 64, 68, 74].flatMap((onsetS) =>
+      Array.from({ length: 25 }, (__, seed) => {
+        const own = samples(
+          { ...healthy, requestsPerSecond: 10, errorRate: 0.01, failsFromS: onsetS },
+          seed,
+          120,
+          15_000,
+        );
+        const other = samples({ ...healthy, requestsPerSecond: 10, errorRate: 0.01 }, 1000 + seed, 120, 15_000);
+        const { atMs: _, ...recording } = inputOf(slowScrapes, own, other, startMs);
+        return replay(recording, startMs + (onsetS + 45) * 1000).kind;
+      }),
+    );
+    assert.ok(found.filter((kind) => kind === 'ROLLBACK').length >= 97, found.join(' '));
   });
 
   it('is not one where both arms fail alike, where few requests tell, or under a judge that knows no such rule', () => {

@@ -11,6 +11,8 @@ export interface Service {
   readonly requestsPerSecond: number;
   readonly errorRate: number;
   readonly latencyFactor?: number;
+  /** 10 points more errors from this second on. */
+  readonly failsFromS?: number;
 }
 
 /** Scrapes of one process from `startMs` on, the first at `startMs` itself. */
@@ -27,8 +29,10 @@ export function scrape(
     const row = [...buckets[i - 1]!];
     let failed = errors[i - 1]!;
     const answered = poisson((service.requestsPerSecond * intervalMs) / 1000, random);
+    const failingMs = Math.min(intervalMs, Math.max(0, i * intervalMs - (service.failsFromS ?? Infinity) * 1000));
+    const errorRate = service.errorRate + (0.1 * failingMs) / intervalMs;
     for (let k = 0; k < answered; k++) {
-      if (random() < service.errorRate) failed++;
+      if (random() < errorRate) failed++;
       const latency = 0.05 * (service.latencyFactor ?? 1) * Math.exp(0.6 * normal(random));
       const first = bounds.findIndex((bound) => latency <= bound);
       for (let b = first < 0 ? bounds.length : first; b <= bounds.length; b++) row[b]!++;

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { defaultAnalysis } from '../../../domain/canary/defaults.js';
+import { halvesOf, learnNoiseFloor } from '../../../domain/canary/learn-noise.js';
+import { noiseRatios } from '../../../domain/canary/noise-floor.js';
+import { replay } from '../../../domain/canary/replay.js';
+import type { Recording } from '../../../domain/canary/replay.js';
+import type { NoiseFloor } from '../../../domain/canary/types.js';
+import { seededRandom } from '../../../bench/canary/random.js';
+import { inputOf, normalSample, scrape, startMs } from './simulate.js';
+
+const stage = { policy: defaultAnalysis(15_000), durationMs: 600_000 };
+const times = { startMs, scrapes: 40, intervalMs: 15_000 };
+
+/** Equal arms, but for factors of their own on p99 and error rate: normal logarithms of this standard deviation. */
+function pairs(count: number, logSd: { readonly latency: number; readonly errors: number }): readonly Recording[] {
+  const random = seededRandom(7);
+  return Array.from({ length: count }, () => {
+    const arm = () => {
+      const [latency = 0, errors = 0] = normalSample(2, random);
+      const latencyFactor = Math.exp((logSd.latency * latency) / Math.SQRT2);
+      const errorRate = 0.03 * Math.exp((logSd.errors * errors) / Math.SQRT2);
+      return scrape({ requestsPerSecond: 40, errorRate, latencyFactor }, times, random);
+    };
+    const { atMs: _, ...recording } = inputOf(stage, arm(), arm(), startMs);
+    return recording;
+  });
+}
+
+describe('the noise floor', () => {
+  it('is learned from pairs of equal arms: what chance explains is not in it', () => {
+    const quiet = learnNoiseFloor(pairs(20, { latency: 0, errors: 0 }));
+    assert.equal(quiet?.pairs, 20);
+    assert.ok((quiet?.latencyLogSd ?? 1) < 0.02 && (quiet?.errorLogSd ?? 1) < 0.06, JSON.stringify(quiet));
+    const noisy = learnNoiseFloor(pairs(40, { latency: 0.085, errors: 0.3 }));
+    assert.ok(noisy !== null && noisy.latencyLogSd > 0.06 && noisy.latencyLogSd < 0.11, JSON.stringify(noisy));
+    assert.ok(noisy.errorLogSd > 0.2 && noisy.errorLogSd < 0.4, JSON.stringify(noisy));
+  });
+
+  it('is not learned from fewer than five pairs, nor from stages without a comparison', () => {
+    assert.equal(learnNoiseFloor(pairs(4, { latency: 0, errors: 0 })), null);
+    const alone = pairs(8, { latency: 0, errors: 0 }).map((recording) => ({ ...recording, comparison: null }));
+    assert.equal(learnNoiseFloor(alone), null);
+  });
+
+  it('is learned from the halves of an arm of several pods', () => {
+    const random = seededRandom(3);
+    const pods = [1, 1.2, 1, 1.2].map((latencyFactor) =>
+      scrape({ requestsPerSecond: 30, errorRate: 0.01, latencyFactor }, times, random),
+    );
+    const [first] = pods;
+    assert.ok(first);
+    const arm = {
+      ...first,
+      series: pods.flatMap(({ series }, pod) => series.map((one) => ({ ...one, instance: `${pod}` }))),
+    };
+    const { atMs: _, ...recording } = inputOf(stage, arm, arm, startMs);
+    const halves = halvesOf(recording);
+    assert.deepEqual(
+      [halves?.canary, halves?.comparison].map((half) => half?.series.map(({ instance }) => instance)),
+      [
+        ['0', '2'],
+        ['1', '3'],
+      ],
+    );
+    const floor = learnNoiseFloor(Array.from({ length: 5 }, () => halves ?? recording));
+    assert.ok(floor !== null && Math.abs(floor.latencyLogSd - Math.log(1.2)) < 0.05, JSON.stringify(floor));
+    assert.equal(halvesOf({ ...recording, comparison: first }), null);
+  });
+
+  it('leaves room for the next pair: the less, the more pairs were seen', () => {
+    const of = (pairs: number) =>
+      noiseRatios({ errorBudget: 0.01, noiseFloor: { pairs, latencyLogSd: 0.1, errorLogSd: 0 } });
+    // Student's t at 99 %: 3.365, 2.528 and 2.326 for 5, 20 and endless degrees of freedom.
+    for (const [pairs, t] of [
+      [5, 3.365],
+      [20, 2.528],
+      [1_000_000, 2.326],
+    ] as const)
+      assert.ok(Math.abs(of(pairs).latency - Math.exp(0.1 * t)) < 0.01, `${pairs}: ${of(pairs).latency}`);
+    assert.equal(of(20).errors, 1);
+    assert.deepEqual(noiseRatios({ errorBudget: 0.01, noiseFloor: null }), { latency: 1, errors: 1 });
+  });
+
+  it('keeps a canary that is no slower than pods are from being rolled back, and no other', () => {
+    const random = seededRandom(11);
+    const judged = (latencyFactor: number, noiseFloor: NoiseFloor | null) => {
+      const slower = scrape({ requestsPerSecond: 40, errorRate: 0.01, latencyFactor }, times, random);
+      const usual = scrape({ requestsPerSecond: 40, errorRate: 0.01 }, times, random);
+      const { atMs: _, ...recording } = inputOf(
+        { ...stage, policy: { ...stage.policy, noiseFloor } },
+        slower,
+        usual,
+        startMs,
+      );
+      return replay(recording, startMs + stage.durationMs);
+    };
+    const floor = { pairs: 30, latencyLogSd: 0.12, errorLogSd: 0.1 };
+    assert.equal(judged(1.24, null).kind, 'ROLLBACK');
+    const kept = judged(1.24, floor);
+    assert.notEqual(kept.kind, 'ROLLBACK', kept.summary);
+    assert.equal(judged(1.8, floor).kind, 'ROLLBACK');
+  });
+});
