@@ -24,6 +24,38 @@ const DEFAULT_JUDGE = 'sequential';
 /** Kinds of which more than this share was judged wrong are told of. */
 const HARD = 0.05;
 
+/** Why kinds are hard, as far as it was found out by looking into single rollouts. Told of those that are. */
+const REASONS: readonly { readonly kinds: readonly string[]; readonly why: string }[] = [
+  {
+    kinds: ['p99 x1.3', '6 % pod noise, p99 x1.3', 'p99 x1.5'],
+    why:
+      'A p99 is read from its bucket by a straight line, as Prometheus does, but requests get fewer towards the upper end: it ' +
+      'reads too high on both arms, and their ratio too small. In a wide bucket x1.3 may read as x1.05.',
+  },
+  {
+    kinds: ['errors in runs'],
+    why:
+      'Below 200 errors an exact test takes each for itself: five that come together count as five witnesses. The score test ' +
+      'above that knows of scatter between blocks.',
+  },
+  {
+    kinds: ['p99 x1.1', 'same, 6 % pod noise'],
+    why:
+      'Pods of one version differ. With 3 % noise on each arm one in twenty canaries of x1.1 truly answers more than x1.18 ' +
+      'as long for its life, which is where a rollback begins; with 6 % so does one in forty that changed nothing.',
+  },
+  {
+    kinds: ['p99 x1.1', 'same, 6 % pod noise', 'narrow latencies', 'missing scrapes', 'scrapes every 5 s'],
+    why:
+      'While there are too few blocks for ranks, the share of slow requests stands in for the p99, with one limit for all ' +
+      'shapes: of narrow latencies (sigma 0.3) x1.15 makes 1.6 % slow requests 4.6 %, more than the limit of 2.2 times.',
+  },
+  {
+    kinds: ['burst on canary', 'two bursts on canary'],
+    why: 'A burst of half a minute with 5 points of errors is what a gross failure looks like; two early ones fill a short stage.',
+  },
+];
+
 /** `docs/judges.md`, which shows the plots of `plotsOf` from `judges/`. */
 export function reportOf(results: Results): string {
   const { seed, perKind, dev, own, noise } = results;
@@ -124,6 +156,11 @@ function hard(outcomes: readonly Outcome[]): readonly string[] {
       const [example] = wrong;
       const said = `${example!.verdict} at ${example!.decidedAtS} s: ${example!.summary.replaceAll('|', '\\|')}`;
       return `| ${kind} | ${label} | ${share} | ${promote.hits}, ${hold.hits}, ${rollback.hits} | ${said} |`;
+    }),
+    '',
+    ...REASONS.flatMap(({ kinds, why }) => {
+      const told = worst.filter(({ kind }) => kinds.includes(kind)).map(({ kind }) => kind);
+      return told.length === 0 ? [] : [`- **${told.join('; ')}.** ${why}`];
     }),
   ];
 }
