@@ -6,7 +6,8 @@ import { mannWhitney, rankTest } from '../domain/canary/mann-whitney.js';
 import type { MannWhitneyInput } from '../domain/canary/mann-whitney.js';
 import type { ArmSamples, JudgeInput } from '../domain/canary/types.js';
 import { median } from './numbers.js';
-import { normalSample, scrape, seededRandom } from '../test/domain/canary/simulate.js';
+import { normalSample, scrape } from '../test/domain/canary/simulate.js';
+import { seededRandom } from './canary/random.js';
 
 /** What the judge costs. */
 export interface JudgeCost {

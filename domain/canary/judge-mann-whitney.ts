@@ -3,7 +3,7 @@ import { furtherMetrics } from './defaults.js';
 import { mannWhitney, smallestMannWhitneyP } from './mann-whitney.js';
 import type { MannWhitneyResult } from './mann-whitney.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
-import type { Evidence, Opinion } from './opinion.js';
+import type { Evidence, Opinion, Recall } from './opinion.js';
 import { medianOfSorted, sorted } from './median.js';
 import { addHistograms, blocksOf, histogramQuantile, valuesWithin } from './series.js';
 import type { Block } from './series.js';
@@ -34,7 +34,7 @@ export function checkAt(input: JudgeInput): Check {
  * It knows no correction for looking three times or for series that depend on themselves, and rolls many good releases
  * back; the default judge is `sequential`. `evidence` holds nothing later than the check.
  */
-export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: Check): Opinion {
+export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: Check, recall: Recall): Opinion {
   const { mannWhitney: rule, scrapeIntervalMs } = input.policy;
   const ends = input.startMs + input.durationMs;
   const watching = { kind: 'HOLD', hold: 'watching', look: check.number } as const;
@@ -52,12 +52,13 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
     return { kind: 'HOLD', hold: 'insufficient-data', summary: tooFew, findings: [], look: check.number };
   }
   const obstacle = latencyObstacle(evidence);
-  const latency =
+  const latency = () =>
     obstacle === null ? latencyFinding(input, blocks, evidence.comparison.boundsSeconds) : latencyNotJudged(obstacle);
-  const others = furtherMetrics(input.policy).map((metric) =>
-    valuesFinding(input, metric, evidence, fromMs, check.atMs),
-  );
-  const findings = [errorFinding(input, blocks), latency, ...others];
+  const findings = recall(check.number, () => [
+    errorFinding(input, blocks),
+    latency(),
+    ...furtherMetrics(input.policy).map((metric) => valuesFinding(input, metric, evidence, fromMs, check.atMs)),
+  ]);
   const followed = findings.filter(({ advisory }) => advisory !== true);
   const common = { findings, look: check.number };
   const rollback = followed.find((finding) => finding.verdict === 'ROLLBACK');

@@ -4,7 +4,7 @@ import { compareLatency } from './compare-latency.js';
 import { compareValues } from './compare-values.js';
 import { furtherMetrics } from './defaults.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
-import type { Evidence, Opinion } from './opinion.js';
+import type { Evidence, Opinion, Recall } from './opinion.js';
 import { countsWithin, errorPair } from './series.js';
 import { stageBlocks } from './stage-blocks.js';
 import type { JudgeInput, MetricFinding } from './types.js';
@@ -86,7 +86,7 @@ export function requestsSinceWarmUp(input: JudgeInput, { canary, comparison }: E
  * significant at the look's alpha and large enough to matter; PROMOTE takes the stage's end, enough requests, and no
  * metric in either window worse than its margin. `evidence` holds nothing later than the look.
  */
-export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Look): Opinion {
+export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Look, recall: Recall): Opinion {
   const { policy } = input;
   const fromMs = input.startMs + policy.warmUpMs;
   const over = look.number > 0 && input.atMs >= input.startMs + input.durationMs;
@@ -95,7 +95,7 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
     const summary = `The stage of ${durationText(input.durationMs)} was no longer than the warm-up: nothing could be judged.`;
     return { kind: 'HOLD', hold: 'insufficient-data', summary, findings: [], look: look.number };
   }
-  const findings = findingsOf(evidence, input, look);
+  const findings = recall(look.number, () => findingsOf(evidence, input, look));
   const followed = findings.filter(({ advisory }) => advisory !== true);
   const rollback = followed.find((finding) => finding.verdict === 'ROLLBACK');
   const common = { findings, look: look.number };

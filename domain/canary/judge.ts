@@ -6,7 +6,7 @@ import { judgeKayenta } from './judge-kayenta.js';
 import { checkAt, judgeMannWhitney } from './judge-mann-whitney.js';
 import { judgeSequential, lookAt, requestsSinceWarmUp } from './judge-sequential.js';
 import { judgeThreshold } from './judge-threshold.js';
-import type { Opinion } from './opinion.js';
+import type { Opinion, Recall } from './opinion.js';
 import { countsWithin, evidenceOf } from './series.js';
 import type { ArmEvidence } from './series.js';
 import { trafficSplitFinding } from './traffic-split.js';
@@ -33,15 +33,19 @@ export function judge(input: JudgeInput): Verdict {
   return { ...assess(input), inputDigest: digestOf(input) };
 }
 
-/** The verdict of `judge`, without the digest of what was judged: many looks at one recording need but one. */
-export function assess(input: JudgeInput): Omit<Verdict, 'inputDigest'> {
+/**
+ * The verdict of `judge`, without the digest of what was judged: many looks at one recording need but one.
+ *
+ * @param recall what was found at the same look of the same recording, if it is known
+ */
+export function assess(input: JudgeInput, recall: Recall = (_, find) => find()): Omit<Verdict, 'inputDigest'> {
   checkPolicy(input);
   const canary = evidenceOf(input.canary, input.atMs);
   const comparison = input.comparison === null ? null : evidenceOf(input.comparison, input.atMs);
   const gross = input.policy.judge === 'sequential' ? grossFailure(input, canary, comparison) : null;
   const limits = [...hardLimitFindings(input, canary, comparison), ...(gross === null ? [] : [gross])];
   const split = trafficSplitFinding(input, canary, comparison);
-  const opinion = opinionOn(input, canary, comparison);
+  const opinion = opinionOn(input, canary, comparison, recall);
   const findings = [...limits, ...opinion.findings, ...(split === null ? [] : [split])];
   return {
     ...decide(input, canary, comparison, limits, split, opinion),
@@ -74,7 +78,7 @@ function decide(
 }
 
 /** The statistical judge sees nothing later than its latest look, so that its word only changes from look to look. */
-function opinionOn(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null): Opinion {
+function opinionOn(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvidence | null, recall: Recall): Opinion {
   const { judge } = input.policy;
   if (judge === 'threshold') return judgeThreshold(input, canary);
   if (comparison === null || input.comparison === null) return limitsAlone(input, canary);
@@ -83,11 +87,11 @@ function opinionOn(input: JudgeInput, canary: ArmEvidence, comparison: ArmEviden
       return judgeKayenta(input, { canary, comparison });
     case 'mann-whitney': {
       const check = checkAt(input);
-      return judgeMannWhitney(input, evidenceAt(input.canary, input.comparison, check.atMs), check);
+      return judgeMannWhitney(input, evidenceAt(input.canary, input.comparison, check.atMs), check, recall);
     }
     case 'sequential': {
       const look = lookAt(input, requestsSinceWarmUp(input, { canary, comparison }));
-      return judgeSequential(input, evidenceAt(input.canary, input.comparison, look.atMs), look);
+      return judgeSequential(input, evidenceAt(input.canary, input.comparison, look.atMs), look, recall);
     }
   }
 }

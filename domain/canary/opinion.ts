@@ -11,6 +11,9 @@ export interface Opinion {
   readonly look: number;
 }
 
+/** Gives what was found at the look with this number, if it is known; else finds it. */
+export type Recall = (look: number, find: () => readonly MetricFinding[]) => readonly MetricFinding[];
+
 /** Both arms' counters as increases. */
 export interface Evidence {
   readonly canary: ArmEvidence;

@@ -1,6 +1,7 @@
 import { digestOf } from '../canonical.js';
 import { assess } from './judge.js';
-import type { AnalysisPolicy, JudgeInput, Verdict } from './types.js';
+import type { Recall } from './opinion.js';
+import type { AnalysisPolicy, JudgeInput, MetricFinding, Verdict } from './types.js';
 
 /** Hard limits are looked at every few seconds, however long the scrape interval is. */
 const MIN_WATCH_MS = 1000;
@@ -27,6 +28,7 @@ export type Recording = Omit<JudgeInput, 'atMs'>;
 export function replay(recording: Recording, untilMs: number): Verdict {
   const { startMs, policy, durationMs, canary, comparison } = recording;
   const samples = [...canary.timesMs, ...(comparison?.timesMs ?? [])];
+  const recall = rememberLast();
   let seen = '';
   for (let atMs = startMs; ;) {
     atMs = Math.min(untilMs, nextWatchMs(startMs, policy, atMs));
@@ -36,7 +38,16 @@ export function replay(recording: Recording, untilMs: number): Verdict {
     const sees = `${last} ${phase.join(' ')}`;
     if (sees === seen && atMs < untilMs) continue;
     seen = sees;
-    const said = assess({ ...recording, atMs });
+    const said = assess({ ...recording, atMs }, recall);
     if (said.kind !== 'HOLD' || atMs >= untilMs) return { ...said, inputDigest: digestOf({ ...recording, atMs }) };
   }
+}
+
+/** Several instants share a look: its tests are made once. */
+function rememberLast(): Recall {
+  let last: { readonly look: number; readonly findings: readonly MetricFinding[] } | null = null;
+  return (look, find) => {
+    if (last?.look !== look) last = { look, findings: find() };
+    return last.findings;
+  };
 }

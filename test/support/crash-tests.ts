@@ -1,7 +1,7 @@
 /** The tests of the crash matrix, for any platform. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { seededRandom } from '../domain/canary/simulate.js';
+import { seededRandom } from '../../bench/canary/random.js';
 import { allPoints, MOMENTS, pointText, Runner, scenariosOn, tryPoints } from './crash-matrix.js';
 import type { Point, PointResult } from './crash-matrix.js';
 import type { CrashSite } from './crash-site.js';

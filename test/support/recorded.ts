@@ -6,7 +6,8 @@ import { judge } from '../../domain/canary/judge.js';
 import { replay } from '../../domain/canary/replay.js';
 import type { AnalysisPolicy, JudgeInput, Verdict } from '../../domain/canary/types.js';
 import { evidencePath } from '../../formats/evidence.js';
-import { scrape, seededRandom, startMs } from '../domain/canary/simulate.js';
+import { scrape, startMs } from '../domain/canary/simulate.js';
+import { seededRandom } from '../../bench/canary/random.js';
 import type { Service } from '../domain/canary/simulate.js';
 
 const INTERVAL_MS = 15_000;

@@ -1,4 +1,5 @@
-import { scrape, seededRandom } from '../domain/canary/simulate.js';
+import { seededRandom } from '../../bench/canary/random.js';
+import { scrape } from '../domain/canary/simulate.js';
 
 /** A canary of 30 minutes at 20 requests/s against a baseline with 0.2 % errors, as a line for `judge --jsonl`. */
 export function scenarioLine(id: string, errorRate: number): string {

@@ -10,7 +10,8 @@ import { sorted } from '../../../domain/canary/median.js';
 import { normalQuantile } from '../../../domain/canary/normal.js';
 import { rankTogether } from '../../../domain/canary/rank-sums.js';
 import type { KayentaMetric, KayentaPolicy, Verdict } from '../../../domain/canary/types.js';
-import { inputOf, normalSample, scrape, seededRandom, startMs } from './simulate.js';
+import { inputOf, normalSample, scrape, startMs } from './simulate.js';
+import { seededRandom } from '../../../bench/canary/random.js';
 import type { Service } from './simulate.js';
 
 const usual = defaultAnalysis(5000);

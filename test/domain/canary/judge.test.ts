@@ -5,7 +5,8 @@ import { judge, JUDGE_VERSION } from '../../../domain/canary/judge.js';
 import { lookAt } from '../../../domain/canary/judge-sequential.js';
 import type { AnalysisPolicy, ArmSamples, HardLimits, JudgeInput, Verdict } from '../../../domain/canary/types.js';
 import { replay } from '../../../domain/canary/replay.js';
-import { inputOf, scrape, seededRandom, startMs } from './simulate.js';
+import { seededRandom } from '../../../bench/canary/random.js';
+import { inputOf, scrape, startMs } from './simulate.js';
 import type { Service } from './simulate.js';
 
 const policy = defaultAnalysis(5000);

@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { hodgesLehmannInterval } from '../../../domain/canary/hodges-lehmann.js';
 import { mannWhitney, mannWhitneyProblem } from '../../../domain/canary/mann-whitney.js';
 import type { Alternative } from '../../../domain/canary/mann-whitney.js';
-import { normalSample, seededRandom } from './simulate.js';
+import { seededRandom } from '../../../bench/canary/random.js';
+import { normalSample } from './simulate.js';
 
 /** Vectors with the answers of R 4.2.2 and SciPy 1.17.1. JSON has no NaN, so those samples hold it as a string. */
 interface Vector {

@@ -6,7 +6,8 @@ import { defaultAnalysis, metricPolicy } from '../../../domain/canary/defaults.j
 import { judge } from '../../../domain/canary/judge.js';
 import { blocksOf, evidenceOf } from '../../../domain/canary/series.js';
 import type { AnalysisPolicy, ArmSamples, JudgeInput, MetricPolicy, Verdict } from '../../../domain/canary/types.js';
-import { inputOf, normalSample, scrape, seededRandom, startMs } from './simulate.js';
+import { inputOf, normalSample, scrape, startMs } from './simulate.js';
+import { seededRandom } from '../../../bench/canary/random.js';
 
 const scrapes = 60;
 const policy = defaultAnalysis(5000);

@@ -6,7 +6,8 @@ import { noiseRatios } from '../../../domain/canary/noise-floor.js';
 import { replay } from '../../../domain/canary/replay.js';
 import type { Recording } from '../../../domain/canary/replay.js';
 import type { NoiseFloor } from '../../../domain/canary/types.js';
-import { inputOf, normalSample, scrape, seededRandom, startMs } from './simulate.js';
+import { seededRandom } from '../../../bench/canary/random.js';
+import { inputOf, normalSample, scrape, startMs } from './simulate.js';
 
 const stage = { policy: defaultAnalysis(15_000), durationMs: 600_000 };
 const times = { startMs, scrapes: 40, intervalMs: 15_000 };

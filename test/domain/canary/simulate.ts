@@ -1,17 +1,8 @@
+import { normal, poisson, seededRandom } from '../../../bench/canary/random.js';
+import type { Random } from '../../../bench/canary/random.js';
 import { defaultAnalysis } from '../../../domain/canary/defaults.js';
 import { judge } from '../../../domain/canary/judge.js';
 import type { AnalysisPolicy, ArmSamples, JudgeInput, Verdict } from '../../../domain/canary/types.js';
-
-/** Seeded random numbers in [0, 1) (mulberry32): tests must give the same answer every time. */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 export const bounds = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5] as const;
 
@@ -28,7 +19,7 @@ export interface Service {
 export function scrape(
   service: Service,
   times: { readonly startMs: number; readonly scrapes: number; readonly intervalMs: number },
-  random: () => number,
+  random: Random,
 ): ArmSamples {
   const { startMs, scrapes, intervalMs } = times;
   const requests = [0];
@@ -58,20 +49,8 @@ export function scrape(
 }
 
 /** Independent values of the standard normal distribution. */
-export function normalSample(n: number, random: () => number): readonly number[] {
+export function normalSample(n: number, random: Random): readonly number[] {
   return Array.from({ length: n }, () => normal(random));
-}
-
-function normal(random: () => number): number {
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-}
-
-function poisson(mean: number, random: () => number): number {
-  if (mean > 30) return Math.max(0, Math.round(mean + Math.sqrt(mean) * normal(random)));
-  const floor = Math.exp(-mean);
-  let events = 0;
-  for (let product = random(); product > floor; product *= random()) events++;
-  return events;
 }
 
 export interface Stage {
