@@ -81,7 +81,8 @@ export function createKubernetesPlatform({
 
   return {
     async describe(scope, signal) {
-      const { store } = await open(scope);
+      // A rollback asks this before it moves the traffic.
+      const { store } = await open(scope, true);
       const view = await readLane(store, scope.rolloutId, signal);
       return snapshotOf(store, scope, view, null);
     },

@@ -25,6 +25,10 @@ const BLOCKS_FOR_BURSTS = 4;
 /** With fewer events in a block, the worst blocks are those that chance was hardest on: then a burst is a run of blocks. */
 const EVENTS_PER_BLOCK = 8;
 
+/** Scatter between blocks is read from parts of the window with so many events each, and no fewer parts than this. */
+const EVENTS_PER_PART = 5;
+const PARTS_FOR_SCATTER = 4;
+
 /** What is worth acting on. */
 export interface CountRule {
   readonly alpha: number;
@@ -74,7 +78,7 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
   const { canary, comparison } = sharesOf(pair);
   const score = stratifiedScore(used, rule.toleranceRatio);
   const exact = pair.canaryEvents + pair.comparisonEvents < EXACT_UP_TO_EVENTS;
-  const p = exact ? fisherGreater(pair, rule.toleranceRatio) : score.p;
+  const p = exact ? fisherGreater(thinned(pair, scatterOf(used)), rule.toleranceRatio) : score.p;
   const difference = canary - comparison;
   const upperBound = differenceUpperBound(pair, score.dispersion);
   const resolution = resolvableDifference(pair, score.dispersion);
@@ -98,6 +102,48 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
     upperBound,
     unseenRise: within ? rule.margin : Math.max(rule.margin, resolution),
   };
+}
+
+/**
+ * How much more the blocks scatter than independent events would, for few events: 1 unless it is certain, as every bit of
+ * it costs power. Blocks are added up until they have enough events for it.
+ */
+function scatterOf(strata: readonly CountPair[]): number {
+  const { canaryEvents, comparisonEvents } = addPairs(strata);
+  const parts = Math.min(strata.length, Math.floor((canaryEvents + comparisonEvents) / EVENTS_PER_PART));
+  if (parts < PARTS_FOR_SCATTER) return 1;
+  const merged = inParts(strata, parts);
+  // Where the comparison has next to no events, there is no ratio between the arms that could scatter.
+  const dispersion =
+    comparisonEvents < EVENTS_PER_PART
+      ? scatterInTime(merged.map(({ canaryEvents: events }) => events))
+      : stratifiedScore(merged, 1).dispersion;
+  // Pearson's statistic has a variance of 2 for each degree of freedom.
+  return dispersion > 1 + 2 * Math.sqrt(2 / (parts - 1)) ? dispersion : 1;
+}
+
+/** The variance of counts that follow each other, over their mean; by their differences, so that a trend is no scatter (von Neumann, 1941). */
+function scatterInTime(counts: readonly number[]): number {
+  const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
+  const squares = counts.slice(1).map((count, i) => (count - counts[i]!) ** 2);
+  return squares.reduce((sum, square) => sum + square, 0) / (2 * squares.length * mean);
+}
+
+/** Events that come in runs, as so many fewer that are independent. */
+function thinned(pair: CountPair, by: number): CountPair {
+  const part = (value: number): number => Math.round(value / by);
+  return {
+    canaryEvents: part(pair.canaryEvents),
+    canaryTotal: part(pair.canaryTotal),
+    comparisonEvents: part(pair.comparisonEvents),
+    comparisonTotal: part(pair.comparisonTotal),
+  };
+}
+
+/** Neighbours added up, so that so many are left. */
+function inParts(strata: readonly CountPair[], parts: number): readonly CountPair[] {
+  const edge = (part: number): number => Math.round((part * strata.length) / parts);
+  return Array.from({ length: parts }, (_, part) => addPairs(strata.slice(edge(part), edge(part + 1))));
 }
 
 function matters(pair: CountPair, rule: CountRule): boolean {

@@ -3,7 +3,7 @@ import { mannWhitney, smallestMannWhitneyP } from './mann-whitney.js';
 import type { MannWhitneyResult } from './mann-whitney.js';
 import { medianOfSorted } from './median.js';
 import { Z_95 } from './normal.js';
-import { addHistograms, histogramQuantile, slowerThan, totalOf } from './series.js';
+import { addHistograms, histogramQuantile, slowerThan, tailQuantile, totalOf } from './series.js';
 import type { Block, Histogram } from './series.js';
 import type { AnalysisPolicy, MetricFinding } from './types.js';
 import { noiseRatios } from './noise-floor.js';
@@ -19,19 +19,17 @@ const COARSEST_RESOLUTION = 1.5;
 const WORSE_P = 0.02;
 
 /**
- * Share of slow requests: the tolerance, guard and margin that stand in for a ratio of p99 where ranks can't be used.
- * With log-normal latencies (sigma 0.6) p99 x 1.12 makes 10 % slow requests 14 %, x 1.2 makes them 16 %, x 2 45 %:
- * a rise by 25 points that stayed unseen would still be less than x 2. Around there the share grows with the cube of the
- * ratio.
+ * Shares of slow requests stand in for p99 where ranks can't be used: how much more of them a ratio of latencies makes
+ * follows from the comparison's own histogram. `minRatio` is the ratio that matters there; a share that is larger by
+ * `coarsest` must be seen, or there is too little data to promote on.
  */
-const SLOW = {
-  toleranceRatio: 1.4,
-  minRatio: 2.2,
-  marginOfShare: 0.6,
-  baseShare: 0.1,
-  coarsest: 0.25,
-  perRatio: 3,
-} as const;
+const SLOW = { minRatio: 1.3, baseShare: 0.1, coarsest: 0.25 } as const;
+/**
+ * By which power of a latency the share of slower requests falls, where nothing is known of its shape: of log-normal
+ * latencies (sigma 0.6) x 1.12 makes 10 % slow requests 14 %, x 2 45 %. What is read counts as so many requests more.
+ */
+const USUAL_POWER = { power: 3, requests: 10 } as const;
+const POWERS = { least: 1.5, most: 10 } as const;
 
 export interface LatencyWindow {
   readonly blocks: readonly Block[];
@@ -61,15 +59,29 @@ export interface BlockP99s {
   readonly saturated: number;
 }
 
+/** How the p99 of a block is read, and how many requests both arms need in it. */
+export interface P99Reading {
+  readonly quantile: typeof tailQuantile;
+  readonly minRequests: number;
+}
+
+export const BY_TAIL: P99Reading = { quantile: tailQuantile, minRequests: REQUESTS_PER_BLOCK / 2 };
+/** Of every block, as the dashboards of most people show it. */
+export const AS_PROMETHEUS: P99Reading = { quantile: histogramQuantile, minRequests: 1 };
+
 /** The p99 of each block that has enough requests on both arms, as logarithms of seconds. */
-export function blockP99s(blocks: readonly Block[], boundsSeconds: readonly number[]): BlockP99s {
+export function blockP99s(
+  blocks: readonly Block[],
+  boundsSeconds: readonly number[],
+  { quantile, minRequests } = BY_TAIL,
+): BlockP99s {
   const canary: number[] = [];
   const comparison: number[] = [];
   let saturated = 0;
   for (const block of blocks) {
     const [a, b] = [block.canary.histogram, block.comparison.histogram];
-    if (a === null || b === null || Math.min(totalOf(a), totalOf(b)) < REQUESTS_PER_BLOCK / 2) continue;
-    const [p, q] = [histogramQuantile(0.99, boundsSeconds, a), histogramQuantile(0.99, boundsSeconds, b)];
+    if (a === null || b === null || Math.min(totalOf(a), totalOf(b)) < minRequests) continue;
+    const [p, q] = [quantile(0.99, boundsSeconds, a), quantile(0.99, boundsSeconds, b)];
     if (p === null || q === null || p.seconds <= 0 || q.seconds <= 0) continue;
     if (p.saturated || q.saturated) saturated++;
     canary.push(Math.log(p.seconds));
@@ -143,16 +155,19 @@ function typical(logs: readonly number[]): number {
 
 function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
   const { blocks, boundsSeconds, where } = window;
-  const minRatio = Math.max(SLOW.minRatio, noiseRatios(policy).latency ** SLOW.perRatio);
   const canary = addHistograms(blocks.map((block) => block.canary.histogram));
   const comparison = addHistograms(blocks.map((block) => block.comparison.histogram));
-  const common = { metric: 'latency-p99', unit: 'share', alpha, threshold: minRatio };
+  const common = { metric: 'latency-p99', unit: 'share', alpha, threshold: null };
   const none = { canary: null, comparison: null, canaryN: 0, comparisonN: 0, statistic: null, p: null, effect: null };
   if (canary === null || comparison === null) {
     const why = `Latencies can't be compared ${where}: no requests were measured on both arms.`;
     return { ...common, ...none, verdict: 'HOLD', test: 'fisher-exact', why };
   }
   const edge = edgeOf(comparison, boundsSeconds);
+  const power = powerAt(edge, comparison, boundsSeconds);
+  const noise = noiseRatios(policy).latency;
+  const minRatio = Math.max(SLOW.minRatio, noise) ** power;
+  const margin = Math.max(policy.latencyMargin, noise) ** power - 1;
   const strata = blocks.flatMap(({ canary: a, comparison: b }) =>
     a.histogram === null || b.histogram === null
       ? []
@@ -168,10 +183,10 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   const base = slowerThan(comparison, edge) / totalOf(comparison);
   const found = compareCounts(strata, {
     alpha,
-    toleranceRatio: SLOW.toleranceRatio,
+    toleranceRatio: TOLERANCE_RATIO ** power,
     minDifference: policy.minErrorIncrease,
     minRatio,
-    margin: SLOW.marginOfShare * Math.max(base, policy.errorMargin),
+    margin: margin * Math.max(base, policy.errorMargin),
     coarsest: SLOW.coarsest,
   });
   if (found === null) {
@@ -181,6 +196,7 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   const rollback = found.significant && found.matters;
   return {
     ...common,
+    threshold: minRatio,
     verdict: rollback ? 'ROLLBACK' : found.nonInferior ? 'PROMOTE' : 'HOLD',
     canary: found.canary,
     comparison: found.comparison,
@@ -212,4 +228,14 @@ function edgeOf(comparison: Histogram, boundsSeconds: readonly number[]): number
   const limit = SLOW.baseShare * totalOf(comparison);
   const edge = boundsSeconds.findIndex((_, i) => slowerThan(comparison, i) <= limit);
   return edge < 0 ? boundsSeconds.length - 1 : edge;
+}
+
+/** By which power of the latency the share of slower requests falls around an edge: read between it and the bound below. */
+function powerAt(edge: number, comparison: Histogram, boundsSeconds: readonly number[]): number {
+  const [lower, upper] = [boundsSeconds[edge - 1] ?? 0, boundsSeconds[edge]!];
+  const [above, slower] = [slowerThan(comparison, edge), edge === 0 ? 0 : slowerThan(comparison, edge - 1)];
+  if (lower <= 0 || above === 0) return USUAL_POWER.power;
+  const read = Math.log(slower / above) / Math.log(upper / lower);
+  const power = (above * read + USUAL_POWER.requests * USUAL_POWER.power) / (above + USUAL_POWER.requests);
+  return Math.min(POWERS.most, Math.max(POWERS.least, power));
 }

@@ -1,20 +1,20 @@
 import { addPairs, sharesOf, stratifiedScore, wilson } from './counts.js';
 import type { CountPair } from './counts.js';
+import { AS_PROMETHEUS, blockP99s, BY_TAIL } from './compare-latency.js';
+import type { P99Reading } from './compare-latency.js';
 import { hodgesLehmannInterval, hodgesLehmannShift } from './hodges-lehmann.js';
-import { lookAt, requestsSinceWarmUp } from './judge-sequential.js';
+import { lookAt, RECENT_SCRAPES, requestsSinceWarmUp } from './judge-sequential.js';
 import { checkAt } from './judge-mann-whitney.js';
 import { sorted } from './median.js';
 import { latencyObstacle } from './opinion.js';
 import type { Evidence } from './opinion.js';
-import { blocksOf, errorPair, evidenceOf, histogramQuantile, totalOf } from './series.js';
+import { blocksOf, errorPair, evidenceOf } from './series.js';
 import type { Block } from './series.js';
-import { REQUESTS_PER_BLOCK, stageBlocks } from './stage-blocks.js';
+import { stageBlocks } from './stage-blocks.js';
 import type { JudgeInput, MetricFinding } from './types.js';
 
 /** z of a two-sided 95 % interval. */
 const Z_975 = 1.959963984540054;
-/** The window that `sequential` looks at beside the whole stage, in scrapes. */
-const RECENT_SCRAPES = 12;
 
 /** How far apart the arms are, with the 95 % interval. Judges decide by their tests; this is for people to look at. */
 export interface Effect {
@@ -131,11 +131,7 @@ export function effectOf(finding: MetricFinding, input: JudgeInput): Effect | nu
       }
       const { boundsSeconds } = evidenceOf(input.canary, input.atMs);
       for (const blocks of windowsOf(input)) {
-        const effect = shiftOf(
-          blocks,
-          boundsSeconds,
-          input.policy.judge === 'mann-whitney' ? 1 : REQUESTS_PER_BLOCK / 2,
-        );
+        const effect = shiftOf(blocks, boundsSeconds, input.policy.judge === 'mann-whitney' ? AS_PROMETHEUS : BY_TAIL);
         // Both windows may have as many blocks as the finding; the estimate tells which of them it was.
         const same = input.policy.judge === 'mann-whitney' || near(effect?.value, value);
         if (effect !== null && effect.blocks === canaryN && same) return { ...effect.effect, value };
@@ -167,18 +163,9 @@ function dispersionWithin(blocks: readonly Block[]): number {
 function shiftOf(
   blocks: readonly Block[],
   boundsSeconds: readonly number[],
-  requestsPerBlock: number,
+  how: P99Reading,
 ): { readonly effect: Effect; readonly value: number; readonly blocks: number } | null {
-  const x: number[] = [];
-  const y: number[] = [];
-  for (const { canary, comparison } of blocks) {
-    const [own, other] = [canary.histogram, comparison.histogram];
-    if (own === null || other === null || Math.min(totalOf(own), totalOf(other)) < requestsPerBlock) continue;
-    const [p, q] = [histogramQuantile(0.99, boundsSeconds, own), histogramQuantile(0.99, boundsSeconds, other)];
-    if (p === null || q === null || p.seconds <= 0 || q.seconds <= 0) continue;
-    x.push(Math.log(p.seconds));
-    y.push(Math.log(q.seconds));
-  }
+  const { canary: x, comparison: y } = blockP99s(blocks, boundsSeconds, how);
   if (x.length === 0) return null;
   const { lower, upper, level } = hodgesLehmannInterval(x, y);
   // So few blocks can't bound it: all their differences together are less sure than that.
@@ -216,7 +203,6 @@ export function stageEffects(input: JudgeInput): StageEffects {
           value: canary - comparison,
           ...differenceInterval(pair, stratifiedScore(strata, 1).dispersion),
         };
-  const ranks =
-    latencyObstacle(evidence) === null ? shiftOf(blocks, evidence.canary.boundsSeconds, REQUESTS_PER_BLOCK / 2) : null;
+  const ranks = latencyObstacle(evidence) === null ? shiftOf(blocks, evidence.canary.boundsSeconds, BY_TAIL) : null;
   return { errors, latency: ranks?.effect ?? null };
 }

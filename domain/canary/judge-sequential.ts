@@ -21,7 +21,7 @@ const SHARE_AFTER_END = 0.4;
  * The recent window: a fault that began late would drown in all that was well before. A fault is seen when it fills about
  * half of the window, so a short one is quick; it must still be several times as long as a burst.
  */
-const RECENT_SCRAPES = 12;
+export const RECENT_SCRAPES = 12;
 
 /** A look: an instant of the grid on which statistical error is spent. */
 export interface Look {
