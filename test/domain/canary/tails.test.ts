@@ -53,7 +53,7 @@ describe('a share of slow requests', () => {
     assert.notEqual(slow(6, 1.15).verdict, 'ROLLBACK', slow(6, 1.15).why);
     assert.equal(slow(6, 1.6).verdict, 'ROLLBACK', slow(6, 1.6).why);
     assert.equal(slow(2, 1.6).verdict, 'ROLLBACK', slow(2, 1.6).why);
-    assert.ok((slow(6, 1).threshold ?? 0) > 2 * (slow(2, 1).threshold ?? 0));
+    assert.ok((slow(6, 1).threshold ?? 0) > 1.5 * (slow(2, 1).threshold ?? 0));
   });
 });
 
