@@ -4,7 +4,7 @@ import type { Classified, KayentaClass, KayentaScore, KayentaValues } from './ka
 import { tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion } from './opinion.js';
 import { armBlocksOf, countsWithin, histogramQuantile, valuesWithin } from './series.js';
-import type { ArmBlock, ArmEvidence, BlockGrid } from './series.js';
+import type { ArmBlock, ArmHistory, BlockGrid } from './series.js';
 import { BUILT_IN_METRICS } from './types.js';
 import type { AnalysisPolicy, JudgeInput, KayentaMetric, MetricFinding, VerdictKind } from './types.js';
 import { amount, count, durationText, percent, plural, seconds, times } from '../words.js';
@@ -51,7 +51,7 @@ export function judgeKayenta(input: JudgeInput, evidence: Evidence): Opinion {
   }
   return latest!;
 
-  function requestsOf(arm: ArmEvidence): number {
+  function requestsOf(arm: ArmHistory): number {
     return countsWithin(arm, input.startMs, input.atMs, input.startMs).requests;
   }
 
@@ -131,7 +131,7 @@ function metricsOf({ kayenta, metrics }: AnalysisPolicy): readonly KayentaMetric
 /** One value a scrape interval; `null` where PromQL would give NaN or nothing. */
 function valuesOf(
   name: string,
-  arm: ArmEvidence,
+  arm: ArmHistory,
   blocks: readonly (ArmBlock | null)[],
   grid: BlockGrid,
 ): readonly (number | null)[] {

@@ -7,7 +7,7 @@ import { checkAt, judgeMannWhitney } from './judge-mann-whitney.js';
 import { judgeSequential, lookAt, requestsSinceWarmUp } from './judge-sequential.js';
 import { judgeThreshold } from './judge-threshold.js';
 import type { Opinion, Recall } from './opinion.js';
-import { countsWithin, evidenceOf } from './series.js';
+import { countsWithin, evidenceOf, evidenceUntil } from './series.js';
 import type { ArmEvidence } from './series.js';
 import { trafficSplitFinding } from './traffic-split.js';
 import { BUILT_IN_METRICS } from './types.js';
@@ -82,22 +82,22 @@ function opinionOn(input: JudgeInput, canary: ArmEvidence, comparison: ArmEviden
   const { judge } = input.policy;
   if (judge === 'threshold') return judgeThreshold(input, canary);
   if (comparison === null || input.comparison === null) return limitsAlone(input, canary);
+  const until = (atMs: number) => ({
+    canary: evidenceUntil(canary, atMs),
+    comparison: evidenceUntil(comparison, atMs),
+  });
   switch (judge) {
     case 'kayenta':
       return judgeKayenta(input, { canary, comparison });
     case 'mann-whitney': {
       const check = checkAt(input);
-      return judgeMannWhitney(input, evidenceAt(input.canary, input.comparison, check.atMs), check, recall);
+      return judgeMannWhitney(input, until(check.atMs), check, recall);
     }
     case 'sequential': {
       const look = lookAt(input, requestsSinceWarmUp(input, { canary, comparison }));
-      return judgeSequential(input, evidenceAt(input.canary, input.comparison, look.atMs), look, recall);
+      return judgeSequential(input, until(look.atMs), look, recall);
     }
   }
-}
-
-function evidenceAt(canary: JudgeInput['canary'], comparison: JudgeInput['canary'], atMs: number) {
-  return { canary: evidenceOf(canary, atMs), comparison: evidenceOf(comparison, atMs) };
 }
 
 /** Without a comparison (the canary has all the traffic) only hard limits can speak. */

@@ -1,4 +1,4 @@
-import type { ArmEvidence } from './series.js';
+import type { ArmHistory } from './series.js';
 import type { HoldReason, JudgeInput, MetricFinding, VerdictKind } from './types.js';
 import { count, plural } from '../words.js';
 
@@ -16,8 +16,8 @@ export type Recall = (look: number, find: () => readonly MetricFinding[]) => rea
 
 /** Both arms' counters as increases. */
 export interface Evidence {
-  readonly canary: ArmEvidence;
-  readonly comparison: ArmEvidence;
+  readonly canary: ArmHistory;
+  readonly comparison: ArmHistory;
 }
 
 /** A HOLD for want of requests, with how many more are needed; `null` where both arms had enough. */

@@ -16,17 +16,21 @@ export interface Counts {
 }
 
 /** An arm's counters as increases. Spans of one process never overlap; those of several do. */
-export interface ArmEvidence {
+export interface ArmHistory {
   /** Upper bounds of the latency buckets in seconds, without +Inf; empty where there is no histogram. */
   readonly boundsSeconds: readonly number[];
   /** Increases of [requests, errors]. */
   readonly counts: readonly Span[];
   /** Increases of the cumulative buckets, of which the last is +Inf: all requests. */
   readonly histograms: readonly Span[];
-  /** Instant of the last scrape that any process answered, ms since the epoch. */
-  readonly lastSampleMs: number | null;
   /** Further metrics by name: what was measured, in order of time. */
   readonly values: ReadonlyMap<string, readonly Measured[]>;
+}
+
+/** All that is known of an arm by an instant. */
+export interface ArmEvidence extends ArmHistory {
+  /** Instant of the last scrape that any process answered, ms since the epoch. */
+  readonly lastSampleMs: number | null;
 }
 
 /** A value of a further metric. */
@@ -103,12 +107,29 @@ export function evidenceOf(arm: ArmSamples, untilMs: number): ArmEvidence {
 }
 
 function measuredUntil({ timesMs, values = {} }: ArmSamples, length: number): ArmEvidence['values'] {
-  return new Map(
-    Object.entries(values).map(([name, all]) => [
-      name,
-      all.slice(0, length).flatMap((value, i) => (value === null ? [] : [{ atMs: timesMs[i]!, value }])),
-    ]),
-  );
+  const found = new Map<string, readonly Measured[]>();
+  for (const [name, all] of Object.entries(values)) {
+    const measured: Measured[] = [];
+    for (let i = 0; i < length; i++) {
+      const value = all[i] ?? null;
+      if (value !== null) measured.push({ atMs: timesMs[i]!, value });
+    }
+    found.set(name, measured);
+  }
+  return found;
+}
+
+/** The same as `evidenceOf` at an earlier instant, without going through the counters again. */
+export function evidenceUntil(evidence: ArmEvidence, untilMs: number): ArmHistory {
+  const { boundsSeconds, counts, histograms, values } = evidence;
+  if (evidence.lastSampleMs !== null && evidence.lastSampleMs <= untilMs) return evidence;
+  const before = (spans: readonly Span[]): readonly Span[] => spans.filter(({ toMs }) => toMs <= untilMs);
+  return {
+    boundsSeconds,
+    counts: before(counts),
+    histograms: before(histograms),
+    values: new Map([...values].map(([name, all]) => [name, all.filter(({ atMs }) => atMs <= untilMs)])),
+  };
 }
 
 function checkArm({ timesMs, leSeconds, series, values = {} }: ArmSamples): void {
@@ -158,12 +179,12 @@ function increasesOf(timesMs: readonly number[], rows: readonly (readonly number
 }
 
 /** Requests and errors of the spans that end within (fromMs, toMs] and begin at `notBeforeMs` or later. */
-export function countsWithin(arm: ArmEvidence, fromMs: number, toMs: number, notBeforeMs: number): Counts {
+export function countsWithin(arm: ArmHistory, fromMs: number, toMs: number, notBeforeMs: number): Counts {
   return toCounts(addUp(spansWithin(arm.counts, fromMs, toMs, notBeforeMs)));
 }
 
 /** The histogram of the spans that end within (fromMs, toMs] and begin at `notBeforeMs` or later. */
-export function histogramWithin(arm: ArmEvidence, fromMs: number, toMs: number, notBeforeMs: number): Histogram | null {
+export function histogramWithin(arm: ArmHistory, fromMs: number, toMs: number, notBeforeMs: number): Histogram | null {
   return toHistogram(addUp(spansWithin(arm.histograms, fromMs, toMs, notBeforeMs)));
 }
 
@@ -183,7 +204,7 @@ export interface BlockGrid {
  * blocks share no data. A span over a missing scrape counts only in a block that contains all of it. Blocks in which an
  * arm was not seen at all are left out for both; a last block that is not over yet is there, but shorter.
  */
-export function blocksOf(canary: ArmEvidence, comparison: ArmEvidence, grid: BlockGrid): Block[] {
+export function blocksOf(canary: ArmHistory, comparison: ArmHistory, grid: BlockGrid): Block[] {
   const a = { counts: byBlock(canary.counts, grid), histograms: byBlock(canary.histograms, grid) };
   const b = { counts: byBlock(comparison.counts, grid), histograms: byBlock(comparison.histograms, grid) };
   const blocks: Block[] = [];
@@ -205,7 +226,7 @@ export function blocksOf(canary: ArmEvidence, comparison: ArmEvidence, grid: Blo
  * One arm in each block of the grid; `null` where it was not seen. Where arms are not compared block by block, each keeps
  * what the other lacks.
  */
-export function armBlocksOf(arm: ArmEvidence, grid: BlockGrid): (ArmBlock | null)[] {
+export function armBlocksOf(arm: ArmHistory, grid: BlockGrid): (ArmBlock | null)[] {
   const counts = byBlock(arm.counts, grid);
   const histograms = byBlock(arm.histograms, grid);
   const length = Math.max(0, Math.ceil((grid.toMs - grid.fromMs) / grid.blockMs));
@@ -216,7 +237,7 @@ export function armBlocksOf(arm: ArmEvidence, grid: BlockGrid): (ArmBlock | null
 }
 
 /** The values of a further metric that were measured within (fromMs, toMs], in order of time. */
-export function valuesWithin(arm: ArmEvidence, metric: string, fromMs: number, toMs: number): readonly Measured[] {
+export function valuesWithin(arm: ArmHistory, metric: string, fromMs: number, toMs: number): readonly Measured[] {
   return (arm.values.get(metric) ?? []).filter(({ atMs }) => atMs > fromMs && atMs <= toMs);
 }
 
