@@ -290,6 +290,19 @@ command(
     perform(options, async (context) => (await import('../client/cli/judge.js')).judgeCommand(context, file, options)),
   );
 
+command(
+  'noise <dir>',
+  'learn how far apart arms of one version are, from past rollouts that were good; prints what analysis.noiseFloor takes',
+  'slipway noise /var/lib/slipway/evidence --service checkout --env production',
+)
+  .option('--service <name>', 'only rollouts of this service')
+  .option('--env <name>', 'only rollouts in this environment')
+  .option('--evidence <dir>', 'the folder that holds the samples by digest (default: where the records are)')
+  .option('--halves', 'also compare one half of each comparison’s pods with the other')
+  .action((dir: string, options) =>
+    perform(options, async (context) => (await import('../client/cli/noise.js')).noise(context, dir, options)),
+  );
+
 command('stuck', 'list runs that need a person, or whose activities keep failing, and why', 'slipway stuck').action(
   (options) => perform(options, async (context) => (await import('../client/cli/overview.js')).stuck(context)),
 );
