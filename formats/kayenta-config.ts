@@ -96,6 +96,11 @@ export type KayentaImport =
     }
   | { readonly ok: false; readonly problems: readonly KayentaProblem[] };
 
+/** Whether a document is meant as a canary config: it has metrics in a list, and what Kayenta classifies by. */
+export function isKayentaConfig(document: unknown): boolean {
+  return z.looseObject({ metrics: z.array(z.unknown()), classifier: z.looseObject({}) }).safeParse(document).success;
+}
+
 /** Reads a canary config, parsed from JSON, or says all that is wrong with it. Never throws for any document. */
 export function importKayentaConfig(document: unknown): KayentaImport {
   const read = Config.safeParse(document);

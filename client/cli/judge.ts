@@ -3,6 +3,8 @@ import path from 'node:path';
 import { replay } from '../../domain/canary/replay.js';
 import { JUDGES } from '../../domain/canary/types.js';
 import type { AnalysisPolicy, JudgeName } from '../../domain/canary/types.js';
+import { parseJsonLine } from '../../formats/jsonl.js';
+import { importKayentaConfig, isKayentaConfig } from '../../formats/kayenta-config.js';
 import { parseScenario } from '../../formats/scenario.js';
 import { formatProblems, parseAnalysis } from '../../formats/slipway-yaml.js';
 import { judgeCase, kindText } from '../judging/judgement.js';
@@ -128,6 +130,8 @@ async function candidateOf(
   const named = (analysis: AnalysisPolicy) => (name === null ? analysis : { ...analysis, judge: name });
   if (policy === undefined) return name === null ? null : named;
   const text = await readPolicyText(path.resolve(context.cwd, policy), policy);
+  const config = parseJsonLine(text);
+  if (config.ok && isKayentaConfig(config.value)) return kayentaCandidate(context, config.value, policy);
   const read = parseAnalysis(text, policy, env);
   if (!read.ok) {
     const remedy = 'give a slipway.yaml, or its analysis part alone: docs/slipway-yaml.md tells what may stand there';
@@ -138,6 +142,18 @@ async function candidateOf(
     const compareWith = warmUpMs >= 8 * scrapeIntervalMs ? 'stable' : 'baseline';
     return named(read.analysisFor({ scrapeIntervalMs, compareWith, noiseFloor }));
   };
+}
+
+/** A canary config of Spinnaker's Kayenta: the judge `kayenta` by its constants. */
+function kayentaCandidate(context: CliContext, config: unknown, shown: string): Candidate {
+  const read = importKayentaConfig(config);
+  if (!read.ok) {
+    const problems = read.problems.map(({ message, remedy }) => `${message}\n  → ${remedy}`).join('\n');
+    throw usage(`${shown} is no canary config of Kayenta:\n${problems}`, 'put it right, or give a slipway.yaml');
+  }
+  for (const warning of read.warnings) context.note(`${shown}: ${warning}`);
+  const { kayenta, metrics } = read;
+  return (recorded) => ({ ...recorded, judge: 'kayenta', kayenta, metrics });
 }
 
 async function readPolicyText(place: string, shown: string): Promise<string> {

@@ -1,6 +1,9 @@
 import { normalQuantile } from './normal.js';
 import type { AnalysisPolicy } from './types.js';
 
+/** A budget of nothing would ask for an endless interval. */
+const SMALLEST_BUDGET = 1e-6;
+
 /**
  * How far apart two arms of the same version may be by their noise alone, as ratios, 1 or more: what is less is no reason
  * to roll back, and can't be ruled out either. The noise of pods, nodes and users is drawn once for a rollout, not anew at
@@ -15,7 +18,7 @@ export function noiseRatios({ noiseFloor, errorBudget }: Pick<AnalysisPolicy, 'n
   readonly errors: number;
 } {
   if (noiseFloor === null) return { latency: 1, errors: 1 };
-  const t = studentQuantile(1 - errorBudget, noiseFloor.pairs);
+  const t = studentQuantile(1 - Math.max(SMALLEST_BUDGET, errorBudget), noiseFloor.pairs);
   return { latency: Math.exp(t * noiseFloor.latencyLogSd), errors: Math.exp(t * noiseFloor.errorLogSd) };
 }
 

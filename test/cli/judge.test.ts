@@ -53,6 +53,31 @@ interface JudgedDocument {
 const bad = recordedInput({ ...ARMS.slow, budgetShare: 0.333333333333 });
 const good = recordedInput(ARMS.good);
 
+describe('judge FILE --policy with a canary config of Kayenta', () => {
+  const config = {
+    name: 'checkout',
+    metrics: [
+      { name: 'error-rate', groups: ['all'], analysisConfigurations: { canary: { direction: 'increase' } } },
+      { name: 'queue-depth', groups: ['all'], analysisConfigurations: { canary: { direction: 'increase' } } },
+    ],
+    classifier: { groupWeights: { all: 100 }, scoreThresholds: { pass: 95, marginal: 75 } },
+  };
+
+  it('judges as Kayenta would, and says what it could not take over', async () => {
+    const policy = await file('kayenta.json', config);
+    const said = await expectJudged(await file('kayenta-bad.json', scenarioLine('bad', 0.05)), '--policy', policy);
+    assert.match(said.err, /metric queue-depth needs a query: write it in analysis\.metrics/);
+    assert.match(said.out, /kayenta/);
+  });
+
+  it('refuses one that contradicts itself, with place, value and remedy', async () => {
+    const wrong = { ...config, classifier: { ...config.classifier, scoreThresholds: { pass: 'high' } } };
+    const policy = await file('wrong-kayenta.json', wrong);
+    const said = await judged(await file('kayenta-bad.json', scenarioLine('bad', 0.05)), '--policy', policy);
+    assertRefused(said, 2, /is no canary config of Kayenta:[^]*classifier\.scoreThresholds\.pass[^]*high/);
+  });
+});
+
 describe('judge FILE', () => {
   it('tells of a scenario, on one line or many, in a file or on standard input, what tipped the verdict and what would change it', async () => {
     const line = scenarioLine('bad', 0.05);
