@@ -1,3 +1,4 @@
+import { isTested } from '../../domain/canary/effects.js';
 import { createHash } from 'node:crypto';
 import { looksOf } from '../../domain/canary/looks.js';
 import type { LookSeen } from '../../domain/canary/looks.js';
@@ -145,21 +146,26 @@ function findingCard({ finding, interval, tipped }: ExplainedFinding): string {
   const rows: [string, string | null][] =
     canary === null && p === null
       ? []
-      : [
-          ['canary', armText(finding, canary)],
-          ['comparison', armText(finding, comparison)],
-          ['n', sizesText(finding)],
-          ['test', [testName(finding), statisticText(finding)].filter((text) => text !== null).join(', ')],
-          [
-            'p',
-            p === null
-              ? null
-              : `${probabilityText(p)}${alpha === null ? '' : `, speaks for ROLLBACK below ${probabilityText(alpha)}`}`,
-          ],
-          ['effect', effectText(finding, interval)],
-          ['95 % interval', interval === null ? null : intervalText(interval)],
-          ['limit', thresholdText(finding, interval)],
-        ];
+      : !isTested(finding)
+        ? [
+            ['canary', armText(finding, canary)],
+            ['comparison', comparison === null ? null : armText(finding, comparison)],
+          ]
+        : [
+            ['canary', armText(finding, canary)],
+            ['comparison', armText(finding, comparison)],
+            ['n', sizesText(finding)],
+            ['test', [testName(finding), statisticText(finding)].filter((text) => text !== null).join(', ')],
+            [
+              'p',
+              p === null
+                ? null
+                : `${probabilityText(p)}${alpha === null ? '' : `, speaks for ROLLBACK below ${probabilityText(alpha)}`}`,
+            ],
+            ['effect', effectText(finding, interval)],
+            ['95 % interval', interval === null ? null : intervalText(interval)],
+            ['limit', thresholdText(finding, interval)],
+          ];
   const terms = rows.flatMap(([name, text]) =>
     text === null ? [] : [element('dt', {}, escaped(name)) + element('dd', {}, escaped(text))],
   );

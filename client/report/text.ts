@@ -1,3 +1,5 @@
+import type { MetricFinding } from '../../domain/canary/types.js';
+import { isTested } from '../../domain/canary/effects.js';
 import { shortDigest } from '../../domain/canonical.js';
 import type { VerdictKind } from '../../domain/canary/types.js';
 import { plain } from '../cli/render.js';
@@ -58,6 +60,8 @@ function findingLines({ finding, interval, tipped }: ExplainedFinding, paint: Pa
   const head = `${paint('bold', plain(metricName(finding)))}  ${word(finding.verdict, paint)}${mark}`;
   const { canary, comparison } = finding;
   if (canary === null && finding.p === null) return [head, ...wrapped(plain(finding.why), '  '), ''];
+  const why = wrapped(plain(finding.why), '  ').map((line) => paint('gray', line));
+  if (!isTested(finding)) return [head, `  ${armsText(finding)}`, ...why, ''];
   const statistic = statisticText(finding);
   const alpha = finding.alpha === null ? '' : `; speaks for ROLLBACK below p = ${probabilityText(finding.alpha)}`;
   const test = `${testName(finding)}${statistic === null ? '' : `, ${statistic}`}, p = ${probabilityText(finding.p)}${alpha}`;
@@ -66,9 +70,15 @@ function findingLines({ finding, interval, tipped }: ExplainedFinding, paint: Pa
     `  canary ${armText(finding, canary)}, comparison ${armText(finding, comparison)}  (n = ${sizesText(finding)})`,
     `  ${finding.p === null ? testName(finding) : test}`,
     `  effect ${effectText(finding, interval)}${interval === null ? '' : `, 95 % interval ${intervalText(interval)}`}; limit ${thresholdText(finding, interval)}`,
-    ...wrapped(plain(finding.why), '  ').map((line) => paint('gray', line)),
+    ...why,
     '',
   ];
+}
+
+/** `canary 4.2, comparison 3.9`; the comparison only where it was looked at. */
+function armsText(finding: MetricFinding): string {
+  const { canary, comparison } = finding;
+  return `canary ${armText(finding, canary)}${comparison === null ? '' : `, comparison ${armText(finding, comparison)}`}`;
 }
 
 function obstacleLines(said: Opined, paint: Paint): readonly string[] {

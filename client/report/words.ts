@@ -1,6 +1,6 @@
 import type { Effect } from '../../domain/canary/effects.js';
 import type { MetricFinding, Verdict } from '../../domain/canary/types.js';
-import { count, durationText, percent, points, probability, seconds, times } from '../../domain/words.js';
+import { amount, count, durationText, percent, points, probability, seconds, times } from '../../domain/words.js';
 import type { Opined } from '../judging/judgement.js';
 
 /** What the reports, on the terminal and as a page, say alike. */
@@ -34,7 +34,8 @@ export function testName({ test }: MetricFinding): string {
 /** A metric's value on an arm, in its unit. */
 export function valueText(value: number | null, unit: string): string {
   if (value === null) return 'not known';
-  return unit === 'seconds' ? seconds(value) : percent(value);
+  if (unit === 'seconds') return seconds(value);
+  return unit === 'ratio' || unit === 'share' ? percent(value) : amount(value);
 }
 
 /** The value of a finding on an arm; where latency is compared by the share of slow requests, it says so. */

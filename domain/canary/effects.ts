@@ -89,6 +89,17 @@ function bothArms(input: JudgeInput, atMs: number): Evidence {
   return { canary: evidenceOf(input.canary, atMs), comparison: evidenceOf(input.comparison ?? none, atMs) };
 }
 
+const TESTS: readonly string[] = ['mann-whitney', 'fisher-exact', 'score', 'binomial', 'none'];
+
+/**
+ * Whether statistic, effect and threshold of a finding mean what they mean for every such test. What `threshold` and
+ * `kayenta` count, and values of further metrics, are told by their sentence alone.
+ */
+export function isTested({ metric, test, unit }: MetricFinding): boolean {
+  if (test === 'limit') return metric === 'hard-limit';
+  return TESTS.includes(test) && (unit === 'ratio' || unit === 'share' || unit === 'seconds');
+}
+
 /**
  * The effect of a finding with its 95 % interval, from the samples that it rests on; `null` where it has none (a p99
  * against a limit, a metric without data). Of counts: Newcombe's interval of the difference. Of ranks: the
@@ -96,7 +107,7 @@ function bothArms(input: JudgeInput, atMs: number): Evidence {
  */
 export function effectOf(finding: MetricFinding, input: JudgeInput): Effect | null {
   const { effect: value, canary, comparison, canaryN, comparisonN, unit } = finding;
-  if (value === null || canary === null || canaryN === 0) return null;
+  if (value === null || canary === null || canaryN === 0 || !isTested(finding)) return null;
   switch (finding.test) {
     case 'limit':
     case 'binomial': {

@@ -1,5 +1,5 @@
 import { MARGIN_OF_RATE } from './compare-errors.js';
-import { effectOf } from './effects.js';
+import { effectOf, isTested } from './effects.js';
 import { noiseRatios } from './noise-floor.js';
 import { evidenceOf, countsWithin } from './series.js';
 import type { AnalysisPolicy, JudgeInput, MetricFinding, Verdict } from './types.js';
@@ -35,7 +35,7 @@ export function tippedBy(verdict: Said): readonly MetricFinding[] {
 }
 
 function rolledBack(verdict: Said): readonly string[] {
-  const guilty = tippedBy(verdict);
+  const guilty = tippedBy(verdict).filter(isTested);
   const sentences = guilty.map((finding) => {
     const limit = limitOf(finding);
     if (finding.metric === 'hard-limit') return `${limit} would not have been a rollback by this limit.`;
@@ -88,8 +88,9 @@ function promoted(verdict: Said): readonly string[] {
 /** The first finding of each metric that compares the arms: that of the whole stage. */
 function comparedIn(verdict: Said): readonly MetricFinding[] {
   const seen = new Set<string>();
-  return verdict.findings.filter(({ metric, p, threshold }) => {
-    if (metric === 'hard-limit' || metric === 'traffic-split' || p === null || threshold === null) return false;
+  return verdict.findings.filter((finding) => {
+    const { metric, p, threshold } = finding;
+    if (!isTested(finding) || metric === 'hard-limit' || metric === 'traffic-split' || p === null || threshold === null) return false;
     return !seen.has(metric) && seen.add(metric);
   });
 }

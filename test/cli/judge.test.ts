@@ -70,6 +70,16 @@ describe('judge FILE --policy with a canary config of Kayenta', () => {
     assert.match(said.out, /kayenta/);
   });
 
+  it('tells of what a judge of limits or scores counts by its sentence, and by no effect that it has not', async () => {
+    const scenario = await file('counted.json', scenarioLine('bad', 0.05));
+    for (const name of ['threshold', 'kayenta']) {
+      const said = await expectJudged(scenario, '--judge', name);
+      assert.match(said.out, /^Error rate .*ROLLBACK/m, story(said));
+      assert.match(said.out, /^ {2}canary [\d.]+ %/m, story(said));
+      assert.doesNotMatch(said.out, /effect|interval not|What would change/, story(said));
+    }
+  });
+
   it('refuses one that contradicts itself, with place, value and remedy', async () => {
     const wrong = { ...config, classifier: { ...config.classifier, scoreThresholds: { pass: 'high' } } };
     const policy = await file('wrong-kayenta.json', wrong);
