@@ -267,7 +267,10 @@ command(
   'slipway judge record.json --evidence /var/lib/slipway/evidence\nslipway judge scenario.json --html report.html\nslipway judge record.json --policy slipway.yaml --env production\nslipway judge --backtest records/ --policy candidate.yaml\nslipway judge --jsonl --judge sequential < scenarios.jsonl > verdicts.jsonl',
 )
   .option('--html <file>', 'write the report with plots as one page that needs nothing else')
-  .option('--policy <file>', 'judge again under another policy: a slipway.yaml, its analysis part alone, or a canary config of Kayenta (JSON)')
+  .option(
+    '--policy <file>',
+    'judge again under another policy: a slipway.yaml, its analysis part alone, or a canary config of Kayenta (JSON)',
+  )
   .option('--env <name>', 'with --policy: environment (default: the only one in the file)')
   .option('--evidence <dir>', 'the folder that holds the samples by digest (default: where the record is)')
   .option('--stage <name>', 'only this stage of a decision record')

@@ -90,7 +90,8 @@ function comparedIn(verdict: Said): readonly MetricFinding[] {
   const seen = new Set<string>();
   return verdict.findings.filter((finding) => {
     const { metric, p, threshold } = finding;
-    if (!isTested(finding) || metric === 'hard-limit' || metric === 'traffic-split' || p === null || threshold === null) return false;
+    if (!isTested(finding) || metric === 'hard-limit' || metric === 'traffic-split' || p === null || threshold === null)
+      return false;
     return !seen.has(metric) && seen.add(metric);
   });
 }
