@@ -21,6 +21,7 @@ import {
   momentText,
   probabilityText,
   sizesText,
+  standOutText,
   statisticText,
   testName,
   thresholdText,
@@ -130,9 +131,12 @@ function obstacles({ obstacles }: Opined): string {
   return section('Under this policy the stage could not have been decided', list(sentences));
 }
 
-function findingCards({ findings }: Opined): string {
+function findingCards(said: Opined): string {
+  const { findings } = said;
   if (findings.length === 0) return paragraph('No look was taken yet, and no limit is crossed.', 'soft');
-  return element('div', { class: 'findings' }, findings.map(findingCard).join(''));
+  const worse = standOutText(said);
+  const cards = element('div', { class: 'findings' }, findings.map(findingCard).join(''));
+  return worse === null ? cards : cards + paragraph(worse);
 }
 
 function findingCard({ finding, interval, tipped }: ExplainedFinding): string {

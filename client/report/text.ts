@@ -13,6 +13,7 @@ import {
   momentText,
   probabilityText,
   sizesText,
+  standOutText,
   statisticText,
   testName,
   thresholdText,
@@ -30,6 +31,8 @@ export function judgementLines(judgement: Judgement, paint: Paint): readonly str
   const lines = [...verdictLines(said, paint)];
   lines.push(paint('gray', `  ${plain(subject.name)}${subject.about === null ? '' : ` of ${plain(subject.about)}`}`));
   lines.push('', ...said.findings.flatMap((finding) => findingLines(finding, paint)));
+  const worse = standOutText(said);
+  if (worse !== null) lines.push(...wrapped(plain(worse), ''), '');
   if (said.wouldChange.length > 0) {
     lines.push(paint('bold', 'What would change it'));
     lines.push(...said.wouldChange.flatMap((sentence) => bullet(sentence)), '');

@@ -1,3 +1,4 @@
+import { standOut } from '../../domain/canary/stand-out.js';
 import type { Effect } from '../../domain/canary/effects.js';
 import type { MetricFinding, Verdict } from '../../domain/canary/types.js';
 import { amount, count, durationText, percent, points, probability, seconds, times } from '../../domain/words.js';
@@ -93,6 +94,21 @@ function isDifference({ unit, metric }: MetricFinding, interval: Effect | null):
 
 function signed(difference: number): string {
   return `${difference > 0 ? '+' : ''}${points(difference)}`;
+}
+
+/** Which metrics are worse when it is counted how many were tested; null where none is. */
+export function standOutText({ verdict: { findings } }: Opined): string | null {
+  const { followed, advisory } = standOut(findings);
+  const named = (metrics: readonly string[]): string => metrics.map((metric) => METRICS[metric] ?? metric).join(', ');
+  const parts = [
+    ...(followed.length > 0 ? [`${named(followed)} (Holm, 5 %)`] : []),
+    ...(advisory.length > 0
+      ? [`of the metrics that are only shown ${named(advisory)} (Benjamini and Hochberg, 5 %)`]
+      : []),
+  ];
+  return parts.length === 0
+    ? null
+    : `Worse beyond chance and tolerance, counting all that were tested together: ${parts.join('; ')}.`;
 }
 
 /** `at 2 min 15 s, look 3`: when the verdict fell, from the start of the stage. */
