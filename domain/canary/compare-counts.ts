@@ -78,6 +78,8 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
   const { canary, comparison } = sharesOf(pair);
   const score = stratifiedScore(used, rule.toleranceRatio);
   const exact = pair.canaryEvents + pair.comparisonEvents < EXACT_UP_TO_EVENTS;
+  const asCounted = exact ? fisherGreater(pair, rule.toleranceRatio) : score.p;
+  // Scatter is a reason to doubt that the canary is worse, never one to believe that it is not.
   const p = exact ? fisherGreater(thinned(pair, scatterOf(used)), rule.toleranceRatio) : score.p;
   const difference = canary - comparison;
   const upperBound = differenceUpperBound(pair, score.dispersion);
@@ -98,7 +100,7 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
     significant: p < rule.alpha,
     matters: large && !onlyBurst,
     onlyBurst,
-    nonInferior: within || (coarse && p >= WORSE_P),
+    nonInferior: within || (coarse && asCounted >= WORSE_P),
     upperBound,
     unseenRise: within ? rule.margin : Math.max(rule.margin, resolution),
   };
