@@ -24,6 +24,7 @@ import {
 
 const COMMANDS = [
   'deploy',
+  'noise',
   'plan',
   'status',
   'watch',
