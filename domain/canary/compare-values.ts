@@ -1,4 +1,4 @@
-import { rankTest, smallestMannWhitneyP } from './mann-whitney.js';
+import { rankTestOfSorted, smallestMannWhitneyP } from './mann-whitney.js';
 import { medianOfSorted, sorted } from './median.js';
 import { normalCdf, normalQuantile } from './normal.js';
 import type { Block, Measured } from './series.js';
@@ -30,6 +30,8 @@ const NON_INFERIOR_P = 0.05;
 interface Samples {
   readonly canary: readonly number[];
   readonly comparison: readonly number[];
+  /** The same in ascending order. */
+  readonly ordered: { readonly canary: Float64Array; readonly comparison: Float64Array };
 }
 
 /**
@@ -52,7 +54,7 @@ export function compareValues(
   // Of two sides each may spend half, and both must be good enough for a PROMOTE.
   const found = sides.map((side) => oneSide(metric, samples, side, alpha / sides.length));
   const worst = found.reduce((worst, one) => (RANK[one.verdict] > RANK[worst.verdict] ? one : worst));
-  const [own, other] = [middle(samples.canary), middle(samples.comparison)];
+  const [own, other] = [medianOfSorted(samples.ordered.canary), medianOfSorted(samples.ordered.comparison)];
   const n = samples.canary.length;
   return {
     metric: metric.name,
@@ -117,8 +119,15 @@ export function valuesNotJudged(metric: MetricPolicy, problem: string): MetricFi
 function blockValues(name: string, evidence: Evidence, blocks: readonly Block[]): Samples {
   const own = blockMeans(evidence.canary.values.get(name) ?? [], blocks);
   const other = blockMeans(evidence.comparison.values.get(name) ?? [], blocks);
-  const both = blocks.flatMap((_, i) => (own[i] === null || other[i] === null ? [] : [i]));
-  return { canary: both.map((i) => own[i]!), comparison: both.map((i) => other[i]!) };
+  const canary: number[] = [];
+  const comparison: number[] = [];
+  for (const [i, value] of own.entries()) {
+    const beside = other[i] ?? null;
+    if (value === null || beside === null) continue;
+    canary.push(value);
+    comparison.push(beside);
+  }
+  return { canary, comparison, ordered: { canary: sorted(canary), comparison: sorted(comparison) } };
 }
 
 /** The mean of what was measured in each block; `null` for nothing. One walk over both, which are in order of time. */
@@ -136,7 +145,11 @@ function blockMeans(measured: readonly Measured[], blocks: readonly Block[]): re
   });
 }
 
-function obstacle({ name, tolerance }: MetricPolicy, { canary, comparison }: Samples, where: string): string | null {
+function obstacle(
+  { name, tolerance }: MetricPolicy,
+  { canary, comparison, ordered }: Samples,
+  where: string,
+): string | null {
   const n = canary.length;
   const smallest = n === 0 ? 1 : smallestMannWhitneyP(n, n);
   if (smallest >= NON_INFERIOR_P) {
@@ -150,7 +163,7 @@ function obstacle({ name, tolerance }: MetricPolicy, { canary, comparison }: Sam
   const remedy = 'give its tolerance as a difference';
   if (negative !== undefined)
     return `metric ${name}: ${amount(negative)} is below 0, where ratios say nothing; ${remedy}`;
-  if (middle(comparison) === 0 && all.some((value) => value !== 0))
+  if (medianOfSorted(ordered.comparison) === 0 && all.some((value) => value !== 0))
     return `metric ${name}: the comparison is at 0, of which no ratio can be told; ${remedy}`;
   return null;
 }
@@ -165,16 +178,17 @@ interface Side {
 
 function oneSide(
   { tolerance }: MetricPolicy,
-  { canary, comparison }: Samples,
+  { canary, comparison, ordered }: Samples,
   side: Exclude<Direction, 'either'>,
   alpha: number,
 ): Side {
-  const shifted = (part: number) => comparison.map((value) => moved(value, tolerance, side, part));
+  // Moving keeps the order: it multiplies values that are not below 0, or adds.
+  const shifted = (part: number) => ordered.comparison.map(mover(tolerance, side, part));
   const [worseSide, betterSide] = side === 'increase' ? (['greater', 'less'] as const) : (['less', 'greater'] as const);
   const method = canary.length + comparison.length <= EXACT_UP_TO ? 'exact' : 'asymptotic';
   const correlation = Math.max(0, (correlationOf(canary) + correlationOf(comparison)) / 2);
   const test = (part: number, alternative: 'greater' | 'less') => {
-    const found = rankTest({ x: canary, y: shifted(part), alternative, method });
+    const found = rankTestOfSorted(ordered.canary, shifted(part), alternative, method);
     return { ...found, p: widened(found.p, correlation) };
   };
   const worse = test(NULL_PART, worseSide);
@@ -225,19 +239,19 @@ function widened(p: number, correlation: number): number {
   return normalCdf(z * Math.sqrt((1 - correlation) / (1 + correlation)));
 }
 
-/** A value made worse by a part of the tolerance. */
-function moved(value: number, tolerance: Tolerance, side: Exclude<Direction, 'either'>, part: number): number {
+/** Makes a value worse by a part of the tolerance. */
+function mover(tolerance: Tolerance, side: Exclude<Direction, 'either'>, part: number): (value: number) => number {
   const sign = side === 'increase' ? 1 : -1;
-  if (tolerance.kind === 'difference') return value + sign * part * tolerance.difference;
-  return value * tolerance.ratio ** (sign * part);
+  if (tolerance.kind === 'difference') {
+    const by = sign * part * tolerance.difference;
+    return (value) => value + by;
+  }
+  const by = tolerance.ratio ** (sign * part);
+  return (value) => value * by;
 }
 
 function limitText(tolerance: Tolerance, side: Exclude<Direction, 'either'>): string {
   if (tolerance.kind === 'difference')
     return `${amount(tolerance.difference)} ${side === 'increase' ? 'more' : 'less'} than the comparison`;
   return `${times(side === 'increase' ? tolerance.ratio : 1 / tolerance.ratio)} the comparison`;
-}
-
-function middle(values: readonly number[]): number {
-  return medianOfSorted(sorted(values));
 }
