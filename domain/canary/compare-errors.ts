@@ -7,7 +7,7 @@ import type { AnalysisPolicy, MetricFinding } from './types.js';
 import { count, percent, points, probability, times } from '../words.js';
 
 /** Arms that are equal differ by this much for reasons that no model knows. */
-const TOLERANCE_RATIO = 1.15;
+export const TOLERANCE_RATIO = 1.15;
 /** Where errors are common the margin grows with them: this part of the comparison's rate. */
 export const MARGIN_OF_RATE = 0.35;
 const COARSEST_RESOLUTION = 0.1;

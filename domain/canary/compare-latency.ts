@@ -1,7 +1,7 @@
 import { compareCounts } from './compare-counts.js';
-import { mannWhitney, smallestMannWhitneyP } from './mann-whitney.js';
-import type { MannWhitneyResult } from './mann-whitney.js';
-import { medianOfSorted } from './median.js';
+import { mannWhitney, rankTest, smallestMannWhitneyP } from './mann-whitney.js';
+import type { MannWhitneyInput } from './mann-whitney.js';
+import { median } from './median.js';
 import { Z_95 } from './normal.js';
 import { addHistograms, histogramQuantile, slowerThan, tailQuantile, totalOf } from './series.js';
 import type { Block, Histogram } from './series.js';
@@ -92,16 +92,16 @@ export function blockP99s(
 
 function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
   const { canary, comparison } = samples;
-  const worse = shifted(samples, TOLERANCE_RATIO, 'greater');
+  const worse = mannWhitney(shifted(samples, TOLERANCE_RATIO, 'greater'));
   const ratio = TOLERANCE_RATIO * Math.exp(worse.hodgesLehmann);
   const noise = noiseRatios(policy).latency;
   const threshold = Math.max(policy.minLatencyRatio, noise) * (window.recent ? SHORT_WINDOW_GUARD : 1);
   const margin = Math.max(policy.latencyMargin, noise);
   const rollback = worse.p < alpha && ratio >= threshold;
-  const within = shifted(samples, margin, 'less').p < 0.05;
+  const within = rankTest(shifted(samples, margin, 'less')).p < 0.05;
   const resolution = resolvableRatio(samples);
   const coarse = resolution > margin && resolution <= COARSEST_RESOLUTION;
-  const nonInferior = within || (coarse && shifted(samples, 1, 'greater').p >= WORSE_P);
+  const nonInferior = within || (coarse && rankTest(shifted(samples, 1, 'greater')).p >= WORSE_P);
   const unseen = within ? margin : Math.max(margin, resolution);
   const values = { canary: typical(canary), comparison: typical(comparison) };
   const n = canary.length;
@@ -132,9 +132,9 @@ function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPoli
   }
 }
 
-function shifted(samples: BlockP99s, ratio: number, alternative: 'greater' | 'less'): MannWhitneyResult {
-  const y = samples.comparison.map((value) => value + Math.log(ratio));
-  return mannWhitney({ x: samples.canary, y, alternative });
+/** The question whether the canary's p99 is more (less) than so many times the comparison's. */
+function shifted(samples: BlockP99s, ratio: number, alternative: 'greater' | 'less'): MannWhitneyInput {
+  return { x: samples.canary, y: samples.comparison.map((value) => value + Math.log(ratio)), alternative };
 }
 
 /** The ratio of p99 that so many blocks of such scatter can rule out if both arms are alike, in all but 2.5 % of cases. */
@@ -145,12 +145,12 @@ function resolvableRatio({ canary, comparison }: BlockP99s): number {
 
 /** Standard deviation by the median absolute deviation, which single outliers don't move. */
 export function spread(values: readonly number[]): number {
-  const middle = medianOfSorted([...values].sort((a, b) => a - b));
-  return 1.4826 * medianOfSorted(values.map((value) => Math.abs(value - middle)).sort((a, b) => a - b));
+  const middle = median(values);
+  return 1.4826 * median(values.map((value) => Math.abs(value - middle)));
 }
 
 function typical(logs: readonly number[]): number {
-  return Math.exp(medianOfSorted([...logs].sort((a, b) => a - b)));
+  return Math.exp(median(logs));
 }
 
 function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {

@@ -1,7 +1,9 @@
+import { TOLERANCE_RATIO } from './compare-errors.js';
 import { fisherGreater } from './counts.js';
 import { lookAt, requestsSinceWarmUp } from './judge-sequential.js';
 import { smallestMannWhitneyP } from './mann-whitney.js';
-import { countsWithin, evidenceOf } from './series.js';
+import { bothArms } from './opinion.js';
+import { countsWithin } from './series.js';
 import type { JudgeInput } from './types.js';
 import { count, durationText, percent, probability } from '../words.js';
 
@@ -15,8 +17,7 @@ export interface Obstacle {
   readonly remedy: string;
 }
 
-/** The tolerance of the error test, and at most so many tests share a look's alpha. */
-const TOLERANCE_RATIO = 1.15;
+/** At most so many tests share a look's alpha. */
 const TESTS = 4;
 
 /**
@@ -62,12 +63,10 @@ export function obstaclesOf(input: JudgeInput): readonly Obstacle[] {
 
 function requestsOf(input: JudgeInput) {
   const fromMs = input.startMs + input.policy.warmUpMs;
-  const none = { timesMs: [], leSeconds: [], series: [] };
-  const canary = evidenceOf(input.canary, input.atMs);
-  const comparison = evidenceOf(input.comparison ?? none, input.atMs);
-  const own = countsWithin(canary, fromMs, input.atMs, fromMs).requests;
-  const other = countsWithin(comparison, fromMs, input.atMs, fromMs).requests;
-  return { evidence: { canary, comparison }, own, other };
+  const evidence = bothArms(input, input.atMs);
+  const own = countsWithin(evidence.canary, fromMs, input.atMs, fromMs).requests;
+  const other = countsWithin(evidence.comparison, fromMs, input.atMs, fromMs).requests;
+  return { evidence, own, other };
 }
 
 /** More requests asked for than this traffic brings until the stage is over. */

@@ -3,12 +3,11 @@ import type { CountPair } from './counts.js';
 import { AS_PROMETHEUS, blockP99s, BY_TAIL } from './compare-latency.js';
 import type { P99Reading } from './compare-latency.js';
 import { hodgesLehmannInterval, hodgesLehmannShift } from './hodges-lehmann.js';
-import { lookAt, RECENT_SCRAPES, requestsSinceWarmUp } from './judge-sequential.js';
-import { checkAt } from './judge-mann-whitney.js';
+import { lookAt, recentOf, requestsSinceWarmUp } from './judge-sequential.js';
+import { checkAt, windowOf } from './judge-mann-whitney.js';
 import { sorted } from './median.js';
-import { latencyObstacle } from './opinion.js';
-import type { Evidence } from './opinion.js';
-import { blocksOf, errorPair, evidenceOf } from './series.js';
+import { bothArms, latencyObstacle } from './opinion.js';
+import { errorPair, evidenceOf } from './series.js';
 import type { Block } from './series.js';
 import { stageBlocks } from './stage-blocks.js';
 import type { JudgeInput, MetricFinding } from './types.js';
@@ -69,24 +68,13 @@ function windowsOf(input: JudgeInput): readonly (readonly Block[])[] {
   if (input.comparison === null) return [];
   if (input.policy.judge === 'mann-whitney') {
     const { atMs } = checkAt(input);
-    const { scrapeIntervalMs, mannWhitney } = input.policy;
-    const fromMs = Math.max(input.startMs, atMs - mannWhitney.windowMs);
-    const evidence = bothArms(input, atMs);
-    const grid = { fromMs, toMs: atMs, blockMs: scrapeIntervalMs, scrapeIntervalMs };
-    const blocks = blocksOf(evidence.canary, evidence.comparison, grid);
-    return [blocks.filter(({ canary, comparison }) => canary.requests > 0 && comparison.requests > 0)];
+    return [windowOf(input, bothArms(input, atMs), atMs).blocks];
   }
   const all = bothArms(input, input.atMs);
   const { atMs } = lookAt(input, requestsSinceWarmUp(input, all));
   if (atMs <= input.startMs + input.policy.warmUpMs) return [];
   const blocks = stageBlocks(bothArms(input, atMs), input, atMs);
-  const recentFrom = atMs - RECENT_SCRAPES * input.policy.scrapeIntervalMs;
-  return [blocks, blocks.filter((block) => block.fromMs >= recentFrom)];
-}
-
-function bothArms(input: JudgeInput, atMs: number): Evidence {
-  const none = { timesMs: [], leSeconds: [], series: [] };
-  return { canary: evidenceOf(input.canary, atMs), comparison: evidenceOf(input.comparison ?? none, atMs) };
+  return [blocks, recentOf(blocks, input.policy, atMs)];
 }
 
 const TESTS: readonly string[] = ['mann-whitney', 'fisher-exact', 'score', 'binomial', 'none'];
@@ -142,10 +130,11 @@ export function effectOf(finding: MetricFinding, input: JudgeInput): Effect | nu
       }
       const { boundsSeconds } = evidenceOf(input.canary, input.atMs);
       for (const blocks of windowsOf(input)) {
-        const effect = shiftOf(blocks, boundsSeconds, input.policy.judge === 'mann-whitney' ? AS_PROMETHEUS : BY_TAIL);
+        const isRule = input.policy.judge === 'mann-whitney';
+        const shift = shiftOf(blocks, boundsSeconds, isRule ? AS_PROMETHEUS : BY_TAIL);
+        if (shift === null || shift.blocks !== canaryN) continue;
         // Both windows may have as many blocks as the finding; the estimate tells which of them it was.
-        const same = input.policy.judge === 'mann-whitney' || near(effect?.value, value);
-        if (effect !== null && effect.blocks === canaryN && same) return { ...effect.effect, value };
+        if (isRule || near(shift.effect.value, value)) return { ...shift.effect, value };
       }
       return null;
     }
@@ -154,8 +143,8 @@ export function effectOf(finding: MetricFinding, input: JudgeInput): Effect | nu
   }
 }
 
-function near(a: number | undefined, b: number): boolean {
-  return a !== undefined && Math.abs(a - b) <= 1e-9 * Math.abs(b);
+function near(a: number, b: number): boolean {
+  return Math.abs(a - b) <= 1e-9 * Math.abs(b);
 }
 
 function dispersionOf(pair: CountPair, input: JudgeInput): number {
@@ -175,18 +164,14 @@ function shiftOf(
   blocks: readonly Block[],
   boundsSeconds: readonly number[],
   how: P99Reading,
-): { readonly effect: Effect; readonly value: number; readonly blocks: number } | null {
+): { readonly effect: Effect; readonly blocks: number } | null {
   const { canary: x, comparison: y } = blockP99s(blocks, boundsSeconds, how);
   if (x.length === 0) return null;
   const { lower, upper, level } = hodgesLehmannInterval(x, y);
   // So few blocks can't bound it: all their differences together are less sure than that.
   const bounds = level < 0.95 ? { lower: 0, upper: null } : { lower: Math.exp(lower), upper: Math.exp(upper) };
   const value = Math.exp(hodgesLehmannShift(sorted(x), sorted(y)));
-  return {
-    effect: { kind: 'ratio', value, ...bounds },
-    value,
-    blocks: x.length,
-  };
+  return { effect: { kind: 'ratio', value, ...bounds }, blocks: x.length };
 }
 
 /** What there is to see of both arms from the warm-up to `input.atMs`, whatever the judge makes of it: for plots. */

@@ -4,7 +4,7 @@ import { mannWhitney, smallestMannWhitneyP } from './mann-whitney.js';
 import type { MannWhitneyResult } from './mann-whitney.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion, Recall } from './opinion.js';
-import { medianOfSorted, sorted } from './median.js';
+import { median } from './median.js';
 import { addHistograms, blocksOf, histogramQuantile, valuesWithin } from './series.js';
 import type { Block } from './series.js';
 import type { JudgeInput, MetricFinding, MetricPolicy, VerdictKind } from './types.js';
@@ -35,18 +35,14 @@ export function checkAt(input: JudgeInput): Check {
  * back; the default judge is `sequential`. `evidence` holds nothing later than the check.
  */
 export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: Check, recall: Recall): Opinion {
-  const { mannWhitney: rule, scrapeIntervalMs } = input.policy;
+  const { mannWhitney: rule } = input.policy;
   const ends = input.startMs + input.durationMs;
   const watching = { kind: 'HOLD', hold: 'watching', look: check.number } as const;
   if (check.number === 0) {
     const summary = `Watching: the first check is due ${durationText(rule.checkEveryMs)} after the start.`;
     return { ...watching, summary, findings: [] };
   }
-  const fromMs = Math.max(input.startMs, check.atMs - rule.windowMs);
-  const grid = { fromMs, toMs: check.atMs, blockMs: scrapeIntervalMs, scrapeIntervalMs };
-  const blocks = blocksOf(evidence.canary, evidence.comparison, grid).filter(
-    ({ canary, comparison }) => canary.requests > 0 && comparison.requests > 0,
-  );
+  const { fromMs, blocks } = windowOf(input, evidence, check.atMs);
   const tooFew = shortage(input, blocks);
   if (tooFew !== null) {
     return { kind: 'HOLD', hold: 'insufficient-data', summary: tooFew, findings: [], look: check.number };
@@ -75,6 +71,18 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
   if (check.number < rule.checks) return { ...common, ...watching, summary: `${checks} is undecided. ${open.why}` };
   if (input.atMs < ends) return { ...common, ...watching, summary: `The last check is undecided. ${open.why}` };
   return { ...common, kind: 'HOLD', hold: 'inconclusive', summary: `Undecided after the last check. ${open.why}` };
+}
+
+/** What a check looks at: the scrape intervals of its window in which both arms had requests. */
+export function windowOf(
+  { startMs, policy: { mannWhitney, scrapeIntervalMs } }: JudgeInput,
+  { canary, comparison }: Evidence,
+  atMs: number,
+): { readonly fromMs: number; readonly blocks: readonly Block[] } {
+  const fromMs = Math.max(startMs, atMs - mannWhitney.windowMs);
+  const grid = { fromMs, toMs: atMs, blockMs: scrapeIntervalMs, scrapeIntervalMs };
+  const blocks = blocksOf(canary, comparison, grid);
+  return { fromMs, blocks: blocks.filter((block) => block.canary.requests > 0 && block.comparison.requests > 0) };
 }
 
 /** A rank test must be able to reach the rollback level, or its silence means nothing. */
@@ -179,7 +187,7 @@ function valuesFinding(
     return valuesNotJudged(metric, few);
   }
   const test = mannWhitney({ x, y, alternative: ALTERNATIVES[metric.direction] });
-  const [own, other] = [medianOfSorted(sorted(x)), medianOfSorted(sorted(y))];
+  const [own, other] = [median(x), median(y)];
   return {
     ...ruled(input, test, null, `Metric ${metric.name}${standing(metric)}: ${amount(own)} against ${amount(other)}`),
     metric: metric.name,

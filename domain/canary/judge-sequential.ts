@@ -6,8 +6,9 @@ import { furtherMetrics } from './defaults.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion, Recall } from './opinion.js';
 import { countsWithin, errorPair } from './series.js';
+import type { Block } from './series.js';
 import { stageBlocks } from './stage-blocks.js';
-import type { JudgeInput, MetricFinding } from './types.js';
+import type { AnalysisPolicy, JudgeInput, MetricFinding } from './types.js';
 import { durationText, plural, probability } from '../words.js';
 
 /**
@@ -21,7 +22,7 @@ const SHARE_AFTER_END = 0.4;
  * The recent window: a fault that began late would drown in all that was well before. A fault is seen when it fills about
  * half of the window, so a short one is quick; it must still be several times as long as a burst.
  */
-export const RECENT_SCRAPES = 12;
+const RECENT_SCRAPES = 12;
 
 /** A look: an instant of the grid on which statistical error is spent. */
 export interface Look {
@@ -126,18 +127,30 @@ function wholeStage(findings: readonly MetricFinding[]): string {
   return first.map(({ why }) => why).join(' ');
 }
 
+/** The blocks of the recent window. */
+export function recentOf(
+  blocks: readonly Block[],
+  { scrapeIntervalMs }: AnalysisPolicy,
+  atMs: number,
+): readonly Block[] {
+  return blocks.filter((block) => block.fromMs >= atMs - RECENT_SCRAPES * scrapeIntervalMs);
+}
+
 function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFinding[] {
   const { policy } = input;
   const metrics = furtherMetrics(policy);
   const blocks = stageBlocks(evidence, input, look.atMs);
-  const recentFrom = look.atMs - RECENT_SCRAPES * policy.scrapeIntervalMs;
-  const recent = blocks.filter((block) => block.fromMs >= recentFrom);
+  const recent = recentOf(blocks, policy, look.atMs);
   const windows = [{ blocks, where: 'since the warm-up', recent: false }];
   // Until it is twice as long, the whole shows a late fault almost as soon; and a handful of requests must not outvote the whole stage.
   const pair = addPairs(recent.map(errorPair));
   const enough = Math.min(pair.canaryTotal, pair.comparisonTotal) >= policy.minRequests;
   if (enough && recent.length <= blocks.length / 2) {
-    windows.push({ blocks: recent, where: `over the last ${durationText(look.atMs - recentFrom)}`, recent: true });
+    windows.push({
+      blocks: recent,
+      where: `over the last ${durationText(RECENT_SCRAPES * policy.scrapeIntervalMs)}`,
+      recent: true,
+    });
   }
   const obstacle = latencyObstacle(evidence);
   const { boundsSeconds } = evidence.comparison;

@@ -1,6 +1,6 @@
 import { normalIntervalRank, normalShiftInterval } from './hodges-lehmann.js';
-import { sorted } from './median.js';
-import { rankTogether } from './rank-sums.js';
+import { quantileOfSorted, sorted } from './median.js';
+import { rankTogether, uOf } from './rank-sums.js';
 import type { KayentaMetric, KayentaPolicy } from './types.js';
 
 /**
@@ -83,10 +83,9 @@ export function classify(
 
 /** Whether the interval of the shift surely reaches over 0: by counts of differences alone, without looking for its ends. */
 function holdsZero(xs: Float64Array, ys: Float64Array, level: number): boolean {
-  const n = xs.length;
   // Differences above 0, ties half: at least so many are not below 0, and at least the others are not above it.
-  const above = (rankTogether(xs, ys).doubledSumX - n * (n + 1)) / 2;
-  return Math.min(above, n * ys.length - above) >= normalIntervalRank(xs, ys, level);
+  const above = uOf(rankTogether(xs, ys), xs.length);
+  return Math.min(above, xs.length * ys.length - above) >= normalIntervalRank(xs, ys, level);
 }
 
 /** An arm's values in ascending order, without what is missing and, where asked for, without outliers. */
@@ -95,20 +94,12 @@ function cleaned({ nanStrategy, outliers }: KayentaMetric, values: readonly (num
     nanStrategy === 'replace' ? values.map((value) => value ?? 0) : values.filter((value) => value !== null);
   const all = sorted(present);
   if (outliers.strategy === 'keep' || all.length === 0) return all;
-  const [q1, q3] = [quantileOf(all, 0.25), quantileOf(all, 0.75)];
+  const [q1, q3] = [quantileOfSorted(all, 0.25), quantileOfSorted(all, 0.75)];
   const beyond = outliers.factor * (q3 - q1);
   // Never within the middle 98 %: where most values are equal the quartiles are too, and all others would be outliers.
-  const low = Math.min(quantileOf(all, 0.01), q1 - beyond);
-  const high = Math.max(quantileOf(all, 0.99), q3 + beyond);
+  const low = Math.min(quantileOfSorted(all, 0.01), q1 - beyond);
+  const high = Math.max(quantileOfSorted(all, 0.99), q3 + beyond);
   return all.filter((value) => value >= low && value <= high);
-}
-
-/** A quantile of values in ascending order, as R's type 7: linear between neighbours. */
-function quantileOf(all: Float64Array, q: number): number {
-  const place = q * (all.length - 1);
-  const below = all[Math.floor(place)]!;
-  const above = all[Math.ceil(place)]!;
-  return below + (above - below) * (place - Math.floor(place));
 }
 
 function meanOf(values: Float64Array): number | null {
@@ -116,10 +107,7 @@ function meanOf(values: Float64Array): number | null {
 }
 
 function effectOf({ effect }: KayentaMetric, xs: Float64Array, ys: Float64Array): number | null {
-  if (effect.measure === 'cles') {
-    const n = xs.length;
-    return (rankTogether(xs, ys).doubledSumX - n * (n + 1)) / (2 * n * ys.length);
-  }
+  if (effect.measure === 'cles') return uOf(rankTogether(xs, ys), xs.length) / (xs.length * ys.length);
   const [own, other] = [meanOf(xs), meanOf(ys)];
   return own === null || other === null || own === 0 || other === 0 ? null : own / other;
 }

@@ -1,16 +1,18 @@
 import { blockP99s, spread } from './compare-latency.js';
 import { addPairs, stratifiedScore } from './counts.js';
-import { mannWhitney } from './mann-whitney.js';
-import { latencyObstacle } from './opinion.js';
-import type { Evidence } from './opinion.js';
+import { hodgesLehmannShift } from './hodges-lehmann.js';
+import { sorted } from './median.js';
+import { bothArms, latencyObstacle } from './opinion.js';
 import type { Recording } from './replay.js';
-import { errorPair, evidenceOf } from './series.js';
+import { errorPair } from './series.js';
 import type { Block } from './series.js';
 import { stageBlocks } from './stage-blocks.js';
 import type { ArmSamples, NoiseFloor } from './types.js';
 
 /** Of fewer pairs nothing can be said. */
 const MIN_PAIRS = 5;
+/** Nor of the ratio of p99 of fewer blocks. */
+const MIN_BLOCKS = 5;
 /** With fewer events on an arm, the ratio of error rates is all chance. */
 const MIN_EVENTS = 10;
 
@@ -36,10 +38,10 @@ export function learnNoiseFloor(past: readonly Recording[]): NoiseFloor | null {
 }
 
 function shownBy(recording: Recording): { readonly latency: Shown | null; readonly errors: Shown | null } {
-  const { startMs, durationMs, canary, comparison } = recording;
+  const { startMs, durationMs, comparison } = recording;
   if (comparison === null) return { latency: null, errors: null };
   const toMs = startMs + durationMs;
-  const evidence: Evidence = { canary: evidenceOf(canary, toMs), comparison: evidenceOf(comparison, toMs) };
+  const evidence = bothArms(recording, toMs);
   const blocks = stageBlocks(evidence, recording, toMs);
   const obstacle = latencyObstacle(evidence);
   return {
@@ -50,10 +52,9 @@ function shownBy(recording: Recording): { readonly latency: Shown | null; readon
 
 function latencyShown(blocks: readonly Block[], boundsSeconds: readonly number[]): Shown | null {
   const { canary, comparison, saturated } = blockP99s(blocks, boundsSeconds);
-  if (canary.length < MIN_PAIRS || saturated > 0) return null;
-  const { hodgesLehmann } = mannWhitney({ x: canary, y: comparison });
+  if (canary.length < MIN_BLOCKS || saturated > 0) return null;
   const variance = (spread(canary) ** 2 + spread(comparison) ** 2) / canary.length;
-  return { logRatio: hodgesLehmann, variance };
+  return { logRatio: hodgesLehmannShift(sorted(canary), sorted(comparison)), variance };
 }
 
 function errorsShown(blocks: readonly Block[]): Shown | null {

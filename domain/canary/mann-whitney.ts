@@ -1,7 +1,7 @@
 import { hodgesLehmannShift } from './hodges-lehmann.js';
 import { sorted } from './median.js';
 import { normalUpperTail } from './normal.js';
-import { choose, rankTogether, shareOfRankSums } from './rank-sums.js';
+import { choose, rankTogether, shareOfRankSums, uOf } from './rank-sums.js';
 import type { Ranks } from './rank-sums.js';
 
 /** What is claimed of x against y: `greater` means that x tends to be larger. */
@@ -97,7 +97,7 @@ export function rankTestOfSorted(
 ): Omit<MannWhitneyResult, 'hodgesLehmann'> {
   const [n1, n2] = [xs.length, ys.length];
   const ranks = rankTogether(xs, ys);
-  const u1 = (ranks.doubledSumX - n1 * (n1 + 1)) / 2;
+  const u1 = uOf(ranks, n1);
   const exact = method === 'exact' || (method === 'auto' && n1 + n2 <= AUTO_EXACT_UP_TO);
   return {
     u1,

@@ -10,6 +10,19 @@ export function medianOfSorted(sorted: ArrayLike<number>): number {
   return midpoint(lower, upper);
 }
 
+/** The median of values in any order; NaN for none. */
+export function median(values: readonly number[]): number {
+  return medianOfSorted(sorted(values));
+}
+
+/** A quantile of values in ascending order by linear interpolation, as R's type 7; NaN for none. */
+export function quantileOfSorted(sorted: ArrayLike<number>, q: number): number {
+  const place = q * (sorted.length - 1);
+  const below = sorted[Math.floor(place)] ?? NaN;
+  const above = sorted[Math.ceil(place)] ?? NaN;
+  return below + (above - below) * (place - Math.floor(place));
+}
+
 /** The middle between two values, also where their sum is beyond the largest double. */
 export function midpoint(lower: number, upper: number): number {
   const sum = lower + upper;

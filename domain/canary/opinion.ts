@@ -1,3 +1,4 @@
+import { evidenceOf } from './series.js';
 import type { ArmHistory } from './series.js';
 import type { HoldReason, JudgeInput, MetricFinding, VerdictKind } from './types.js';
 import { count, plural } from '../words.js';
@@ -18,6 +19,13 @@ export type Recall = (look: number, find: () => readonly MetricFinding[]) => rea
 export interface Evidence {
   readonly canary: ArmHistory;
   readonly comparison: ArmHistory;
+}
+
+const NO_SAMPLES = { timesMs: [], leSeconds: [], series: [] };
+
+/** What was known of both arms at an instant; of a comparison that is not there, nothing. */
+export function bothArms({ canary, comparison }: Pick<JudgeInput, 'canary' | 'comparison'>, atMs: number) {
+  return { canary: evidenceOf(canary, atMs), comparison: evidenceOf(comparison ?? NO_SAMPLES, atMs) };
 }
 
 /** A HOLD for want of requests, with how many more are needed; `null` where both arms had enough. */

@@ -29,6 +29,11 @@ export function rankTogether(xs: Float64Array, ys: Float64Array): Ranks {
   return { doubled, doubledSumX, tieTerm };
 }
 
+/** U of the first sample, which has so many values: pairs in which it is the larger one, ties half. */
+export function uOf({ doubledSumX }: Ranks, n1: number): number {
+  return (doubledSumX - n1 * (n1 + 1)) / 2;
+}
+
 /**
  * The share of all ways to give n1 of the ranks to x whose rank sum is at most (at least) the observed one: the
  * conditional permutation distribution given the ties (Streitberg and Röhmel, 1986). Counted by dynamic programming over
@@ -39,7 +44,7 @@ export function shareOfRankSums(ranks: Ranks, n1: number, tail: 'at-most' | 'at-
   const total = ranks.doubled.length;
   const n2 = total - n1;
   if (ranks.tieTerm === 0) {
-    const u1 = (ranks.doubledSumX - n1 * (n1 + 1)) / 2;
+    const u1 = uOf(ranks, n1);
     return lowerTailOfU(n1, n2, tail === 'at-most' ? u1 : n1 * n2 - u1);
   }
   const xIsSmaller = n1 <= n2;
