@@ -807,6 +807,10 @@ function conflictsOf({ analysis, risk, metrics, target }: Policy): readonly Rema
   tooShort(['limits', 'window'], analysis.limits.windowMs);
   tooShort(['mannWhitney', 'checkEvery'], mannWhitney.checkEveryMs);
   tooShort(['mannWhitney', 'window'], mannWhitney.windowMs);
+  if (analysis.judge === 'threshold') {
+    tooShort(['threshold', 'interval'], analysis.threshold.intervalMs);
+    tooShort(['threshold', 'window'], analysis.threshold.windowMs);
+  }
   if (mannWhitney.rollbackP >= mannWhitney.promoteP) {
     const what = `${mannWhitney.rollbackP} is not below promoteP, ${mannWhitney.promoteP}`;
     remarks.push({ path: ['analysis', 'mannWhitney', 'rollbackP'], what, remedy: 'write a p below promoteP' });
@@ -828,7 +832,7 @@ function conflictsOf({ analysis, risk, metrics, target }: Policy): readonly Rema
 
 /** Metrics that can't be had, or are not told apart, and keys of judges that contradict each other. */
 function metricConflicts(
-  { metrics: further, threshold, kayenta, judge, scrapeIntervalMs }: AnalysisPolicy,
+  { metrics: further, threshold, kayenta, judge }: AnalysisPolicy,
   source: MetricsPolicy,
 ): readonly Remark[] {
   const remarks: Remark[] = [];
@@ -866,11 +870,6 @@ function metricConflicts(
   if (judge === 'threshold' && limitless(threshold, further)) {
     const what = 'minSuccessRate and maxP99 are off, and no metric has min or max: the judge can never decide';
     remark(['threshold'], what, 'write a limit, or another judge');
-  }
-  for (const [key, ms] of Object.entries({ interval: threshold.intervalMs, window: threshold.windowMs })) {
-    if (judge !== 'threshold' || ms >= scrapeIntervalMs) continue;
-    const what = `${formatDuration(ms)} is shorter than the scrape interval of ${formatDuration(scrapeIntervalMs)}`;
-    remark(['threshold', key], what, `write ${formatDuration(scrapeIntervalMs)} or more`);
   }
   return remarks;
 }

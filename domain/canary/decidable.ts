@@ -31,6 +31,8 @@ export function obstaclesOf(input: JudgeInput): readonly Obstacle[] {
   if (input.comparison === null) return [];
   const found: Obstacle[] = [];
   const stage = durationText(durationMs);
+  // What counts checks or scores says itself what it lacks.
+  if (policy.judge === 'threshold' || policy.judge === 'kayenta') return tooQuiet(input);
   const isSequential = policy.judge === 'sequential';
   const firstMs = isSequential ? policy.warmUpMs + policy.lookEveryMs : policy.mannWhitney.checkEveryMs;
   if (!isSequential && durationMs < firstMs) {
