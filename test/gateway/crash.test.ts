@@ -59,6 +59,8 @@ describe('the local gateway as a process', () => {
         return;
       }
     });
+    // Each has an answer, however slow the machine is, and is in the middle of the next write.
+    await eventually(() => (answered.size === 8 ? true : null));
     await new Promise((resolve) => setTimeout(resolve, 300));
     first.child.kill('SIGKILL');
     await Promise.all(writers);
