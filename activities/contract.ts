@@ -1,5 +1,5 @@
 import type { AnalysisPolicy, Verdict } from '../domain/canary/types.js';
-import type { Decision } from '../domain/approval.js';
+import type { Decision } from '../domain/approval/decision.js';
 import type {
   EffectOf,
   EffectOp,

@@ -11,7 +11,7 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import type { Decision, DecisionReceipt, Verb } from '../domain/approval.js';
+import type { Decision, DecisionReceipt, Verb } from '../domain/approval/decision.js';
 import type { EnqueueReceipt, LaneView, RememberedRollout } from '../domain/lane.js';
 import type { Actor, RolloutRequest, RolloutView } from '../domain/rollout.js';
 import type { LaneRef } from '../domain/target.js';

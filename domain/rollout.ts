@@ -1,5 +1,6 @@
 import type { Verdict } from './canary/types.js';
-import type { Approvals, Decision } from './approval.js';
+import type { Approvals, Decision } from './approval/decision.js';
+import type { Role, Via } from './people.js';
 import type { Plan } from './plan.js';
 import type { Policy } from './policy.js';
 import type { Release, RolloutId } from './release.js';
@@ -11,6 +12,13 @@ export interface Actor {
   readonly subject: string;
   readonly groups: readonly string[];
   readonly verified: boolean;
+  /** For people to read; never compared. */
+  readonly name?: string;
+  /** What the server lets this person do for this service in this environment. */
+  readonly roles?: readonly Role[];
+  /** Other names of the same person (`Identity.aliases`). */
+  readonly aliases?: readonly string[];
+  readonly via?: Via;
 }
 
 /** What a lane is given: everything that a rollout needs, fixed when it was asked for. */

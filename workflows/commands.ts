@@ -1,8 +1,8 @@
 /** What people may say to a rollout, and when. Handlers only note it; the main flow acts. */
 import { ApplicationFailure } from '@temporalio/common';
 import { setHandler } from '@temporalio/workflow';
-import { applyToGate, gateState, refusalAtGate } from '../domain/approval.js';
-import type { Decision, DecisionReceipt, RefusalCode } from '../domain/approval.js';
+import { applyToGate, gateState, refusalAtGate } from '../domain/approval/decision.js';
+import type { Decision, DecisionReceipt, RefusalCode } from '../domain/approval/decision.js';
 import { isBeforeCanary, isFinal } from '../domain/rollout.js';
 import {
   abortUpdate,

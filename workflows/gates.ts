@@ -1,5 +1,5 @@
 import { condition } from '@temporalio/workflow';
-import { gateState, openGate } from '../domain/approval.js';
+import { gateState, openGate } from '../domain/approval/decision.js';
 import type { Plan } from '../domain/plan.js';
 import type { Wait } from '../domain/rollout.js';
 import type { Notices } from './notices.js';

@@ -1,7 +1,7 @@
 /** The contract of the workflows: what clients start, send and ask. Names and shapes are public API from v0.1. */
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { Decision, DecisionReceipt } from '../domain/approval.js';
+import type { Decision, DecisionReceipt } from '../domain/approval/decision.js';
 import type { EnqueueReceipt, LaneView } from '../domain/lane.js';
 import type { RolloutRequest, RolloutView } from '../domain/rollout.js';
 import type { LaneRef, Target } from '../domain/target.js';

@@ -1,5 +1,5 @@
 import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { Approvals, Decision } from '../domain/approval.js';
+import type { Approvals, Decision } from '../domain/approval/decision.js';
 import type { Plan } from '../domain/plan.js';
 import { releaseName } from '../domain/release.js';
 import type { Release } from '../domain/release.js';

@@ -1,4 +1,4 @@
-import type { Verb } from '../../domain/approval.js';
+import type { Verb } from '../../domain/approval/decision.js';
 import { isFinal } from '../../domain/rollout.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
 import { rolloutIdFor } from '../../domain/release.js';

@@ -4,7 +4,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Slipway } from '../../client/slipway.js';
-import type { DecisionReceipt } from '../../domain/approval.js';
+import type { DecisionReceipt } from '../../domain/approval/decision.js';
 import type { EnqueueReceipt, LaneView } from '../../domain/lane.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import { startStack } from '../../tools/stack.js';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { applyToGate, gateState, openGate, refusalAtGate } from '../../domain/approval.js';
-import type { Approvals, Decision } from '../../domain/approval.js';
+import { applyToGate, gateState, openGate, refusalAtGate } from '../../domain/approval/decision.js';
+import type { Approvals, Decision } from '../../domain/approval/decision.js';
 import type { ApprovalPolicy } from '../../domain/policy.js';
 
 const POLICY: ApprovalPolicy = {

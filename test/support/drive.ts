@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Slipway } from '../../client/slipway.js';
-import type { Decision, DecisionReceipt, Verb } from '../../domain/approval.js';
+import type { Decision, DecisionReceipt, Verb } from '../../domain/approval/decision.js';
 import type { LaneView } from '../../domain/lane.js';
 import type { Outcome, RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import type { LaneRef, Target } from '../../domain/target.js';

@@ -1,4 +1,4 @@
-import { openGate } from '../../domain/approval.js';
+import { openGate } from '../../domain/approval/decision.js';
 import type { Verdict } from '../../domain/canary/types.js';
 import { makePlan } from '../../domain/plan.js';
 import { hashRelease } from '../../domain/release.js';

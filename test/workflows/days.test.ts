@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import type { Decision } from '../../domain/approval.js';
+import type { Decision } from '../../domain/approval/decision.js';
 import {
   enqueueUpdate,
   decideUpdate,

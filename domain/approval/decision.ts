@@ -1,5 +1,5 @@
-import type { Actor } from './rollout.js';
-import type { ApprovalPolicy } from './policy.js';
+import type { Actor } from '../rollout.js';
+import type { ApprovalPolicy } from '../policy.js';
 
 /** The verbs that people have. */
 export const VERBS = ['approve', 'reject', 'pause', 'resume', 'promote', 'abort'] as const;
@@ -20,6 +20,8 @@ export interface Decision {
   readonly full: boolean;
   /** ISO 8601, as the caller's server or machine had it. */
   readonly at: string;
+  /** The server's signature over all of this (`formats/decision-token.ts`); null or absent: nobody vouches for it. */
+  readonly signature?: string | null;
 }
 
 /** What became of a decision. `refused` tells why and what to do. */
