@@ -30,10 +30,16 @@ const program = new Command('slipway')
 type Work = (context: CliContext) => Promise<CommandResult>;
 
 /** Runs a command with the process as its outside. */
-async function perform(options: { readonly json?: boolean }, work: Work): Promise<void> {
+async function perform(
+  options: { readonly json?: boolean },
+  work: Work,
+  { waits = false }: { readonly waits?: boolean } = {},
+): Promise<void> {
   const { runCommand } = await import('../client/cli/run.js');
   const abort = new AbortController();
   process.once('SIGINT', () => abort.abort());
+  // What ends a cancelled job elsewhere than on GitHub. Commands that do not wait end at once by it, as programs do.
+  if (waits) process.once('SIGTERM', () => abort.abort());
   const terminal = process.stdout.isTTY && process.env['TERM'] !== 'dumb';
   const context: CliContext = {
     env: process.env,
@@ -101,8 +107,29 @@ function withRelease(target: Command): Command {
     .option('--message <text>', 'message of the change (default: from Git)');
 }
 
-function withWait(target: Command): Command {
+function withServer(target: Command): Command {
+  return target.option(
+    '--direct',
+    'speak to Temporal itself, not through the server that SLIPWAY_SERVER or a login names',
+  );
+}
+
+function withReports(target: Command): Command {
   return target
+    .option('--summary <file>', 'add a Markdown page with the numbers (GitHub: "$GITHUB_STEP_SUMMARY")')
+    .option('--outputs <file>', 'add values for later steps (GitHub: "$GITHUB_OUTPUT")')
+    .option('--dotenv <file>', 'add the same as SLIPWAY_NAME=value lines (GitLab: a dotenv report)');
+}
+
+const onCancel = (): Option =>
+  new Option('--on-cancel <what>', 'what Ctrl-C or a cancelled job does to the rollout (default: leave)').choices([
+    'leave',
+    'abort',
+  ]);
+
+function withWait(target: Command): Command {
+  return withReports(target)
+    .addOption(onCancel())
     .option(
       '--wait [until]',
       'stay until the rollout is over; --wait=held: return (exit code 4) as soon as a person is needed',
@@ -112,7 +139,9 @@ function withWait(target: Command): Command {
 
 withWait(
   withActor(
-    withRelease(command('deploy [service]', 'ask for a rollout', 'slipway deploy hello --env local --tag v2 --wait')),
+    withServer(
+      withRelease(command('deploy [service]', 'ask for a rollout', 'slipway deploy hello --env local --tag v2 --wait')),
+    ),
   ),
 )
   .option(
@@ -125,7 +154,9 @@ withWait(
     '\nExit codes of --wait: 0 completed, 1 rolled back, 2 invalid input, 3 rejected, aborted or superseded,\n4 held or timed out, 5 lane busy, 6 rollback failed, 69 a needed service can’t be reached, 70 internal error.\n',
   )
   .action((service, options) =>
-    perform(options, async (context) => (await import('../client/cli/deploy.js')).deploy(context, service, options)),
+    perform(options, async (context) => (await import('../client/cli/deploy.js')).deploy(context, service, options), {
+      waits: true,
+    }),
   );
 
 withRelease(
@@ -138,26 +169,35 @@ withRelease(
   perform(options, async (context) => (await import('../worker/cli/plan.js')).plan(context, service, options)),
 );
 
-command(
-  'status <rollout>',
-  'show one rollout: phase, stages, verdicts, what it waits for, its story',
-  'slipway status 3f2a9c1e5b7d8f00',
+withServer(
+  command(
+    'status <rollout>',
+    'show one rollout: phase, stages, verdicts, what it waits for, its story',
+    'slipway status 3f2a9c1e5b7d8f00',
+  ),
 ).action((rollout, options) =>
-  perform(options, async (context) => (await import('../client/cli/verbs.js')).status(context, rollout)),
+  perform(options, async (context) => (await import('../client/cli/verbs.js')).status(context, rollout, options)),
 );
 
-command(
-  'watch <rollout>',
-  'follow a rollout to its end; exit codes as of deploy --wait',
-  'slipway watch 3f2a9c1e5b7d8f00',
+withReports(
+  withServer(
+    command(
+      'watch <rollout>',
+      'follow a rollout to its end; exit codes as of deploy --wait',
+      'slipway watch 3f2a9c1e5b7d8f00',
+    ),
+  ),
 )
+  .addOption(onCancel())
   .option('--timeout <duration>', 'stop watching after so long (exit code 4)')
   .option('--until-held', 'stop (exit code 4) as soon as a person is needed')
   .action((rollout, options) =>
-    perform(options, async (context) => (await import('../client/cli/verbs.js')).watch(context, rollout, options)),
+    perform(options, async (context) => (await import('../client/cli/verbs.js')).watch(context, rollout, options), {
+      waits: true,
+    }),
   );
 
-command('list', 'list rollouts, newest first', 'slipway list --service hello --open')
+withServer(command('list', 'list rollouts, newest first', 'slipway list --service hello --open'))
   .option('--service <name>', 'only of this service')
   .option('--env <name>', 'only in this environment')
   .addOption(
@@ -202,7 +242,7 @@ const VERB_TEXTS = [
   ['abort', 'roll back and end, or leave the queue', 'slipway abort 3f2a9c1e5b7d8f00 --reason "wrong image"'],
 ] as const;
 for (const [verb, description, example] of VERB_TEXTS) {
-  const target = withActor(command(`${verb} <rollout>`, description, example))
+  const target = withActor(withServer(command(`${verb} <rollout>`, description, example)))
     .option('--reason <text>', 'why; kept in the decision record')
     .option('--id <text>', 'id of this decision: said twice, it counts once (default: a new one)');
   if (verb === 'approve' || verb === 'reject')
@@ -219,16 +259,46 @@ for (const [verb, description, example] of VERB_TEXTS) {
 
 withWait(
   withActor(
-    command(
-      'retry <rollout>',
-      'a new rollout of the same release under the same policy',
-      'slipway retry 3f2a9c1e5b7d8f00 --wait',
+    withServer(
+      command(
+        'retry <rollout>',
+        'a new rollout of the same release under the same policy',
+        'slipway retry 3f2a9c1e5b7d8f00 --wait',
+      ),
     ),
   ),
 )
   .option('--key <text>', 'idempotency key (default: a new one)')
   .action((rollout, options) =>
-    perform(options, async (context) => (await import('../client/cli/verbs.js')).retry(context, rollout, options)),
+    perform(options, async (context) => (await import('../client/cli/verbs.js')).retry(context, rollout, options), {
+      waits: true,
+    }),
+  );
+
+command(
+  'login',
+  'keep a token of a Slipway server; from then on commands go through that server',
+  'slipway login --server https://slipway.example.com < token.txt',
+)
+  .option('--server <url>', 'the server (default: SLIPWAY_SERVER)')
+  .addHelpText(
+    'after',
+    '\nThe token is read from standard input. In CI nothing has to be kept: SLIPWAY_SERVER and SLIPWAY_TOKEN are enough,\nand in a job of GitHub Actions with `permissions: id-token: write` SLIPWAY_SERVER alone.\n',
+  )
+  .action((options) =>
+    perform(options, async (context) => (await import('../client/cli/login.js')).login(context, options)),
+  );
+
+command('logout', 'forget the token of a server', 'slipway logout')
+  .option('--server <url>', 'the server (default: the one that was logged in to last)')
+  .action((options) =>
+    perform(options, async (context) => (await import('../client/cli/login.js')).logout(context, options)),
+  );
+
+command('whoami', 'who the server takes you for, and what you may do there', 'slipway whoami')
+  .option('--server <url>', 'the server (default: SLIPWAY_SERVER, else the one that was logged in to last)')
+  .action((options) =>
+    perform(options, async (context) => (await import('../client/cli/login.js')).whoami(context, options)),
   );
 
 withFile(

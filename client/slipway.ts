@@ -89,10 +89,12 @@ export class Slipway {
     readonly address: string,
     readonly taskQueue: string,
     private readonly updateMs: number,
+    private readonly temporalWeb: string,
   ) {}
 
   /**
-   * Connects by Temporal's own settings (`TEMPORAL_ADDRESS` …, or its profile file) and `SLIPWAY_TASK_QUEUE`.
+   * Connects by Temporal's own settings (`TEMPORAL_ADDRESS` …, or its profile file), `SLIPWAY_TASK_QUEUE`, and
+   * `SLIPWAY_TEMPORAL_WEB` for links; without it the dev server's usual port.
    * @param env the environment, as the entry has read it
    * @param updateMs for how long a message that gets no answer is repeated; 30 s unless told
    */
@@ -104,10 +106,20 @@ export class Slipway {
     try {
       const connection = await Connection.connect({ ...connectionOptions, connectTimeout: CALL_MS });
       const client = new Client({ connection, namespace, identity: `slipway-cli@${process.pid}` });
-      return new Slipway(client, address, env['SLIPWAY_TASK_QUEUE'] || DEFAULT_TASK_QUEUE, updateMs);
+      const web = (env['SLIPWAY_TEMPORAL_WEB'] || 'http://localhost:8233').replace(/\/$/, '');
+      return new Slipway(client, address, env['SLIPWAY_TASK_QUEUE'] || DEFAULT_TASK_QUEUE, updateMs, web);
     } catch (error) {
       throw unavailable(address, error);
     }
+  }
+
+  /** Where Temporal Web shows a rollout. */
+  links(ref: RolloutRef): { readonly page: null; readonly temporalWeb: string } {
+    const id = encodeURIComponent(rolloutWorkflowId(ref.lane, ref.rolloutId));
+    return {
+      page: null,
+      temporalWeb: `${this.temporalWeb}/namespaces/${this.client.options.namespace}/workflows/${id}`,
+    };
   }
 
   /** Makes the namespace ready; idempotent. */

@@ -3,35 +3,53 @@ import { isFinal, needsPerson } from '../../domain/rollout.js';
 import type { RolloutView, Wait } from '../../domain/rollout.js';
 import { durationText } from '../../domain/words.js';
 import { CliError, EXIT, exitCodeFor } from '../exit-codes.js';
-import type { Found, RolloutRef, Slipway } from '../slipway.js';
+import type { Rollouts } from '../rollouts.js';
+import { newDecision } from '../slipway.js';
+import type { Found, RolloutRef } from '../slipway.js';
+import { actorFrom } from './actor.js';
 import type { CliContext, CommandResult } from './context.js';
+import type { Waiting } from './options.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
+import { writeReports } from './reports.js';
 
 const POLL_MS = 500;
 /** A server or worker that is restarted is waited for so long before the watch gives up. */
 const OUTAGE_MS = 60_000;
 
-export interface FollowOptions {
-  /** Stop waiting after so long, exit code 4. Null: as long as it takes. */
-  readonly timeoutMs: number | null;
-  /** Stop as soon as a person is needed, exit code 4. */
-  readonly untilHeld: boolean;
+export type FollowOptions = Omit<Waiting, 'wait'>;
+
+/** What following came to: the exit code, and the last that was seen of the rollout. */
+interface Followed {
+  readonly exitCode: number;
+  readonly found: Found | null;
 }
 
-/** Follows a rollout to its end: a live tree on a terminal, a line for each thing that happens elsewhere. */
+/** Follows a rollout to its end, and writes the reports that were asked for, whatever the end. */
 export async function follow(
   context: CliContext,
-  slipway: Slipway,
+  rollouts: Rollouts,
   ref: RolloutRef,
   options: FollowOptions,
 ): Promise<CommandResult> {
+  const { exitCode, found } = await followToEnd(context, rollouts, ref, options);
+  await writeReports(context, options.reports, { found, exitCode, links: rollouts.links(ref) });
+  return { exitCode, document: found && documentOf(found) };
+}
+
+/** A live tree on a terminal, a line for each thing that happens elsewhere. */
+async function followToEnd(
+  context: CliContext,
+  rollouts: Rollouts,
+  ref: RolloutRef,
+  options: FollowOptions,
+): Promise<Followed> {
   const screen = context.terminal && !context.json ? treeScreen(context) : lineScreen(context);
   const begunMs = Date.now();
   let outSinceMs: number | null = null;
   let latest: Found | null = null;
   for (;;) {
     try {
-      latest = await slipway.find(ref);
+      latest = await rollouts.find(ref);
       outSinceMs = null;
     } catch (error) {
       if (!(error instanceof CliError) || error.exitCode !== EXIT.unavailable) throw error;
@@ -51,15 +69,32 @@ export async function follow(
       context.note(`slipway: not over after ${durationText(options.timeoutMs)}; the rollout goes on`);
       context.note(`  → slipway watch ${ref.rolloutId}`);
       sayWait(context, latest);
-      return { exitCode: EXIT.held, document: latest && documentOf(latest) };
+      return { exitCode: EXIT.held, found: latest };
     }
     if (context.signal.aborted) {
+      if (options.onCancel === 'abort') return abortCancelled(context, rollouts, ref, latest);
       context.note(`slipway: stopped watching; the rollout goes on`);
       context.note(`  → slipway watch ${ref.rolloutId}`);
-      return { exitCode: EXIT.held, document: latest && documentOf(latest) };
+      return { exitCode: EXIT.held, found: latest };
     }
     await sleep(POLL_MS, undefined, { signal: context.signal }).catch(() => undefined);
   }
+}
+
+/** A cancelled job that takes its rollout with it. */
+async function abortCancelled(
+  context: CliContext,
+  rollouts: Rollouts,
+  ref: RolloutRef,
+  found: Found | null,
+): Promise<Followed> {
+  const decision = newDecision('abort', await actorFrom(context, {}), {
+    reason: 'the job that started it was cancelled',
+  });
+  const { text } = await rollouts.decide(ref, decision);
+  context.note(`slipway: cancelled: ${plain(text)}`);
+  context.note(`  → slipway watch ${ref.rolloutId}`);
+  return { exitCode: EXIT.notShipped, found };
 }
 
 /** What `--json` shows of a rollout, in every command: its view, or what its lane knows. */
@@ -67,19 +102,19 @@ export function documentOf(found: Found): unknown {
   return found.kind === 'running' ? found.view : found;
 }
 
-function ending(found: Found, options: FollowOptions): CommandResult | null {
+function ending(found: Found, options: FollowOptions): Followed | null {
   switch (found.kind) {
     case 'queued':
       return null;
     case 'never-ran': {
       // Also a rollout whose history is no longer kept: the lane still knows how it ended.
       const { outcome } = found.entry;
-      return { exitCode: outcome === null ? EXIT.internal : exitCodeFor(outcome, null), document: documentOf(found) };
+      return { exitCode: outcome === null ? EXIT.internal : exitCodeFor(outcome, null), found };
     }
     case 'running': {
       const { view } = found;
-      if (isFinal(view.phase)) return { exitCode: exitCodeFor(view.phase, view.reason), document: view };
-      return options.untilHeld && needsPerson(view.wait) ? { exitCode: EXIT.held, document: view } : null;
+      if (isFinal(view.phase)) return { exitCode: exitCodeFor(view.phase, view.reason), found };
+      return options.untilHeld && needsPerson(view.wait) ? { exitCode: EXIT.held, found } : null;
     }
   }
 }

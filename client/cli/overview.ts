@@ -1,6 +1,7 @@
 import { needsPerson } from '../../domain/rollout.js';
 import { durationText } from '../../domain/words.js';
 import { CliError, EXIT } from '../exit-codes.js';
+import { Remote } from '../remote/remote.js';
 import type { RolloutSummary, Slipway } from '../slipway.js';
 import {
   LANE_WORKFLOW,
@@ -15,9 +16,11 @@ import { done, usage } from './context.js';
 import type { CliContext, CommandResult } from './context.js';
 import { parseCountOption } from './options.js';
 import { painter, plain } from './render.js';
+import { serverOf } from './rollouts.js';
+import type { WhereFlags } from './rollouts.js';
 import { withSlipway } from './verbs.js';
 
-export interface ListOptions {
+export interface ListOptions extends WhereFlags {
   readonly service?: string;
   readonly env?: string;
   readonly outcome?: string;
@@ -36,11 +39,48 @@ export async function list(context: CliContext, options: ListOptions): Promise<C
     options.open === true ? "ExecutionStatus = 'Running'" : null,
     options.waiting === true ? `${searchAttributes.waitsFor.name} IS NOT NULL AND ExecutionStatus = 'Running'` : null,
   ].filter((text) => text !== null);
-  return withSlipway(context, async (slipway) => {
-    const rollouts = await slipway.list(clauses.join(' AND '), limit);
-    if (!context.json) table(context, rollouts);
-    return done({ rollouts });
-  });
+  const server = await serverOf(context, options);
+  const rollouts =
+    server === null
+      ? await withSlipway(context, (slipway) => slipway.list(clauses.join(' AND '), limit))
+      : await listRemote(context, server, options, limit);
+  if (!context.json) table(context, rollouts);
+  return done({ rollouts });
+}
+
+/** The server's list, which shows what the caller may see; the filters that it does not know are applied here. */
+async function listRemote(
+  context: CliContext,
+  server: string,
+  options: ListOptions,
+  limit: number,
+): Promise<readonly RolloutSummary[]> {
+  const remote = await Remote.connect(context.env, server);
+  const found: RolloutSummary[] = [];
+  for (let cursor: string | null = null; ;) {
+    const query = new URLSearchParams({
+      limit: String(Math.min(limit, 100)),
+      ...(options.open === true || options.waiting === true ? { state: 'open' } : {}),
+      ...(options.service === undefined ? {} : { service: options.service }),
+      ...(options.env === undefined ? {} : { environment: options.env }),
+      ...(cursor === null ? {} : { cursor }),
+    });
+    const page = await remote.list(query);
+    const wanted = page.runs.filter(
+      (run) =>
+        (options.outcome === undefined || run.outcome === options.outcome) &&
+        (options.waiting !== true || run.waitsFor !== null),
+    );
+    for (const { status, endedAt, ...run } of wanted)
+      found.push({
+        ...run,
+        phase: status,
+        closedAt: endedAt,
+        workflowStatus: endedAt === null ? 'RUNNING' : 'COMPLETED',
+      });
+    cursor = page.next;
+    if (cursor === null || found.length >= limit) return found.slice(0, limit);
+  }
 }
 
 function clause(name: string, flag: string, value: string | undefined): string | null {

@@ -24,8 +24,11 @@ export async function describeRelease(
   context: CliContext,
   service: string | undefined,
   options: ReleaseOptions,
-): Promise<{ readonly policy: Policy; readonly release: Release }> {
-  const { policy, images } = await readPolicy(context, { ...options, ...(service === undefined ? {} : { service }) });
+): Promise<{ readonly policy: Policy; readonly release: Release; /** The file's. */ readonly text: string }> {
+  const { policy, images, text } = await readPolicy(context, {
+    ...options,
+    ...(service === undefined ? {} : { service }),
+  });
   const wanted = releaseImages(images, options);
   if (policy.target.platform === 'kubernetes') checkReferences(wanted);
   const release: Release = {
@@ -33,7 +36,7 @@ export async function describeRelease(
     env: variables(options.set ?? []),
     change: await readChange(context, options),
   };
-  return { policy, release };
+  return { policy, release, text };
 }
 
 /** The images of the release: the file's, with `--tag` or `--image`. */

@@ -32,7 +32,7 @@ export async function readServiceFile(context: CliContext, options: FileOptions)
 export async function readPolicy(
   context: CliContext,
   options: FileOptions & { readonly service?: string },
-): Promise<{ readonly policy: Policy; readonly images: Readonly<Record<string, string>> }> {
+): Promise<{ readonly policy: Policy; readonly images: Readonly<Record<string, string>>; readonly text: string }> {
   const { fileName, config, text } = await readServiceFile(context, options);
   if (options.service !== undefined && options.service !== config.service) {
     throw usage(
@@ -47,7 +47,7 @@ export async function readPolicy(
   const baseDir = path.dirname(path.resolve(context.cwd, fileName));
   const found = policyFor(config, environment, baseDir);
   if (!found.ok) throw usage(formatProblems(found.problems, fileName, text));
-  return { policy: found.policy, images: found.images };
+  return { policy: found.policy, images: found.images, text };
 }
 
 async function readText(file: string, shown: string): Promise<string> {

@@ -1,6 +1,10 @@
 import type { RolloutRequest } from '../../domain/rollout.js';
 import { releaseName } from '../../domain/release.js';
+import type { LaneRef } from '../../domain/target.js';
 import { CliError, EXIT } from '../exit-codes.js';
+import { Remote } from '../remote/remote.js';
+import type { Rollouts } from '../rollouts.js';
+import type { StartRun } from '../server/contract.js';
 import { Slipway } from '../slipway.js';
 import type { RolloutRef } from '../slipway.js';
 import { rolloutWorkflowId } from '../../workflows/messages.js';
@@ -8,6 +12,8 @@ import { done } from './context.js';
 import type { CliContext, CommandResult } from './context.js';
 import { follow } from './follow.js';
 import type { Waiting } from './options.js';
+import { plain } from './render.js';
+import { writeReports } from './reports.js';
 
 /** Sends a request to its lane, says what came of it, and follows it if asked to. */
 export async function start(context: CliContext, request: RolloutRequest, waiting: Waiting): Promise<CommandResult> {
@@ -29,30 +35,85 @@ export async function start(context: CliContext, request: RolloutRequest, waitin
       context.note(
         `the lane is blocked: ${receipt.blocked}\n  → slipway lane unblock ${lane.service} --env ${lane.environment} --reason "…"`,
       );
-    if (!waiting.wait) {
-      if (!context.json) {
-        context.out(request.rolloutId);
-        context.note(`  watch it:   slipway watch ${request.rolloutId}`);
-        context.note(`  Temporal:   ${webLink(context, slipway, ref)}`);
-      }
-      return done({
-        rolloutId: request.rolloutId,
-        workflowId: rolloutWorkflowId(lane, request.rolloutId),
-        lane,
-        receipt,
-        temporalWeb: webLink(context, slipway, ref),
-      });
-    }
-    context.note(`Temporal Web: ${webLink(context, slipway, ref)}`);
-    return await follow(context, slipway, ref, waiting);
+    return await stay(context, slipway, ref, waiting, { receipt });
   } finally {
     await slipway.close();
   }
 }
 
-/** Where Temporal Web shows a rollout: `SLIPWAY_TEMPORAL_WEB`, else the dev server's usual port. */
-export function webLink(context: CliContext, slipway: Slipway, ref: RolloutRef): string {
-  const base = (context.env['SLIPWAY_TEMPORAL_WEB'] || 'http://localhost:8233').replace(/\/$/, '');
-  const id = encodeURIComponent(rolloutWorkflowId(ref.lane, ref.rolloutId));
-  return `${base}/namespaces/${slipway.client.options.namespace}/workflows/${id}`;
+/** Asks the server for a rollout; who asks is known to it by the token. */
+export async function startRemote(
+  context: CliContext,
+  server: string,
+  lane: LaneRef,
+  ask: (remote: Remote) => ReturnType<Remote['start']>,
+  waiting: Waiting,
+): Promise<CommandResult> {
+  const remote = await Remote.connect(context.env, server);
+  const started = await ask(remote);
+  const said = started.escalation?.reason ?? started.response?.text ?? started.status;
+  context.note(`rollout ${started.run_id}: ${lane.service} in ${lane.environment}: ${plain(said)}`);
+  return stay(context, remote, { lane, rolloutId: started.run_id }, waiting, { traceId: started.trace_id });
+}
+
+/** Follows what was begun, or says where it can be followed. */
+async function stay(
+  context: CliContext,
+  rollouts: Rollouts,
+  ref: RolloutRef,
+  waiting: Waiting,
+  told: Readonly<Record<string, unknown>>,
+): Promise<CommandResult> {
+  const { page, temporalWeb } = rollouts.links(ref);
+  if (waiting.wait) {
+    if (page !== null) context.note(`page:         ${page}`);
+    if (temporalWeb !== null) context.note(`Temporal Web: ${temporalWeb}`);
+    return follow(context, rollouts, ref, waiting);
+  }
+  if (!context.json) {
+    context.out(ref.rolloutId);
+    context.note(`  watch it:   slipway watch ${ref.rolloutId}`);
+    if (page !== null) context.note(`  page:       ${page}`);
+    if (temporalWeb !== null) context.note(`  Temporal:   ${temporalWeb}`);
+  }
+  const { summary, outputs, dotenv } = waiting.reports;
+  if (summary !== undefined || outputs !== undefined || dotenv !== undefined)
+    await writeReports(context, waiting.reports, {
+      found: await rollouts.find(ref),
+      exitCode: EXIT.completed,
+      links: rollouts.links(ref),
+    });
+  return done({
+    rolloutId: ref.rolloutId,
+    workflowId: rolloutWorkflowId(ref.lane, ref.rolloutId),
+    lane: ref.lane,
+    ...told,
+    ...(page === null ? {} : { page }),
+    temporalWeb,
+  });
+}
+
+/** The request of a deploy as the API takes it. */
+export function startRunOf(request: RolloutRequest, key: string, slipwayYaml: string): StartRun {
+  const { release, policy, tenant, priority } = request;
+  const { commit, author, message, files, truncated } = release.change;
+  return {
+    tenant,
+    task: 'deploy',
+    payload: {
+      service: policy.lane.service,
+      environment: policy.lane.environment,
+      images: release.images,
+      env: release.env,
+      change: {
+        ...(commit === null ? {} : { commit }),
+        ...(author === null ? {} : { author }),
+        ...(message === null ? {} : { message }),
+        ...(files === null ? {} : { files, truncated }),
+      },
+      hotfix: priority === 'hotfix',
+      slipwayYaml,
+    },
+    idempotencyKey: key,
+  };
 }

@@ -14,9 +14,11 @@ import { documentOf, follow, neverRanText } from './follow.js';
 import { parseDurationOption, waitOptions } from './options.js';
 import type { WaitFlags } from './options.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
-import { start } from './start.js';
+import { refuseName, serverOf, withRollouts } from './rollouts.js';
+import type { WhereFlags } from './rollouts.js';
+import { start, startRemote } from './start.js';
 
-export interface VerbOptions extends ActorOptions {
+export interface VerbOptions extends ActorOptions, WhereFlags {
   readonly reason?: string;
   readonly gate?: string;
   readonly full?: boolean;
@@ -43,11 +45,12 @@ export async function decide(
   rollout: string,
   options: VerbOptions,
 ): Promise<CommandResult> {
-  return withSlipway(context, async (slipway) => {
-    const ref = await slipway.resolve(rollout);
+  refuseName(await serverOf(context, options), options);
+  return withRollouts(context, options, async (rollouts) => {
+    const ref = await rollouts.resolve(rollout);
     const actor = await actorFrom(context, options);
     const atGate = verb === 'approve' || verb === 'reject';
-    const found = await slipway.find(ref);
+    const found = await rollouts.find(ref);
     // In the queue there is no gate, no stage and no traffic yet: all that can be said is that it is not wanted.
     const view = verb === 'abort' && found.kind === 'queued' ? null : running(found);
     if (view !== null && isFinal(view.phase))
@@ -65,7 +68,7 @@ export async function decide(
       full: options.full === true,
       ...(options.id === undefined ? {} : { id: options.id }),
     });
-    const receipt = await slipway.decide(ref, decision);
+    const receipt = await rollouts.decide(ref, decision);
     if (receipt.kind === 'refused')
       throw new CliError(EXIT.usage, `refused: ${receipt.text}`, `slipway status ${ref.rolloutId}`);
     if (!context.json) context.out(plain(receipt.text));
@@ -74,9 +77,9 @@ export async function decide(
 }
 
 /** `slipway status`. */
-export async function status(context: CliContext, rollout: string): Promise<CommandResult> {
-  return withSlipway(context, async (slipway) => {
-    const found = await slipway.find(await slipway.resolve(rollout));
+export async function status(context: CliContext, rollout: string, options: WhereFlags): Promise<CommandResult> {
+  return withRollouts(context, options, async (rollouts) => {
+    const found = await rollouts.find(await rollouts.resolve(rollout));
     if (context.json) return done(documentOf(found));
     const paint = painter(context.color);
     if (found.kind === 'running') {
@@ -97,11 +100,12 @@ export async function status(context: CliContext, rollout: string): Promise<Comm
 export async function watch(
   context: CliContext,
   rollout: string,
-  options: { readonly timeout?: string; readonly untilHeld?: boolean },
+  options: WhereFlags & WaitFlags & { readonly timeout?: string; readonly untilHeld?: boolean },
 ): Promise<CommandResult> {
   const timeoutMs = options.timeout === undefined ? null : parseDurationOption('--timeout', options.timeout);
-  return withSlipway(context, async (slipway) =>
-    follow(context, slipway, await slipway.resolve(rollout), { timeoutMs, untilHeld: options.untilHeld === true }),
+  const waiting = { ...waitOptions({ ...options, wait: options.untilHeld === true ? 'held' : true }), timeoutMs };
+  return withRollouts(context, options, async (rollouts) =>
+    follow(context, rollouts, await rollouts.resolve(rollout), waiting),
   );
 }
 
@@ -109,9 +113,16 @@ export async function watch(
 export async function retry(
   context: CliContext,
   rollout: string,
-  options: ActorOptions & WaitFlags & { readonly key?: string },
+  options: ActorOptions & WhereFlags & WaitFlags & { readonly key?: string },
 ): Promise<CommandResult> {
   const waiting = waitOptions(options);
+  const server = await serverOf(context, options);
+  refuseName(server, options);
+  if (server !== null) {
+    const { lane, rolloutId } = await withRollouts(context, options, (rollouts) => rollouts.resolve(rollout));
+    const key = options.key ?? randomUUID();
+    return startRemote(context, server, lane, (remote) => remote.retry(rolloutId, key), waiting);
+  }
   const request = await withSlipway(context, async (slipway): Promise<RolloutRequest> => {
     const view = running(await slipway.find(await slipway.resolve(rollout)));
     if (!isFinal(view.phase))

@@ -2,6 +2,7 @@
 import type { DecisionReceipt, Verb } from '../../domain/approval/decision.js';
 import type { LiveStage } from '../../domain/live.js';
 import type { Identity, Right } from '../../domain/people.js';
+import type { ChangedFile } from '../../domain/release.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { TrailEntry } from '../../domain/trail.js';
 
@@ -29,7 +30,9 @@ export interface DeployPayload {
     readonly commit?: string;
     readonly author?: string;
     readonly message?: string;
-    readonly files?: readonly { readonly path: string; readonly added: number; readonly deleted: number }[];
+    readonly files?: readonly ChangedFile[];
+    /** Whether `files` was cut at a limit. @default false */
+    readonly truncated?: boolean;
   };
   readonly hotfix?: boolean;
   /** Text of the service's `slipway.yaml`, where the server keeps no policies of its own. */

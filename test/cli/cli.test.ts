@@ -23,6 +23,9 @@ import {
 } from '../support/cli.js';
 
 const COMMANDS = [
+  'login',
+  'logout',
+  'whoami',
   'deploy',
   'noise',
   'plan',
