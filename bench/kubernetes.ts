@@ -13,6 +13,7 @@ import { startNodeAgent } from '../tools/node-agent.js';
 import { workerStarter } from '../tools/stack.js';
 import { startTemporal } from '../tools/temporal-server.js';
 import { startTraefik } from '../tools/traefik-server.js';
+import { trafficBack } from '../tools/traffic-back.js';
 import { applyService } from '../test/activities/kubernetes/kube-support.js';
 import { startKubeWorld } from '../test/support/kube-world.js';
 import type { KubeWorld } from '../test/support/kube-world.js';
@@ -47,11 +48,9 @@ async function measureOne(): Promise<Omit<KubernetesBench, 'mass'>> {
   const { pilot, stack } = world;
   try {
     const zeroAt = async (namespace: string, rolloutId: string): Promise<number> => {
-      const write = (await appliedWrites(stack.plane.auditLog, namespace)).find(
-        ({ key }) => key?.startsWith(`${rolloutId}/rollback/set-weights/`) === true,
-      );
-      if (write === undefined) throw new Error(`nothing took the traffic from ${rolloutId}`);
-      return write.atMs;
+      const atMs = trafficBack(await appliedWrites(stack.plane.auditLog, namespace)).get(rolloutId);
+      if (atMs === undefined) throw new Error(`nothing took the traffic from ${rolloutId}`);
+      return atMs;
     };
     const detect = async (namespace: 'half' | 'five', perSecond: number, rate: string): Promise<readonly number[]> => {
       const traffic = await world.serve(namespace, perSecond);
@@ -155,37 +154,33 @@ async function measureMass(count: number): Promise<KubernetesBench['mass']> {
         metrics: { source: 'prometheus', url: metrics.url, queries: STUB_QUERIES, authorization: null },
       };
     });
-    const moved = (part: string): Promise<readonly number[]> => weightWrites(plane.auditLog, part);
     await inWaves(policies, {
       begin: (policy) => client.enqueue(testRequest({ policy, tag: 'v2' })),
-      done: async () => (await moved('/stage-1/set-weights/')).length,
+      done: async () =>
+        (await weightWrites(plane.auditLog)).filter(({ key }) => key.includes('/stage-1/set-weights/')).length,
     });
     await pause(2 * MASS_LOOK_MS);
     const badMs = metrics.turnBad(new Set(names));
-    await until(
-      async () => (await moved('/rollback/set-weights/')).length === count,
-      300_000,
-      `the rollbacks of ${count}`,
-    );
-    const times = (await moved('/rollback/set-weights/')).map((atMs) => (atMs - badMs) / 1000);
+    const back = async (): Promise<ReadonlyMap<string, number>> => trafficBack(await weightWrites(plane.auditLog));
+    await until(async () => (await back()).size === count, 300_000, `the rollbacks of ${count}`);
+    const times = [...(await back()).values()].map((atMs) => (atMs - badMs) / 1000);
     return await massRollback(times, worker.pid);
   } finally {
     for (const stop of stops.reverse()) await stop();
   }
 }
 
-/** When weights were written by keys with this part, the first time for each key: one pass over the log, whose lines are many. */
-async function weightWrites(auditLog: string, part: string): Promise<readonly number[]> {
+/** When weights were written, the first time for each key: one pass over the log, whose lines are many. */
+async function weightWrites(auditLog: string): Promise<readonly { readonly key: string; readonly atMs: number }[]> {
   const found = new Map<string, number>();
   for (const line of (await readFile(auditLog, 'utf8')).split('\n')) {
-    if (!line.includes(part) || !line.includes('"resource":"httproutes"') || !line.includes('"verb":"update"'))
-      continue;
-    const key = new RegExp(`[0-9a-f]+${part}[^"\\\\]*`).exec(line)?.[0];
+    if (!line.includes('"resource":"httproutes"') || !line.includes('"verb":"update"')) continue;
+    const key = /"slipway.dev\/key":"([^"]+)"/.exec(line)?.[1];
     const at = /"stageTimestamp":"([^"]+)"/.exec(line)?.[1];
     if (key === undefined || at === undefined || !line.includes('"code":200')) continue;
     if (!found.has(key)) found.set(key, Date.parse(at));
   }
-  return [...found.values()];
+  return [...found].map(([key, atMs]) => ({ key, atMs }));
 }
 
 await fetchKubeStack();
