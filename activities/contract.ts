@@ -92,6 +92,7 @@ export interface Activities {
   raiseFence: EffectActivity<'raise-fence'>;
   startArm: EffectActivity<'start-arm'>;
   setWeights: EffectActivity<'set-weights'>;
+  cutTraffic: EffectActivity<'cut-traffic'>;
   setStableTemplate: EffectActivity<'set-stable-template'>;
   removeArm: EffectActivity<'remove-arm'>;
   removeStable: EffectActivity<'remove-stable'>;

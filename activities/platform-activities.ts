@@ -19,6 +19,7 @@ type PlatformActivityName =
   | 'raiseFence'
   | 'startArm'
   | 'setWeights'
+  | 'cutTraffic'
   | 'setStableTemplate'
   | 'removeArm'
   | 'removeStable'
@@ -61,6 +62,7 @@ export function createPlatformActivities({
     raiseFence: effect,
     startArm: effect,
     setWeights: effect,
+    cutTraffic: effect,
     setStableTemplate: effect,
     removeArm: effect,
     removeStable: effect,

@@ -3,6 +3,7 @@ import type { RolloutView } from '../domain/rollout.js';
 import { readJournal, startStack } from '../tools/stack.js';
 import type { Stack } from '../tools/stack.js';
 import { startTraffic } from '../tools/traffic.js';
+import { trafficBack } from '../tools/traffic-back.js';
 import { stage, testPolicy, testRequest } from '../test/support/request.js';
 import type { Policy } from '../domain/policy.js';
 import { median } from './numbers.js';
@@ -90,9 +91,8 @@ export async function ship(
 }
 
 async function zeroWeightAt(stack: Stack, rolloutId: string): Promise<number> {
-  const entry = (await readJournal(stack.adminUrl)).find(
-    (item) => item.kind === 'route' && item.key?.startsWith(`${rolloutId}/rollback/set-weights/`) === true,
-  );
-  if (entry === undefined) throw new Error(`the journal has no write that took the traffic from ${rolloutId}`);
-  return Date.parse(entry.at);
+  const routes = (await readJournal(stack.adminUrl)).filter(({ kind }) => kind === 'route');
+  const atMs = trafficBack(routes.map(({ key, at }) => ({ key, atMs: Date.parse(at) }))).get(rolloutId);
+  if (atMs === undefined) throw new Error(`the journal has no write that took the traffic from ${rolloutId}`);
+  return atMs;
 }

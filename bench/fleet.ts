@@ -7,6 +7,7 @@ import { startGateway } from '../gateway/gateway.js';
 import { readJournal, workerStarter } from '../tools/stack.js';
 import { freePort } from '../tools/supervise.js';
 import { startTemporal } from '../tools/temporal-server.js';
+import { trafficBack } from '../tools/traffic-back.js';
 import { stage, testPolicy, testRequest } from '../test/support/request.js';
 import { createInProcessHost } from './in-process-host.js';
 import { quantile } from './numbers.js';
@@ -107,9 +108,9 @@ export async function measureFleet(options: {
         300_000,
         'the rollbacks',
       );
-      const times = (await readJournal(gateway.adminUrl))
-        .filter((entry) => entry.kind === 'route' && entry.key?.includes('/rollback/set-weights/') === true)
-        .map((entry) => (Date.parse(entry.at) - badMs) / 1000);
+      const routes = (await readJournal(gateway.adminUrl)).filter(({ kind }) => kind === 'route');
+      const back = trafficBack(routes.map(({ key, at }) => ({ key, atMs: Date.parse(at) })));
+      const times = [...back.values()].map((atMs) => (atMs - badMs) / 1000);
       return massRollback(times, worker.pid);
     };
 

@@ -1,6 +1,7 @@
 /**
  * What `bench/run.ts` runs as a process of its own, because it enters a network namespace: measurements on standard
- * output, one JSON document for each part (`one`, `mass`). The API server, its controllers, Traefik, Prometheus, Temporal and the worker are real.
+ * output, one JSON document for each part (`one`, `mass`; `mass 50` with fewer canaries than 200, for a busy machine). The
+ * API server, its controllers, Traefik, Prometheus, Temporal and the worker are real.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { Slipway } from '../client/slipway.js';
@@ -13,6 +14,7 @@ import { startNodeAgent } from '../tools/node-agent.js';
 import { workerStarter } from '../tools/stack.js';
 import { startTemporal } from '../tools/temporal-server.js';
 import { startTraefik } from '../tools/traefik-server.js';
+import { trafficBack } from '../tools/traffic-back.js';
 import { applyService } from '../test/activities/kubernetes/kube-support.js';
 import { startKubeWorld } from '../test/support/kube-world.js';
 import type { KubeWorld } from '../test/support/kube-world.js';
@@ -47,11 +49,9 @@ async function measureOne(): Promise<Omit<KubernetesBench, 'mass'>> {
   const { pilot, stack } = world;
   try {
     const zeroAt = async (namespace: string, rolloutId: string): Promise<number> => {
-      const write = (await appliedWrites(stack.plane.auditLog, namespace)).find(
-        ({ key }) => key?.startsWith(`${rolloutId}/rollback/set-weights/`) === true,
-      );
-      if (write === undefined) throw new Error(`nothing took the traffic from ${rolloutId}`);
-      return write.atMs;
+      const atMs = trafficBack(await appliedWrites(stack.plane.auditLog, namespace)).get(rolloutId);
+      if (atMs === undefined) throw new Error(`nothing took the traffic from ${rolloutId}`);
+      return atMs;
     };
     const detect = async (namespace: 'half' | 'five', perSecond: number, rate: string): Promise<readonly number[]> => {
       const traffic = await world.serve(namespace, perSecond);
@@ -155,43 +155,39 @@ async function measureMass(count: number): Promise<KubernetesBench['mass']> {
         metrics: { source: 'prometheus', url: metrics.url, queries: STUB_QUERIES, authorization: null },
       };
     });
-    const moved = (part: string): Promise<readonly number[]> => weightWrites(plane.auditLog, part);
     await inWaves(policies, {
       begin: (policy) => client.enqueue(testRequest({ policy, tag: 'v2' })),
-      done: async () => (await moved('/stage-1/set-weights/')).length,
+      done: async () =>
+        (await weightWrites(plane.auditLog)).filter(({ key }) => key.includes('/stage-1/set-weights/')).length,
     });
     await pause(2 * MASS_LOOK_MS);
     const badMs = metrics.turnBad(new Set(names));
-    await until(
-      async () => (await moved('/rollback/set-weights/')).length === count,
-      300_000,
-      `the rollbacks of ${count}`,
-    );
-    const times = (await moved('/rollback/set-weights/')).map((atMs) => (atMs - badMs) / 1000);
+    const back = async (): Promise<ReadonlyMap<string, number>> => trafficBack(await weightWrites(plane.auditLog));
+    await until(async () => (await back()).size === count, 300_000, `the rollbacks of ${count}`);
+    const times = [...(await back()).values()].map((atMs) => (atMs - badMs) / 1000);
     return await massRollback(times, worker.pid);
   } finally {
     for (const stop of stops.reverse()) await stop();
   }
 }
 
-/** When weights were written by keys with this part, the first time for each key: one pass over the log, whose lines are many. */
-async function weightWrites(auditLog: string, part: string): Promise<readonly number[]> {
+/** When weights were written, the first time for each key: one pass over the log, whose lines are many. */
+async function weightWrites(auditLog: string): Promise<readonly { readonly key: string; readonly atMs: number }[]> {
   const found = new Map<string, number>();
   for (const line of (await readFile(auditLog, 'utf8')).split('\n')) {
-    if (!line.includes(part) || !line.includes('"resource":"httproutes"') || !line.includes('"verb":"update"'))
-      continue;
-    const key = new RegExp(`[0-9a-f]+${part}[^"\\\\]*`).exec(line)?.[0];
+    if (!line.includes('"resource":"httproutes"') || !line.includes('"verb":"update"')) continue;
+    const key = /"slipway.dev\/key":"([^"]+)"/.exec(line)?.[1];
     const at = /"stageTimestamp":"([^"]+)"/.exec(line)?.[1];
     if (key === undefined || at === undefined || !line.includes('"code":200')) continue;
     if (!found.has(key)) found.set(key, Date.parse(at));
   }
-  return [...found.values()];
+  return [...found].map(([key, atMs]) => ({ key, atMs }));
 }
 
 await fetchKubeStack();
 const obstacle = await enterNetworkNamespace();
 if (obstacle !== undefined) throw new Error(`this needs a network namespace, and there is none: ${obstacle}`);
-const [wanted] = process.argv.slice(2);
+const [wanted, count = MASS] = process.argv.slice(2);
 if (wanted !== 'mass') process.stdout.write(`${JSON.stringify(await measureOne())}\n`);
-if (wanted !== 'one') process.stdout.write(`${JSON.stringify({ mass: await measureMass(MASS) })}\n`);
+if (wanted !== 'one') process.stdout.write(`${JSON.stringify({ mass: await measureMass(Number(count)) })}\n`);
 process.exit(0);

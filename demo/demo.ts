@@ -7,6 +7,7 @@ import { SLIPWAY } from '../tools/stack.js';
 import type { Server } from '../tools/supervise.js';
 import { startTraffic } from '../tools/traffic.js';
 import type { Traffic } from '../tools/traffic.js';
+import { trafficBack } from '../tools/traffic-back.js';
 import { clusterOptions, clusterScene } from './cluster.js';
 import type { ClusterOptions } from './cluster.js';
 import { kubernetesScene, localScene, ROOT } from './scene.js';
@@ -169,11 +170,9 @@ class Demo {
     const appliedTwice = [...effects.values()].filter((count) => count > 1).length;
     const view = await this.view(bad.rolloutId);
     const firstError = traffic.answers.find((answer) => answer.version?.endsWith(':v3') === true && !answer.ok);
-    const zero = changes?.find(
-      ({ ofRoute, key }) => ofRoute && key.startsWith(`${bad.rolloutId}/rollback/set-weights/`),
-    );
+    const zeroAtMs = trafficBack(changes?.filter(({ ofRoute }) => ofRoute) ?? []).get(bad.rolloutId);
     const secondsToZeroWeight =
-      firstError === undefined || zero === undefined ? null : (zero.atMs - firstError.atMs) / 1000;
+      firstError === undefined || zeroAtMs === undefined ? null : (zeroAtMs - firstError.atMs) / 1000;
     const failed = traffic.answers.filter((answer) => !answer.ok);
     const verdict = view?.verdicts.findLast((entry) => entry.verdict.kind === 'ROLLBACK')?.verdict ?? null;
     const byBad = failed.filter((answer) => answer.version?.endsWith(':v3') === true).length;

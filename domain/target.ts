@@ -154,6 +154,14 @@ export interface RecordedStable {
   readonly replicas: number;
 }
 
+/** Whether stable stands as it did when the rollout opened: the same template, and no smaller. */
+export function isIntact(
+  stable: Pick<ArmState, 'templateDigest' | 'replicas'>,
+  recorded: Pick<RecordedStable, 'templateDigest' | 'replicas'>,
+): boolean {
+  return stable.templateDigest === recorded.templateDigest && stable.replicas >= recorded.replicas;
+}
+
 /** Which template an arm shall run; the platform holds the bytes. */
 export type TemplateSource =
   /** The recorded template with the release's images and patch. */
@@ -175,6 +183,11 @@ export type Effect =
       readonly replicas: number;
     }
   | { readonly op: 'set-weights'; readonly weights: Weights }
+  /**
+   * All traffic to stable with as few questions as can be, before anything else is done; declined where stable is not
+   * known to be what it was, or can't serve. Only where nothing that may still be under way changes stable.
+   */
+  | { readonly op: 'cut-traffic' }
   /** Promotion step 4, and its way back. */
   | { readonly op: 'set-stable-template'; readonly template: TemplateSource; readonly replicas: number }
   | { readonly op: 'remove-arm'; readonly arm: 'canary' | 'baseline' }
@@ -193,6 +206,7 @@ export function effectObject(effect: Effect): string {
     case 'remove-arm':
       return effect.arm;
     case 'set-weights':
+    case 'cut-traffic':
       return 'route';
     case 'set-stable-template':
     case 'remove-stable':
@@ -211,6 +225,8 @@ export type EffectResult =
   | { readonly kind: 'already' }
   | { readonly kind: 'stale'; readonly object: string; readonly held: Fence }
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
+  /** Nothing was written: it is not the time for it, and another way must be taken. */
+  | { readonly kind: 'declined'; readonly reason: string }
   /** The platform says no for good: forbidden, gone, invalid, or no room. */
   | { readonly kind: 'refused'; readonly object: string; readonly reason: string };
 

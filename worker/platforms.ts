@@ -28,12 +28,12 @@ export function createPlatforms(
     kubernetes: createKubernetesPlatform({
       places: kubernetes,
       warn,
-      async clientFor(context, urgent) {
+      async clientFor(context, urgency) {
         const connection = clusters.get(context) ?? connect(context);
         clusters.set(context, connection);
         // A kubeconfig that can't be used now may be put right.
         connection.catch(() => clusters.delete(context));
-        return (await connection).work(urgent);
+        return (await connection).work(urgency);
       },
     }),
   };

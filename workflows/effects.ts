@@ -12,6 +12,8 @@ export type EffectOutcome =
   | { readonly kind: 'done'; readonly drift: readonly string[] }
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   | { readonly kind: 'refused'; readonly reason: string }
+  /** Only of `cut-traffic`: another way must be taken. */
+  | { readonly kind: 'declined'; readonly reason: string }
   /** The lane's anchor belongs to somebody else now: this run must not write any more. */
   | {
       readonly kind: 'denied';
@@ -101,6 +103,7 @@ export class EffectRunner {
         case 'already':
           return { kind: 'done', drift: [] };
         case 'drift':
+        case 'declined':
           return result;
         case 'refused':
           return { kind: 'refused', reason: `${result.object}: ${result.reason}` };
@@ -134,6 +137,8 @@ export class EffectRunner {
         return with_(activities, 'startArm', options, { scope, effect, permit });
       case 'set-weights':
         return with_(activities, 'setWeights', options, { scope, effect, permit });
+      case 'cut-traffic':
+        return with_(activities, 'cutTraffic', options, { scope, effect, permit });
       case 'set-stable-template':
         return with_(activities, 'setStableTemplate', options, { scope, effect, permit });
       case 'remove-arm':

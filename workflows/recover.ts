@@ -47,6 +47,8 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
     runner,
     outcome: 'rolled-back',
     stage: 'recover',
+    // What the lost run has begun may still be under way.
+    cutFirst: false,
     say,
     warn: say,
     onLostRecord: 'warn',

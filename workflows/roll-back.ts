@@ -1,6 +1,6 @@
 import type { PlatformScope } from '../activities/platform.js';
 import type { Outcome } from '../domain/rollout.js';
-import { ALL_STABLE } from '../domain/target.js';
+import { ALL_STABLE, isIntact } from '../domain/target.js';
 import type { Effect, TargetSnapshot } from '../domain/target.js';
 import { rollbackEffects, waits } from './activity-profiles.js';
 import { unreachable, with_ } from './effects.js';
@@ -16,6 +16,11 @@ export interface RollBackRequest {
   readonly outcome: Outcome;
   /** Part of the keys: `rollback`, `recover`. */
   readonly stage: string;
+  /**
+   * Whether users may have been sent away from stable by a route while nothing that this rollout has begun changes stable:
+   * then traffic goes back before anything else is done.
+   */
+  readonly cutFirst: boolean;
   readonly say: (text: string) => void;
   readonly warn: (text: string) => void;
   /** Where it is not recorded any more what stable ran before: whether that is a failure, or a person knows. */
@@ -31,8 +36,9 @@ export type RollBackResult =
   | { readonly kind: 'denied'; readonly reason: string; readonly ended: string | null };
 
 /**
- * Goes back: fence first, then traffic, then workloads, then the anchor. Depends on nothing but the platform, and tries
- * for as long as it takes; only a refusal for good (forbidden, gone) makes it fail.
+ * Goes back: traffic first where that is one write, then the fence on all objects, then traffic once more or as soon as
+ * stable can serve, then workloads, then the anchor. Depends on nothing but the platform, and tries for as long as it
+ * takes; only a refusal for good (forbidden, gone) makes it fail.
  */
 export async function rollBack(request: RollBackRequest): Promise<RollBackResult> {
   const { scope, runner, stage, outcome, say } = request;
@@ -41,6 +47,8 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
     const claimed = await runner.claim('back');
     if (claimed.kind !== 'done') return failure(claimed);
   }
+  const lost = await cutTraffic(request);
+  if (lost !== null) return lost;
   const fenced = await runner.raiseFence(stage, 'back');
   if (fenced.kind !== 'done') return failure(fenced);
 
@@ -70,6 +78,40 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
     summary: `record the outcome: ${outcome}`,
   });
   return closed.kind === 'done' ? { kind: 'done' } : failure(closed);
+}
+
+/**
+ * Sends users back to stable at once. Whatever comes of it, all of the way back follows, and what could not be written
+ * here is written, or fails, there. Null, unless somebody else acts for this rollout.
+ */
+async function cutTraffic(request: RollBackRequest): Promise<RollBackResult | null> {
+  const { cutFirst, runner, stage, say, warn } = request;
+  if (!cutFirst) return null;
+  const cut = await runner.perform({
+    effect: { op: 'cut-traffic' },
+    stage,
+    direction: 'back',
+    summary: 'all traffic to stable, if it can serve',
+  });
+  switch (cut.kind) {
+    case 'done':
+      for (const drift of cut.drift) warn(`wrote over a change by somebody else: ${drift}`);
+      say('no more traffic for the canary');
+      request.onTrafficBack();
+      return null;
+    case 'denied':
+      return failure(cut);
+    case 'declined':
+      say(`traffic can't go back before anything else: ${cut.reason}`);
+      return null;
+    case 'drift':
+    case 'refused':
+    case 'unreachable': {
+      const why = failure(cut);
+      warn(`traffic could not go back at once: ${'reason' in why ? why.reason : why.kind}`);
+      return null;
+    }
+  }
 }
 
 /** Tried for as long as it takes; only an answer that no retry can change ends it. */
@@ -107,8 +149,7 @@ export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] 
     ];
   }
   const stable = arms.stable;
-  const intact =
-    stable !== undefined && stable.templateDigest === recorded.templateDigest && stable.replicas >= recorded.replicas;
+  const intact = stable !== undefined && isIntact(stable, recorded);
   const restore: RollBackStep = {
     kind: 'effect',
     effect: { op: 'set-stable-template', template: { from: 'recorded' }, replicas: recorded.replicas },
@@ -154,6 +195,7 @@ function failure(outcome: Exclude<EffectOutcome, { kind: 'done' }>): RollBackRes
     case 'drift':
       return { kind: 'failed', reason: `${outcome.object} is ${outcome.found}, not ${outcome.expected}` };
     case 'refused':
+    case 'declined':
     case 'unreachable':
       return { kind: 'failed', reason: outcome.reason };
   }

@@ -4,7 +4,7 @@ import { plannedNeeds, resized } from '../domain/plan.js';
 import type { Plan, PlannedStage } from '../domain/plan.js';
 import { releaseName } from '../domain/release.js';
 import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
-import { ALL_STABLE } from '../domain/target.js';
+import { ALL_STABLE, trafficSplitOf } from '../domain/target.js';
 import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { durationText, percentText } from '../domain/words.js';
@@ -61,6 +61,8 @@ class Rollout {
   private readonly gates: Gates;
   /** Whether anything on the platform may have been changed. */
   private touched = false;
+  /** Whether users may be sent past stable by a route, while nothing changes stable: going back is one write. */
+  private oneWriteBack = false;
   /** What was watched last, for as long as users are sent to it. */
   private watched: SoakRequest | null = null;
 
@@ -254,6 +256,7 @@ class Rollout {
   }
 
   private async setStable(plan: Plan, label: string, replicas: number, overwrite = false): Promise<End | null> {
+    this.oneWriteBack = false;
     const effect: Effect = {
       op: 'set-stable-template',
       template: { from: 'release', release: plan.release },
@@ -351,6 +354,8 @@ class Rollout {
   // Effects -----------------------------------------------------------------------------------------------------------
 
   private async setWeights(weights: Weights, label: string, overwrite = false): Promise<End | null> {
+    // Also where no answer comes it may have been written.
+    this.oneWriteBack ||= weights.stable < 100 && !trafficSplitOf(this.scope.target).byReplicas;
     const text = `stable ${percentText(weights.stable)}, canary ${percentText(weights.canary)}, baseline ${percentText(weights.baseline)}`;
     const end = await this.do_({ op: 'set-weights', weights }, label, text, { overwrite });
     if (end === null) {
@@ -416,6 +421,7 @@ class Rollout {
           for (const drift of outcome.drift) this.state.warn(`wrote over a change by somebody else: ${drift}`);
           return null;
         case 'refused':
+        case 'declined':
           return back({ code: 'refused', text: outcome.reason });
         case 'unreachable':
           return back({ code: 'platform-unreachable', text: outcome.reason });
@@ -566,6 +572,7 @@ class Rollout {
       runner,
       outcome,
       stage: 'rollback',
+      cutFirst: this.oneWriteBack,
       say: (text) => state.say(text),
       warn: (text) => state.warn(text),
       onLostRecord: 'fail',

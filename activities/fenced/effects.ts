@@ -1,3 +1,4 @@
+import { shortDigest } from '../../domain/canonical.js';
 import { compareFences, formatFence } from '../../domain/fence.js';
 import {
   creditOf,
@@ -9,13 +10,24 @@ import {
   staleAgainst,
   untilSettled,
 } from './fenced-write.js';
-import { ANNOTATION, fenceOf, readLane, recordOf, rolloutAnchorName, ROUTE } from './lane-view.js';
+import { ALL_STABLE, isIntact } from '../../domain/target.js';
+import {
+  ANNOTATION,
+  armStateOf,
+  fenceOf,
+  readLane,
+  readServing,
+  recordOf,
+  rolloutAnchorName,
+  ROUTE,
+} from './lane-view.js';
 import { finishRollout } from './lane-anchor.js';
+import type { Digest } from '../../domain/canonical.js';
 import type { Permit } from '../../domain/fence.js';
-import type { Arm, Effect, EffectOf, EffectResult, TemplateSource } from '../../domain/target.js';
+import type { Arm, Effect, EffectOf, EffectResult, TemplateSource, Weights } from '../../domain/target.js';
 import type { PlatformScope } from '../platform.js';
 import type { Attempt } from './fenced-write.js';
-import type { LaneView } from './lane-view.js';
+import type { LaneView, ServingView } from './lane-view.js';
 import type { LaneStore, NewObject, PlatformTypes, StoredObject, StoredRoute } from './store.js';
 
 /** All that one application of an effect works with. */
@@ -35,8 +47,9 @@ export async function applyEffect<P extends PlatformTypes>(
   // What earlier attempts of this call have written already, where one effect writes several objects.
   const written: Written = { any: false, drift: [] };
   const result = await untilSettled(store.where, signal, async () => {
-    const view = await readLane(store, scope.rolloutId, signal);
-    return attempt(context, effect, view, written);
+    if (effect.op === 'cut-traffic')
+      return cutTraffic(context, await readServing(store, scope.rolloutId, signal), written);
+    return attempt(context, effect, await readLane(store, scope.rolloutId, signal), written);
   });
   return result.kind === 'already' && written.any ? { kind: 'applied', drift: written.drift } : result;
 }
@@ -48,7 +61,7 @@ interface Written {
 
 function attempt<P extends PlatformTypes>(
   context: EffectContext<P>,
-  effect: Effect,
+  effect: Exclude<Effect, { op: 'cut-traffic' }>,
   view: LaneView<P>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
@@ -171,13 +184,24 @@ async function setWeights<P extends PlatformTypes>(
   { weights }: EffectOf<'set-weights'>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
-  const existing = view.route;
-  if (existing === null && view.rollout?.spec.recorded.weights != null && context.permit.onDrift === 'hold')
+  if (view.route === null && view.rollout?.spec.recorded.weights != null && context.permit.onDrift === 'hold')
     return gone('route');
   const whole = weights.stable === 100;
   // An autoscaler takes an arm that gets less traffic for one that needs fewer replicas.
   const pinned = whole ? null : await setLeastSize(context, view, 'pinned', written);
   if (pinned !== null && pinned?.kind !== 'already') return pinned;
+  const moved = await writeRoutes(context, view, weights, written);
+  if (!whole || view.autoscaler === null || !isDone(moved, written)) return moved;
+  return setLeastSize(context, view, 'restored', written);
+}
+
+/** The same weights into all routes, the one that the target names last. */
+async function writeRoutes<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: ServingView<P>,
+  weights: Weights,
+  written: Written,
+): Promise<Attempt<EffectResult>> {
   const write = (name: string, route: StoredRoute<P> | null): Promise<Attempt<EffectResult>> =>
     put(context, view, {
       ref: { kind: 'route', name },
@@ -189,9 +213,46 @@ async function setWeights<P extends PlatformTypes>(
     const moved = await write(other.name, other);
     if (!isDone(moved, written)) return moved;
   }
-  const moved = await write(ROUTE, existing);
-  if (!whole || view.autoscaler === null || !isDone(moved, written)) return moved;
-  return setLeastSize(context, view, 'restored', written);
+  return write(ROUTE, view.route);
+}
+
+/**
+ * The fence on the routes is the only one that is raised: who comes late to them is refused or loses by the condition of
+ * its write. All other objects are fenced by what follows. What stable's autoscaler may do is left as it is until then.
+ */
+async function cutTraffic<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: ServingView<P>,
+  written: Written,
+): Promise<Attempt<EffectResult>> {
+  const { rollout, arms } = view;
+  for (const object of [rollout?.object, arms.stable]) {
+    const stale = object && staleAgainst(object, context.permit);
+    if (stale) return stale;
+  }
+  const reason = hindranceOf(context.store, view);
+  return reason === null ? writeRoutes(context, view, ALL_STABLE, written) : { kind: 'declined', reason };
+}
+
+/** Why traffic can't go to stable before anything else is done; null where it can. */
+function hindranceOf<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  { rollout, route, arms }: ServingView<P>,
+): string | null {
+  if (store.split === 'replicas') return 'shares of traffic follow from the numbers of replicas';
+  if (rollout === null) return "the rollout's anchor is gone";
+  if (route === null) return 'there is no route that names the service';
+  const { recorded } = rollout.spec;
+  if (recorded.template === null) return 'nothing served before';
+  if (arms.stable === undefined) return 'stable is gone';
+  const stable = armStateOf(store, arms.stable);
+  const before = { templateDigest: store.digest(recorded.template), replicas: recorded.replicas };
+  if (!isIntact(stable, before)) {
+    const what = (digest: Digest, replicas: number): string =>
+      `${replicas} replicas of template ${shortDigest(digest)}`;
+    return `stable is ${what(stable.templateDigest, stable.replicas)}, it was ${what(before.templateDigest, before.replicas)}`;
+  }
+  return stable.ready > 0 ? null : `none of the ${stable.replicas} replicas of stable can serve`;
 }
 
 /**
@@ -268,7 +329,7 @@ interface Put<P extends PlatformTypes> {
 /** Creates or replaces an object as its fence allows. */
 async function put<P extends PlatformTypes>(
   context: EffectContext<P>,
-  view: LaneView<P>,
+  view: Pick<LaneView<P>, 'rollout'>,
   { ref, existing, spec, owner }: Put<P>,
 ): Promise<Attempt<EffectResult>> {
   const { store, permit, signal } = context;

@@ -42,7 +42,7 @@ export async function untilSettled<T extends object>(
 /** `wanted` null: the object shall be gone. */
 export function decide<P extends PlatformTypes>(
   store: LaneStore<P>,
-  view: LaneView<P>,
+  view: Pick<LaneView<P>, 'rollout'>,
   object: StoredObject<P>,
   permit: Permit,
   wanted: unknown,
@@ -65,7 +65,7 @@ export function decide<P extends PlatformTypes>(
  */
 export function expectedLeaves<P extends PlatformTypes>(
   store: LaneStore<P>,
-  { rollout }: LaneView<P>,
+  { rollout }: Pick<LaneView<P>, 'rollout'>,
   object: StoredObject<P>,
 ): string | null {
   const { [ANNOTATION.key]: key, [ANNOTATION.applied]: applied = null } = object.annotations;

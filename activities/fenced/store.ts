@@ -103,6 +103,11 @@ export interface LaneStore<P extends PlatformTypes> {
   readonly split: 'weights' | 'replicas';
   /** All of them. Those of another lane, or that Slipway has nothing to do with, are not among them. */
   list(signal: AbortSignal | undefined): Promise<readonly StoredObject<P>[]>;
+  /**
+   * Of them at least what tells whether stable can serve as it did, and where the traffic goes: this rollout's anchor,
+   * stable and the routes. In as few calls as the platform allows.
+   */
+  listServing(rolloutId: string, signal: AbortSignal | undefined): Promise<readonly StoredObject<P>[]>;
   create(
     ref: NewObject,
     write: ObjectWrite,

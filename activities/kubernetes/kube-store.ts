@@ -89,6 +89,39 @@ async function readKubeLane(
   return { anchors, stable, siblings, service, route, moreRoutes, routeSource, autoscaler };
 }
 
+/**
+ * Reads of a lane only what tells whether stable can serve as it did, and where the traffic goes: three requests, side by
+ * side. What else there is stands here as if it were not there.
+ */
+async function readServing(
+  client: KubeClient,
+  anchor: string,
+  { namespace, deployment }: KubernetesTarget,
+  router: TrafficRouter | null,
+  signal: AbortSignal | undefined,
+): Promise<KubeLane> {
+  const routesOf = async ({ resource, holder, others }: TrafficRouter): Promise<readonly KubeObject[]> => {
+    if (others === 'changed') return client.list(resource, namespace, null, signal);
+    const only = await client.get(resource, namespace, holder, signal);
+    return only === null ? [] : [only];
+  };
+  const [held, stable, routes] = await Promise.all([
+    client.get('configmaps', namespace, anchor, signal),
+    client.get('deployments', namespace, deployment, signal),
+    router === null ? [] : routesOf(router),
+  ]);
+  return {
+    anchors: held === null ? [] : [held],
+    stable,
+    siblings: [],
+    service: null,
+    route: routes.find(({ metadata }) => metadata.name === router?.holder) ?? null,
+    moreRoutes: routes.filter((each) => each.metadata.name !== router?.holder && router?.read(each) != null),
+    routeSource: null,
+    autoscaler: null,
+  };
+}
+
 const AutoscalerObject = z.looseObject({
   scaleTargetRef: z.looseObject({ kind: z.string(), name: z.string() }),
   minReplicas: z.int().default(1),
@@ -223,6 +256,11 @@ export function createKubeStore(
     async list(signal) {
       seen = await readKubeLane(client, lane, target, router, signal);
       return storedOf(seen, lane, target, router);
+    },
+
+    async listServing(id, signal) {
+      const found = await readServing(client, anchorName(lane, rolloutAnchorName(id)), target, router, signal);
+      return storedOf(found, lane, target, router);
     },
 
     async create({ kind, name }, write, _credit, signal) {

@@ -23,6 +23,7 @@ import type { KubeClient, KubeObject } from './kube-client.js';
 import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
 import type { KubeStore } from './kube-store.js';
 import { createPace } from './pace.js';
+import type { PaceOptions, Urgency } from './pace.js';
 import { findKubeProblems } from './preflight.js';
 import { tell } from './tell.js';
 import { lastWriteMs } from './traffic/last-write.js';
@@ -37,7 +38,7 @@ export interface KubePlace {
 
 export interface KubernetesPlatformOptions {
   /** A client for one piece of work at the cluster of a context, which is connected when first needed. */
-  readonly clientFor: (context: string | null, urgent: boolean) => Promise<KubeClient>;
+  readonly clientFor: (context: string | null, urgency: Urgency) => Promise<KubeClient>;
   /** Where this worker looks for anchors, for `anchors`. */
   readonly places: readonly KubePlace[];
   /** Where it is said that a step could not be told on the Deployment. */
@@ -60,7 +61,7 @@ const TELL_MS = 2000;
  * Of seven calls each. Looks of many rollouts must leave calls for what matters more: where they are too many for this,
  * each comes later.
  */
-const INSPECTIONS = { perSecond: 8, burst: 16 };
+const INSPECTIONS: PaceOptions = { perSecond: 8, burst: 16, atOnce: 16 };
 
 type Scope = PlatformScope<KubernetesTarget>;
 
@@ -70,26 +71,26 @@ export function createKubernetesPlatform({
   places,
   warn,
 }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
-  const inspection = createPace(INSPECTIONS).work(false);
+  const inspection = createPace(INSPECTIONS).work('usual');
   async function open(
     { lane, target, rolloutId }: Scope,
-    urgent = false,
+    urgency: Urgency = 'usual',
   ): Promise<{ client: KubeClient; store: KubeStore }> {
-    const client = await clientFor(target.context, urgent);
+    const client = await clientFor(target.context, urgency);
     return { client, store: createKubeStore(client, lane, target, rolloutId) };
   }
 
   return {
     async describe(scope, signal) {
       // A rollback asks this before it moves the traffic.
-      const { store } = await open(scope, true);
+      const { store } = await open(scope, 'rollback');
       const view = await readLane(store, scope.rolloutId, signal);
       return snapshotOf(store, scope, view, null);
     },
 
     async preflight(scope, needs, signal) {
       try {
-        return await findKubeProblems(await clientFor(scope.target.context, false), scope, needs, signal);
+        return await findKubeProblems(await clientFor(scope.target.context, 'usual'), scope, needs, signal);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         return [{ severity: 'refuse', problem: error.message, remedy: 'put the target right in slipway.yaml' }];
@@ -103,7 +104,7 @@ export function createKubernetesPlatform({
 
     async apply(scope, effect, permit, signal): Promise<EffectResult> {
       try {
-        const { client, store } = await open(scope, isUrgent(effect));
+        const { client, store } = await open(scope, urgencyOf(effect));
         if (effect.op === 'remove-arm' || effect.op === 'set-stable-template')
           await drained(client, scope.target, signal);
         const result = await applyEffect({ store, scope, permit, signal }, effect);
@@ -129,38 +130,43 @@ export function createKubernetesPlatform({
 
     async readiness(scope, arm, replicas, signal): Promise<ArmReadiness> {
       const { target } = scope;
-      const client = await clientFor(target.context, false);
+      const client = await clientFor(target.context, 'usual');
       // Only this one object, not the lane: it is asked for again and again.
       const live = await client.get('deployments', target.namespace, deploymentOf(target, arm), signal);
       const now = readinessOf(arm, live && armStatusOf(live), replicas);
       return explained(client, scope, arm, replicas, now, signal);
     },
 
-    async inspect(scope, signal) {
-      await inspection(signal);
-      const { client, store } = await open(scope);
-      const [view, serving] = await Promise.all([
-        readLane(store, scope.rolloutId, signal),
-        // One Service for all arms tells nothing of one of them: there each Deployment speaks for itself.
-        store.split === 'weights' ? endpointsOf(client, scope.target, signal) : null,
-      ]);
-      const missing = missingOf(store, scope.target);
-      // Without these two nothing can be said of siblings, and traffic that came back would find nobody.
-      return missing.length > 0
-        ? missing
-        : disturbancesOf(store, view, (arm) => (serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm]));
-    },
+    inspect: (scope, signal) =>
+      inspection(async () => {
+        const { client, store } = await open(scope);
+        const [view, serving] = await Promise.all([
+          readLane(store, scope.rolloutId, signal),
+          // One Service for all arms tells nothing of one of them: there each Deployment speaks for itself.
+          store.split === 'weights' ? endpointsOf(client, scope.target, signal) : null,
+        ]);
+        const missing = missingOf(store, scope.target);
+        // Without these two nothing can be said of siblings, and traffic that came back would find nobody.
+        return missing.length > 0
+          ? missing
+          : disturbancesOf(store, view, (arm) =>
+              serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm],
+            );
+      }, signal),
 
     anchors: (signal) =>
       sweepAnchors(places, async ({ context, namespace }) =>
-        anchorsOf(await clientFor(context, false), namespace, signal),
+        anchorsOf(await clientFor(context, 'usual'), namespace, signal),
       ),
   };
 }
 
 /** What takes users away from a bad canary: no other rollout's work may keep it waiting. */
-function isUrgent(effect: Effect): boolean {
-  return effect.op === 'raise-fence' || (effect.op === 'set-weights' && effect.weights.stable === 100);
+function urgencyOf(effect: Effect): Urgency {
+  if (effect.op === 'cut-traffic') return 'cut';
+  return effect.op === 'raise-fence' || (effect.op === 'set-weights' && effect.weights.stable === 100)
+    ? 'rollback'
+    : 'usual';
 }
 
 /**

@@ -63,6 +63,8 @@ export function stepOf(effect: Effect): Step | null {
         over: true,
       };
     case 'raise-fence':
+    // The weights that the rollback then sets tell the same, once gateways have taken them.
+    case 'cut-traffic':
     case 'remove-stable':
       return null;
   }

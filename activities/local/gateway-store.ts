@@ -18,12 +18,15 @@ export function createGatewayStore(
   { environment, service }: LaneRef,
   target: LocalTarget,
 ): LaneStore<GatewayTypes> {
+  const list = async (signal: AbortSignal | undefined): Promise<readonly StoredObject<GatewayTypes>[]> =>
+    (await client.list({ environment, service }, signal)).map(storedOf);
+
   return {
     where: `local gateway at ${client.baseUrl}, ${environment}/${service}`,
     split: 'weights',
-    async list(signal) {
-      return (await client.list({ environment, service }, signal)).map(storedOf);
-    },
+    list,
+    // One call gives everything.
+    listServing: (_, signal) => list(signal),
     async create({ kind, name }, write, credit, signal) {
       return outcomeOf(await client.create({ environment, service, kind, name }, bodyOf(write), credit, signal));
     },

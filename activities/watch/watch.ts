@@ -1,6 +1,7 @@
 import { cancellationSignal, log } from '@temporalio/activity';
-import { canonicalValue } from '../../domain/canonical.js';
-import { judge } from '../../domain/canary/judge.js';
+import { canonicalValue, digestOf } from '../../domain/canonical.js';
+import { assess } from '../../domain/canary/judge.js';
+import type { Recall } from '../../domain/canary/opinion.js';
 import { nextWatchMs } from '../../domain/canary/replay.js';
 import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
 import type { MetricsPolicy } from '../../domain/policy.js';
@@ -11,6 +12,7 @@ import { beating, pause } from '../waiting.js';
 import { platformOf } from '../platform.js';
 import type { Platforms } from '../platform.js';
 import { disturbance, firstOf } from './inspection.js';
+import { createLookMemory } from './look-memory.js';
 import { appendSamples } from './sample-buffer.js';
 
 /** Below the heartbeat timeout, so that a metrics server that hangs is an outage and not a lost watch. */
@@ -57,8 +59,9 @@ async function watch(deps: WatchDeps, asked: WatchCall, signal: AbortSignal): Pr
   const begunMs = Date.now();
   let canary: ArmSamples | null = null;
   let comparison: ArmSamples | null = null;
-  let latest: Verdict | null = null;
+  let latest: Judged | null = null;
   let unseen = 0;
+  const recallFor = createLookMemory();
 
   for (let dueMs = begunMs; ; dueMs = nextWatchMs(call.startMs, call.analysis, Date.now())) {
     await pause(Math.max(0, dueMs - Date.now()), signal);
@@ -76,37 +79,49 @@ async function watch(deps: WatchDeps, asked: WatchCall, signal: AbortSignal): Pr
     }
     if (trouble === null && canary !== null) {
       const input = judgeInput(call, atMs, canary, comparison);
-      const opinion = judged(input);
+      const opinion = judged(input, recallFor(input));
       if (typeof opinion === 'string') trouble = opinion;
-      else latest = opinion;
-      if (latest?.hold === 'no-data') trouble = latest.summary;
+      else latest = { input, opinion };
+      if (latest?.opinion.hold === 'no-data') trouble = latest.opinion.summary;
       if (trouble === null && call.mode === 'blind') return { kind: 'sighted' };
-      const result = trouble === null && latest !== null ? conclude(call, latest, atMs) : null;
+      const result = trouble === null && latest !== null ? conclude(call, latest.opinion, atMs) : null;
       if (result !== null && latest !== null) {
-        deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.kind });
-        return { kind: result, verdict: latest, evidence: await keep(deps.evidence, input) };
+        deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.opinion.kind });
+        return { kind: result, verdict: verdictOf(latest), evidence: await keep(deps.evidence, input) };
       }
     }
-    deps.onLook({ lateMs: Date.now() - dueMs, verdict: trouble === null ? (latest?.kind ?? 'blind') : 'blind' });
+    const said = trouble === null ? latest?.opinion.kind : undefined;
+    deps.onLook({ lateMs: Date.now() - dueMs, verdict: said ?? 'blind' });
     unseen = trouble === null ? 0 : unseen + 1;
     if (trouble !== null && call.mode !== 'blind' && unseen > RETRIES && atMs > call.startMs + graceMs(call)) {
       return { kind: 'blind', reason: trouble };
     }
-    if (atMs - begunMs >= call.maxMs) return { kind: 'tick', verdict: latest };
+    if (atMs - begunMs >= call.maxMs) return { kind: 'tick', verdict: latest && verdictOf(latest) };
   }
 }
 
+/** What was judged, and what came of it. */
+interface Judged {
+  readonly input: JudgeInput;
+  readonly opinion: Omit<Verdict, 'inputDigest'>;
+}
+
+/** The digest is that of all samples: it is only made for a verdict that leaves the watch. */
+function verdictOf({ input, opinion }: Judged): Verdict {
+  return { ...opinion, inputDigest: digestOf(input) };
+}
+
 /** The verdict, or why there can't be one: samples that make no sense are an outage of the metrics, never a verdict. */
-function judged(input: JudgeInput): Verdict | string {
+function judged(input: JudgeInput, recall: Recall): Judged['opinion'] | string {
   try {
-    return judge(input);
+    return assess(input, recall);
   } catch (error) {
     return `the samples can't be judged: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
 
 /** What a verdict means for this watch, or null: keep looking. */
-function conclude(call: WatchCall, verdict: Verdict, atMs: number): 'verdict' | 'held' | null {
+function conclude(call: WatchCall, verdict: Pick<Verdict, 'kind'>, atMs: number): 'verdict' | 'held' | null {
   if (verdict.kind === 'ROLLBACK') return 'verdict';
   if (call.mode === 'guard') return null;
   if (verdict.kind === 'PROMOTE') return 'verdict';

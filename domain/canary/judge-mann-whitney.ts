@@ -50,7 +50,7 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
   const obstacle = latencyObstacle(evidence);
   const latency = () =>
     obstacle === null ? latencyFinding(input, blocks, evidence.comparison.boundsSeconds) : latencyNotJudged(obstacle);
-  const findings = recall(check.number, () => [
+  const findings = recall(check, () => [
     errorFinding(input, blocks),
     latency(),
     ...furtherMetrics(input.policy).map((metric) => valuesFinding(input, metric, evidence, fromMs, check.atMs)),

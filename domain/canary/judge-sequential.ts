@@ -96,7 +96,7 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
     const summary = `The stage of ${durationText(input.durationMs)} was no longer than the warm-up: nothing could be judged.`;
     return { kind: 'HOLD', hold: 'insufficient-data', summary, findings: [], look: look.number };
   }
-  const findings = recall(look.number, () => findingsOf(evidence, input, look));
+  const findings = recall(look, () => findingsOf(evidence, input, look));
   const followed = findings.filter(({ advisory }) => advisory !== true);
   const rollback = followed.find((finding) => finding.verdict === 'ROLLBACK');
   const common = { findings, look: look.number };

@@ -12,8 +12,15 @@ export interface Opinion {
   readonly look: number;
 }
 
-/** Gives what was found at the look with this number, if it is known; else finds it. */
-export type Recall = (look: number, find: () => readonly MetricFinding[]) => readonly MetricFinding[];
+/** Which tests were made: those of one look, of all samples up to its instant, with what it may spend. */
+export interface LookId {
+  readonly number: number;
+  readonly atMs: number;
+  readonly alpha?: number;
+}
+
+/** Gives what was found at this look, if it is known; else finds it. */
+export type Recall = (look: LookId, find: () => readonly MetricFinding[]) => readonly MetricFinding[];
 
 /** Both arms' counters as increases. */
 export interface Evidence {

@@ -46,7 +46,7 @@ export function replay(recording: Recording, untilMs: number): Verdict {
 /** Several instants share a look: its tests are made once. */
 function rememberLast(): Recall {
   let last: { readonly look: number; readonly findings: readonly MetricFinding[] } | null = null;
-  return (look, find) => {
+  return ({ number: look }, find) => {
     if (last?.look !== look) last = { look, findings: find() };
     return last.findings;
   };

@@ -109,7 +109,12 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'bad release': {
     before: 'old version',
     change: { stages: [LONG_STAGE], env: BROKEN },
-    writes: [...OPENING, ...FIRST_STAGE, ...rollback('rollback', ALL_OBJECTS, ['canary', 'baseline'])],
+    writes: [
+      ...OPENING,
+      ...FIRST_STAGE,
+      'rollback/cut-traffic/route/1: replace route/route',
+      ...rollback('rollback', ALL_OBJECTS, ['canary', 'baseline']),
+    ],
     tried: (write) => write.startsWith('rollback/'),
     outcome: 'rolled-back',
     after: 'old version',

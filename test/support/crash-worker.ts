@@ -22,6 +22,7 @@ const ANNOUNCED = [
   'raiseFence',
   'startArm',
   'setWeights',
+  'cutTraffic',
   'setStableTemplate',
   'removeArm',
   'removeStable',

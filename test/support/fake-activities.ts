@@ -228,8 +228,17 @@ export function createFakeActivities(
       platforms,
       onEffect: () => undefined,
     });
-  const { openRollout, raiseFence, startArm, setWeights, setStableTemplate, removeArm, removeStable, closeRollout } =
-    effects;
+  const {
+    openRollout,
+    raiseFence,
+    startArm,
+    setWeights,
+    setStableTemplate,
+    removeArm,
+    removeStable,
+    closeRollout,
+    cutTraffic,
+  } = effects;
   const runs = createRunActivities({ wakeLane });
   const of = ({ lane }: { readonly lane: LaneRef }): World => worlds.byService(lane.service);
   const ofRun = ({ workflowId }: { readonly workflowId: string }): World =>
@@ -254,6 +263,7 @@ export function createFakeActivities(
     raiseFence: held('raiseFence', byScope, raiseFence),
     startArm: held('startArm', byScope, startArm),
     setWeights: held('setWeights', byScope, setWeights),
+    cutTraffic: held('cutTraffic', byScope, cutTraffic),
     setStableTemplate: held('setStableTemplate', byScope, setStableTemplate),
     removeArm: held('removeArm', byScope, removeArm),
     removeStable: held('removeStable', byScope, removeStable),

@@ -42,6 +42,7 @@ export const FORWARD: Readonly<Record<string, Occasion>> = {
 
 /** And on the way back. */
 export const BACK: Readonly<Record<string, Occasion>> = {
+  cutting: write('PUT', 'httproutes', '/rollback/cut-traffic/'),
   // The second of two: the first one is that of the beginning.
   fencing: nthFence(2),
   retreating: write('PUT', 'httproutes', '/rollback/set-weights/'),

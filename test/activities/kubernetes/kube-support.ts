@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { connectKube } from '../../../activities/kubernetes/kube-client.js';
-import type { KubeClient } from '../../../activities/kubernetes/kube-client.js';
+import type { KubeAnswer, KubeClient } from '../../../activities/kubernetes/kube-client.js';
 import { createKubernetesPlatform } from '../../../activities/kubernetes/kubernetes-platform.js';
 import type { Platform, PlatformScope } from '../../../activities/platform.js';
 import type { KubernetesRoute, KubernetesTarget, LaneRef } from '../../../domain/target.js';
@@ -88,9 +88,13 @@ export async function applyService(
 }
 
 /** A client as a user of the control plane's kubeconfig. */
-export function clientOf(plane: ControlPlane, user: 'admin' | 'slipway' | 'kubectl'): KubeClient {
+export function clientOf(
+  plane: ControlPlane,
+  user: 'admin' | 'slipway' | 'kubectl',
+  onAnswer: (answer: KubeAnswer) => void = () => undefined,
+): KubeClient {
   process.env['KUBECONFIG'] = plane.kubeconfig;
-  return connectKube({ context: user, timeoutMs: 10_000 });
+  return connectKube({ context: user, timeoutMs: 10_000, onAnswer });
 }
 
 export function platformOn(client: KubeClient, namespace: string): Platform<KubernetesTarget> {

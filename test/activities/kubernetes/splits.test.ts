@@ -12,7 +12,7 @@ import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { until } from '../../support/drive.js';
 import type { Rollout } from '../../support/rollout-steps.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { applyService, clientOf, kubeRollout, startKube } from './kube-support.js';
+import { applyService, clientOf, kubeRollout, platformOn, startKube } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 const APPLIED: EffectResult = { kind: 'applied', drift: [] };
@@ -91,6 +91,21 @@ async function setWeights(rollout: Rollout<KubernetesTarget>, weights: typeof QU
   return rollout.apply({ op: 'set-weights', weights });
 }
 
+/** Cuts the traffic as a rollback does, and says what came of it, and of which calls it was made. */
+async function cut({ scope, permit }: Rollout<KubernetesTarget>): Promise<{ result: EffectResult; calls: string[] }> {
+  const effect: Effect = { op: 'cut-traffic' };
+  const calls: string[] = [];
+  const counted = clientOf(plane, 'slipway', ({ method, resource }) => calls.push(`${method} ${resource}`));
+  const platform = platformOn(counted, scope.target.namespace);
+  const result = await platform.apply(scope, effect, permit(effect, 'overwrite'));
+  return { result, calls: calls.toSorted() };
+}
+
+/** All that a cut may ask and write: each further call is paid for by users, where many canaries turn bad at once. */
+function callsOf(routes: string): readonly string[] {
+  return ['GET configmaps', 'GET deployments', `GET ${routes}`, `PUT ${routes}`];
+}
+
 describe('traffic that is split', { skip, concurrency: 5 }, () => {
   test('with an autoscaler: it can’t make stable smaller until all traffic is back, and no late step pins it again', async () => {
     const { rollout, namespace } = await opened(undefined, 3, (where) => [
@@ -130,6 +145,10 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.deepEqual(await setWeights(rollout, ALL_CANARY), APPLIED);
     assert.deepEqual(await autoscaler(), { ...(await autoscaler()), minReplicas: 5, maxReplicas: 6 });
 
+    assert.deepEqual(await cut(rollout), { result: APPLIED, calls: callsOf('httproutes') });
+    assert.equal((await autoscaler()).minReplicas, 5, 'pinned until the rest of the way back');
+    assert.deepEqual(await setWeights(rollout, ALL_CANARY), APPLIED);
+
     assert.deepEqual(await rollout.apply({ op: 'set-stable-template', template: RELEASE, replicas: 3 }), APPLIED);
     assert.equal(await size(), 5, 'stable is never made smaller');
     await rollout.ready('stable', 5);
@@ -150,6 +169,8 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
       return slices.flatMap((slice) => slice['endpoints'] as readonly object[]).length;
     };
     await until('the canary is one of four', async () => (await endpoints()) === 4);
+    const reason = 'shares of traffic follow from the numbers of replicas';
+    assert.deepEqual((await cut(rollout)).result, { kind: 'declined', reason });
     assert.equal(await client.get('services', namespace, 'hello-canary', undefined), null);
     const canary = await client.get('deployments', namespace, 'hello-canary', undefined);
     const spec = canary?.['spec'] as { selector: { matchLabels: object } } | undefined;
@@ -195,6 +216,8 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
     assert.equal(await weight(), '25');
     assert.deepEqual((await rollout.platform.describe(rollout.scope)).weights, QUARTER);
+    assert.deepEqual(await cut(rollout), { result: APPLIED, calls: callsOf('ingresses') });
+    assert.equal(await weight(), '0');
     assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
     assert.equal(await weight(), '0', 'it stays, with a fence that refuses whoever is late');
     const stale = await rollout.platform.apply(rollout.scope, { op: 'set-weights', weights: QUARTER }, late);
@@ -232,6 +255,8 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
     for (const name of ['hello', 'inner'])
       assert.deepEqual(await backends(name), ['hello 75', 'hello-canary 25'], name);
+    assert.deepEqual(await cut(rollout), { result: APPLIED, calls: [...callsOf('httproutes'), 'PUT httproutes'] });
+    for (const name of ['hello', 'inner']) assert.deepEqual(await backends(name), ['hello 1'], name);
     const stale = await rollout.platform.apply(rollout.scope, { op: 'set-weights', weights: ALL_CANARY }, late);
     assert.equal(stale.kind, 'stale');
     assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
@@ -263,6 +288,21 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
         },
       ],
     });
+    // Somebody makes stable smaller than it was: it could not carry all of the traffic.
+    const scaleStable = async (replicas: number): Promise<unknown> =>
+      plane.request(
+        'PATCH',
+        `/apis/apps/v1/namespaces/${namespace}/deployments/hello`,
+        { spec: { replicas } },
+        'application/merge-patch+json',
+      );
+    await scaleStable(1);
+    const small = await cut(rollout);
+    assert.match(small.result.kind === 'declined' ? small.result.reason : '', /^stable is 1 replicas .*, it was 2 /);
+    await scaleStable(2);
+    await rollout.ready('stable', 2);
+    assert.deepEqual(await cut(rollout), { result: APPLIED, calls: callsOf('virtualservices') });
+    assert.deepEqual(await spec(), written);
     assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
     assert.deepEqual(await spec(), written);
   });

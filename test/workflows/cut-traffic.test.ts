@@ -1,0 +1,217 @@
+/** A rollback sends users back to stable before anything else, wherever that is one write and stable can serve. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { WatchCall } from '../../activities/contract.js';
+import type { Policy } from '../../domain/policy.js';
+import type { RolloutRequest } from '../../domain/rollout.js';
+import { until } from '../support/drive.js';
+import type { Pilot } from '../support/drive.js';
+import { allIsWell, verdict } from '../support/fake-activities.js';
+import type { World } from '../support/fake-activities.js';
+import { startFakeEnv } from '../support/fake-env.js';
+import type { FakeEnv } from '../support/fake-env.js';
+import { refusal } from '../support/memory-gateway.js';
+import { kubeTarget, testRequest } from '../support/request.js';
+
+let env: FakeEnv;
+let pilot: Pilot;
+before(async () => {
+  env = await startFakeEnv();
+  pilot = env.pilot;
+});
+after(() => env.stop());
+
+/** What the way back has written, in order: `cut-traffic route weights 100/0/0`. */
+function wayBack(world: World, { rolloutId }: RolloutRequest): readonly string[] {
+  const prefix = `${rolloutId}/rollback/`;
+  return world.gateway.journal.flatMap(({ key, name, change }) =>
+    key?.startsWith(prefix) === true ? [`${key.slice(prefix.length).split('/')[0]} ${name} ${change}`] : [],
+  );
+}
+
+/** The new version is worse, in the stage that is named. */
+function badIn(world: World, label: string): void {
+  world.watch = (call: WatchCall) =>
+    call.stage === label ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'worse'), evidence: null } : allIsWell(call);
+}
+
+const CUT = 'cut-traffic route weights 100/0/0';
+
+describe('the way back', { concurrency: 6 }, () => {
+  for (const label of ['stage-1', 'stage-2', 'verify']) {
+    test(`after ROLLBACK in ${label}, the first write is the weight`, async () => {
+      const world = await env.worldWithV1();
+      badIn(world, label);
+      const request = testRequest({ policy: world.policy({ verifyMs: 5000 }), tag: 'v2' });
+      const view = await pilot.ship(request);
+      assert.equal(view.outcome, 'rolled-back');
+      const writes = wayBack(world, request);
+      assert.equal(writes[0], CUT);
+      assert.match(writes[1] ?? '', /^raise-fence rollout-/, 'and then all objects are fenced, the anchor first');
+      const fenced = writes.filter((write) => write.startsWith('raise-fence')).map((write) => write.split(' ')[1]);
+      assert.ok(
+        ['route', 'canary', 'stable'].every((name) => fenced.includes(name)),
+        fenced.join(),
+      );
+      assert.deepEqual(world.arms, { stable: `${world.lane.service}:v1 x2` });
+      assert.deepEqual(world.weights, { stable: 100, canary: 0, baseline: 0 });
+    });
+  }
+
+  test('its first activity is the cut', async () => {
+    const world = await env.worldWithV1();
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    badIn(world, 'stage-1');
+    await pilot.ended(request);
+    const { events } = await pilot.handle(request).fetchHistory();
+    const called = (events ?? []).flatMap(
+      ({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name ?? [],
+    );
+    const effects = called.slice(called.lastIndexOf('watch') + 1).filter((name) => name !== 'notify');
+    assert.deepEqual(effects.slice(0, 4), ['cutTraffic', 'raiseFence', 'describeTarget', 'setWeights']);
+  });
+
+  test('where no replica of stable can serve, traffic stays until one can', async () => {
+    const world = await env.worldWithV1();
+    const stable = `${world.lane.service}:v1`;
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    world.gateway.neverReady.add(stable);
+    const waiting = world.hold('awaitReady');
+    badIn(world, 'stage-1');
+    await until('it waits for stable', () => waiting.entered > 0);
+    assert.equal(world.weights?.canary, 25, 'users are not sent to what can’t answer');
+    assert.deepEqual(
+      wayBack(world, request).filter((write) => !write.startsWith('raise-fence')),
+      [],
+    );
+    world.gateway.neverReady.delete(stable);
+    await waiting.release();
+    const view = await pilot.ended(request);
+    assert.equal(view.outcome, 'rolled-back');
+    assert.deepEqual(world.weights, { stable: 100, canary: 0, baseline: 0 });
+    const said = view.timeline.find(({ text }) => text.startsWith("traffic can't go back"));
+    assert.match(said?.text ?? '', /none of the 2 replicas of stable can serve/);
+  });
+
+  for (const [what, change] of [
+    [
+      'runs something else',
+      (spec: object) => ({ ...spec, template: { ...templateOf(spec), version: 'hello:hotfix' } }),
+    ],
+    ['was made smaller', (spec: object) => ({ ...spec, replicas: 1 })],
+  ] as const) {
+    test(`where stable ${what}, it is restored before traffic goes there`, async () => {
+      const world = await env.worldWithV1();
+      const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+      world.gateway.meddle('arm', 'stable', change as (spec: never) => unknown);
+      badIn(world, 'stage-1');
+      assert.equal((await pilot.ended(request)).outcome, 'rolled-back');
+      const writes = wayBack(world, request).filter((write) => !write.startsWith('raise-fence'));
+      assert.deepEqual(writes.slice(0, 2), ['set-stable-template stable replace', 'set-weights route weights 100/0/0']);
+    });
+  }
+
+  test('a cut that is refused for good leaves the rest of the way back to be tried', async () => {
+    const world = await env.worldWithV1();
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    let refused = 0;
+    world.gateway.fault = ({ method, path }) =>
+      method === 'PUT' && path.endsWith('/route/route') && refused++ === 0
+        ? refusal(403, 'Forbidden', 'not on Fridays')
+        : null;
+    badIn(world, 'stage-1');
+    const view = await pilot.ended(request);
+    assert.equal(view.outcome, 'rolled-back');
+    assert.ok(view.warnings.some((text) => /traffic could not go back at once: .*not on Fridays/.test(text)));
+    assert.match(wayBack(world, request)[0] ?? '', /^raise-fence/);
+  });
+
+  test('drift of the weights is written over at once, and told', async () => {
+    const world = await env.worldWithV1();
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    world.gateway.meddle('route', 'route', () => ({ weights: { stable: 10, canary: 90, baseline: 0 } }));
+    badIn(world, 'stage-1');
+    const view = await pilot.ended(request);
+    assert.equal(wayBack(world, request)[0], CUT);
+    assert.ok(view.warnings.some((text) => /wrote over a change by somebody else: route: found .*90/.test(text)));
+  });
+
+  test('a claim that was lost to a newer generation is taken again, and the fence is raised before the cut', async () => {
+    const world = await env.worldWithV1();
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const cutting = world.hold('cutTraffic', { first: 1 });
+    badIn(world, 'stage-1');
+    await until('it cuts', () => cutting.entered > 0);
+    // As a run that was reset leaves it: its former self went on, and wrote newer fences.
+    const route = world.gateway.object('route', 'route');
+    assert.ok(route !== null);
+    const annotations = { ...route.annotations, 'slipway.dev/fence': '2.900' };
+    const answer = await world.gateway.fetch(
+      `${world.gateway.url}/v1/objects/test/${world.lane.service}/route/route?revision=${route.revision}`,
+      { method: 'PUT', body: JSON.stringify({ spec: route.spec, annotations, owner: route.owner }) },
+    );
+    assert.equal(answer.status, 200);
+    await cutting.release();
+    assert.equal((await pilot.ended(request)).outcome, 'rolled-back');
+    const writes = wayBack(world, request);
+    assert.match(writes[0] ?? '', /^raise-fence rollout-/);
+    assert.ok(writes.includes(CUT));
+    assert.ok(writes.indexOf(CUT) < writes.findIndex((write) => write.startsWith('remove-arm')));
+  });
+});
+
+describe('no cut is even tried', { concurrency: 6 }, () => {
+  /** Ships what goes back, and says how often a cut was begun. */
+  async function cuts(world: World, request: RolloutRequest): Promise<number> {
+    const hold = world.hold('cutTraffic');
+    await pilot.deploy(request);
+    await until('it ends, or cuts', async () => hold.entered > 0 || (await pilot.view(request))?.outcome != null);
+    await hold.release();
+    assert.equal((await pilot.ended(request)).outcome, 'rolled-back');
+    return hold.entered;
+  }
+
+  test('before any user was sent to the new version', async () => {
+    const world = await env.worldWithV1();
+    world.gateway.neverReady.add(`${world.lane.service}:v2`);
+    assert.equal(await cuts(world, testRequest({ policy: world.policy(), tag: 'v2' })), 0);
+  });
+
+  test('once the new version is copied to stable', async () => {
+    const world = await env.worldWithV1();
+    world.gateway.fault = ({ method, path }) => {
+      if (method === 'PUT' && path.endsWith('/arm/stable') && world.weights?.canary === 100)
+        world.gateway.neverReady.add(`${world.lane.service}:v2`);
+      return null;
+    };
+    assert.equal(await cuts(world, testRequest({ policy: world.policy({ verifyMs: 0 }), tag: 'v2' })), 0);
+  });
+
+  test('of a promotion in place', async () => {
+    const world = await env.worldWithV1();
+    world.gateway.fault = ({ method, path }) => {
+      if (method === 'PUT' && path.endsWith('/arm/stable') && world.weights?.canary === 50)
+        world.gateway.neverReady.add(`${world.lane.service}:v2`);
+      return null;
+    };
+    assert.equal(await cuts(world, testRequest({ policy: world.policy({ promote: 'in-place' }), tag: 'v2' })), 0);
+  });
+
+  test('of a first release', async () => {
+    const world = env.worlds.add();
+    badIn(world, 'verify');
+    assert.equal(await cuts(world, testRequest({ policy: world.policy({ verifyMs: 5000 }), tag: 'v1' })), 0);
+  });
+
+  test('where shares follow from the numbers of replicas', async () => {
+    const world = await env.worldWithV1();
+    badIn(world, 'stage-1');
+    const target = kubeTarget({ namespace: world.lane.service, route: { kind: 'none', maxExcessPoints: 100 } });
+    const policy: Policy = { ...world.policy({ compareWith: 'stable' }), target };
+    assert.equal(await cuts(world, testRequest({ policy, tag: 'v2' })), 0);
+  });
+});
+
+function templateOf(spec: object): object {
+  return (spec as { template: object }).template;
+}
