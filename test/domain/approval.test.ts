@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { applyToGate, gateState, openGate, refusalAtGate } from '../../domain/approval/decision.js';
+import { applyToGate as apply, gateState, openGate, refusalAtGate } from '../../domain/approval/gate.js';
 import type { Approvals, Decision } from '../../domain/approval/decision.js';
 import type { ApprovalPolicy } from '../../domain/policy.js';
 
@@ -12,6 +12,8 @@ const POLICY: ApprovalPolicy = {
   excludeAuthor: true,
   allowUnverified: true,
 };
+const NOW = Date.parse('2026-07-01T12:00:00Z');
+const applyToGate = (at: Approvals, said: Decision): Approvals => apply(at, said, NOW);
 const PLAN = `sha256:${'1'.repeat(64)}`;
 
 function gate(policy: ApprovalPolicy = POLICY): Approvals {
