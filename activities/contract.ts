@@ -17,6 +17,7 @@ import type { MetricsPolicy } from '../domain/policy.js';
 import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
+import type { Verification } from '../formats/decision-token.js';
 import type { Notification } from './notify/notifier.js';
 import type { AnchorSweep, ClaimRequest, PlatformScope } from './platform.js';
 
@@ -68,7 +69,8 @@ export type WatchResult =
   | { readonly kind: 'tick'; readonly verdict: Verdict | null };
 
 export type GateResult =
-  | { readonly kind: 'pass'; readonly text: string }
+  /** `evidence`: digests of what was read, so that an approval is bound to it. */
+  | { readonly kind: 'pass'; readonly text: string; readonly evidence?: readonly string[] }
   | { readonly kind: 'hold'; readonly text: string }
   | { readonly kind: 'fail'; readonly text: string };
 
@@ -117,6 +119,8 @@ export interface Activities {
   assessRisk(call: { request: RolloutRequest; nowMs: number; lastRollbackAtMs: number | null }): Promise<Assessment>;
   /** The evidence gates of the policy. */
   checkEvidence(call: { request: RolloutRequest; assessment: Assessment }): Promise<GateResult>;
+  /** Whether a server that the worker trusts has signed this very decision on this very rollout. */
+  verifyDecision(call: { readonly rolloutId: string; readonly decision: Decision }): Promise<Verification>;
   notify(notification: Notification): Promise<void>;
   /** Keeps the decision record; gives its digest. */
   recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;

@@ -1,4 +1,6 @@
 import type { Activities, GateResult } from './contract.js';
+import { createDecisionActivities } from './decisions/verify-decision.js';
+import type { DecisionDeps } from './decisions/verify-decision.js';
 import { createAssessment } from './risk-model/assess.js';
 import type { AssessmentDeps } from './risk-model/assess.js';
 import type { EvidenceStore } from './evidence/evidence-store.js';
@@ -12,7 +14,7 @@ import type { RunDeps } from './runs.js';
 import { createWatch } from './watch/watch.js';
 import type { WatchDeps } from './watch/watch.js';
 
-export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps, ImageDeps {
+export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps, ImageDeps, DecisionDeps {
   readonly evidence: EvidenceStore;
   readonly notifier: Notifier;
   /** The gates of a policy: the port passes where the policy asks for no evidence. */
@@ -26,6 +28,7 @@ export function createActivities(deps: ActivityDeps): Activities {
     ...createPlatformActivities(deps),
     ...createRunActivities(deps),
     ...createImageActivities(deps),
+    ...createDecisionActivities(deps),
     watch: createWatch(deps),
     assessRisk: createAssessment(deps),
     checkEvidence: (call) => deps.evidenceGate(call),

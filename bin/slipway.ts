@@ -239,13 +239,18 @@ const VERB_TEXTS = [
     'skip the rest of this stage; over a HOLD it needs a reason',
     'slipway promote 3f2a9c1e5b7d8f00 --reason "too little traffic at night"',
   ],
+  [
+    'break-glass',
+    'open a gate without those who are asked: needs the role breakglass, pages people, is marked for ever',
+    'slipway break-glass 3f2a9c1e5b7d8f00 --reason "OPS-311: the login is down, nobody else is awake"',
+  ],
   ['abort', 'roll back and end, or leave the queue', 'slipway abort 3f2a9c1e5b7d8f00 --reason "wrong image"'],
 ] as const;
 for (const [verb, description, example] of VERB_TEXTS) {
   const target = withActor(withServer(command(`${verb} <rollout>`, description, example)))
     .option('--reason <text>', 'why; kept in the decision record')
     .option('--id <text>', 'id of this decision: said twice, it counts once (default: a new one)');
-  if (verb === 'approve' || verb === 'reject')
+  if (verb === 'approve' || verb === 'reject' || verb === 'break-glass')
     target
       .option('--gate <name>', 'the gate (default: the open one)')
       .option('--plan <digest>', 'digest of the plan that you looked at (default: the current one)');

@@ -11,7 +11,7 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import type { Decision, DecisionReceipt, Verb } from '../domain/approval/decision.js';
+import type { Decision, DecisionReceipt, Refusal, Verb } from '../domain/approval/decision.js';
 import type { EnqueueReceipt, LaneView, RememberedRollout } from '../domain/lane.js';
 import type { Actor, RolloutRequest, RolloutView } from '../domain/rollout.js';
 import type { LaneRef } from '../domain/target.js';
@@ -76,6 +76,7 @@ export interface RolloutSummary {
 const UPDATES = {
   approve: decideUpdate,
   reject: decideUpdate,
+  'break-glass': decideUpdate,
   pause: pauseUpdate,
   resume: resumeUpdate,
   promote: promoteUpdate,
@@ -237,8 +238,8 @@ export class Slipway {
         error.cause instanceof ApplicationFailure &&
         error.cause.type === 'DecisionRefused'
       ) {
-        const code = error.cause.details?.[0] as Extract<DecisionReceipt, { kind: 'refused' }>['code'];
-        return { kind: 'refused', code, text: error.cause.message };
+        const [code, rest] = (error.cause.details ?? []) as [Refusal['code'], Pick<Refusal, 'whoCan' | 'next'>?];
+        return { kind: 'refused', code, text: error.cause.message, ...rest };
       }
       throw error;
     }

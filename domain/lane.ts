@@ -1,4 +1,5 @@
 import { digestOf } from './canonical.js';
+import type { BreakGlass } from './approval/decision.js';
 import type { Outcome, RolloutRequest } from './rollout.js';
 import type { LaneRef } from './target.js';
 
@@ -19,6 +20,13 @@ export interface RememberedRollout {
   /** Null while it is queued or runs. */
   readonly outcome: Outcome | null;
   readonly reason: string | null;
+  /** Id of the decision that took it out of the queue: said again, it is a duplicate. */
+  readonly withdrawnBy?: string;
+}
+
+/** A rollout of this service in which somebody went past a gate or a HOLD alone. */
+export interface BrokenGlass extends BreakGlass {
+  readonly rolloutId: string;
 }
 
 /** All that a lane keeps, also over continue-as-new. Plain data: every rule below is a function from state to state. */
@@ -31,7 +39,11 @@ export interface LaneState {
   readonly remembered: readonly RememberedRollout[];
   /** Why nothing is started until an admin unblocks the lane. */
   readonly blocked: { readonly rolloutId: string; readonly reason: string; readonly sinceMs: number } | null;
+  /** The service's record of break-glass, oldest first: kept for ever, the last hundred of them. @default [] */
+  readonly brokenGlass?: readonly BrokenGlass[];
 }
+
+const BROKEN_GLASS_KEPT = 100;
 
 export function newLane(lane: LaneRef): LaneState {
   return { lane, generation: 0, queue: [], running: null, remembered: [], blocked: null };
@@ -130,10 +142,22 @@ export function expireQueued(state: LaneState, nowMs: number): LaneState {
 }
 
 /** Ends a rollout that waits in the queue. Null: it does not (any more). */
-export function withdraw(state: LaneState, rolloutId: string, reason: string): LaneState | null {
+export function withdraw(
+  state: LaneState,
+  rolloutId: string,
+  { id, reason }: { readonly id: string; readonly reason: string },
+): LaneState | null {
   const queue = state.queue.filter((item) => item.request.rolloutId !== rolloutId);
   if (queue.length === state.queue.length) return null;
-  return { ...state, queue, remembered: remember(state.remembered, rolloutId, 'aborted', reason) };
+  const remembered = remember(state.remembered, rolloutId, 'aborted', reason).map((entry) =>
+    entry.rolloutId === rolloutId ? { ...entry, withdrawnBy: id } : entry,
+  );
+  return { ...state, queue, remembered };
+}
+
+/** Whether this very decision has taken the rollout out of the queue before. */
+export function wasWithdrawnBy(state: LaneState, rolloutId: string, id: string): boolean {
+  return state.remembered.some((entry) => entry.rolloutId === rolloutId && entry.withdrawnBy === id);
 }
 
 /** Takes the next rollout; the lane must be free. */
@@ -146,10 +170,15 @@ export function takeNext(state: LaneState): { state: LaneState; request: Rollout
 /** Records how a rollout ended, and frees the lane. `rollback-failed` blocks it until an admin has looked. */
 export function finish(
   state: LaneState,
-  ended: { rolloutId: string; outcome: Outcome; reason: string },
+  ended: {
+    readonly rolloutId: string;
+    readonly outcome: Outcome;
+    readonly reason: string;
+    readonly breakGlass?: BreakGlass | null;
+  },
   nowMs: number,
 ): LaneState {
-  const { rolloutId, outcome, reason } = ended;
+  const { rolloutId, outcome, reason, breakGlass = null } = ended;
   const known = state.remembered.some((entry) => entry.rolloutId === rolloutId);
   const list = known
     ? state.remembered
@@ -162,6 +191,9 @@ export function finish(
       outcome === 'rollback-failed'
         ? { rolloutId, reason: `rollback of ${rolloutId} failed: ${reason}`, sinceMs: nowMs }
         : state.blocked,
+    ...(breakGlass === null
+      ? {}
+      : { brokenGlass: [...(state.brokenGlass ?? []), { ...breakGlass, rolloutId }].slice(-BROKEN_GLASS_KEPT) }),
   };
 }
 
@@ -190,6 +222,8 @@ export interface LaneView {
   }[];
   readonly blocked: LaneState['blocked'];
   readonly remembered: readonly RememberedRollout[];
+  /** @see {@link LaneState.brokenGlass} */
+  readonly brokenGlass: readonly BrokenGlass[];
 }
 
 export function laneView(state: LaneState): LaneView {
@@ -204,5 +238,6 @@ export function laneView(state: LaneState): LaneView {
     })),
     blocked: state.blocked,
     remembered: state.remembered.slice(-50),
+    brokenGlass: state.brokenGlass ?? [],
   };
 }

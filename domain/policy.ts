@@ -1,4 +1,5 @@
 import type { AnalysisPolicy } from './canary/types.js';
+import type { Risk } from './risk.js';
 import type { LaneRef, Target } from './target.js';
 
 /** How much care a change gets, least first. The order is the order of care: a model may only move to the right. */
@@ -26,7 +27,44 @@ export interface ApprovalPolicy {
   readonly excludeAuthor: boolean;
   /** Decisions without the server's signature count. Meant for the demo and for one machine. */
   readonly allowUnverified: boolean;
+  /** So many people of each of these groups, each person counting for one; instead of `quorum` and `groups`. @default [] */
+  readonly rules?: readonly GroupRule[];
+  /** Shares of the wait, 0 to 1, at which those who have not answered are reminded. @default [0.5, 0.8] */
+  readonly reminders?: readonly number[];
+  /** Who may answer too once nobody has for so long. @default null: nobody else */
+  readonly escalate?: Escalation | null;
+  /**
+   * How long an approval counts, ms: an older one is asked for again as the canary begins. @default null: as long as the
+   * rollout waits
+   */
+  readonly validForMs?: number | null;
+  readonly breakGlass?: BreakGlassPolicy;
+  /** Other rules from a level of risk upward, until a level that has its own. @default {} */
+  readonly byRisk?: Readonly<Partial<Record<Risk['level'], RiskRules>>>;
 }
+
+/** So many approvals of members of one group. */
+export interface GroupRule {
+  readonly group: string;
+  readonly count: number;
+}
+
+export interface Escalation {
+  /** From the moment that the gate opens, ms. */
+  readonly afterMs: number;
+  /** They are told, and may answer under every rule from then on. */
+  readonly groups: readonly string[];
+}
+
+export interface BreakGlassPolicy {
+  /** Whether a gate may be opened by one person with the role `breakglass`. @default true */
+  readonly allowed: boolean;
+  /** The reason must name a ticket: `OPS-123`, `#123`, or a link. @default false */
+  readonly ticket: boolean;
+}
+
+/** What holds instead of the policy's own quorum, groups and rules. */
+export type RiskRules = Partial<Pick<ApprovalPolicy, 'quorum' | 'groups' | 'rules'>>;
 
 /** Deadlines of waits, ms (semantics.md, "Waits and verbs"). At the end of each the rollout is rejected or rolled back. */
 export interface WaitPolicy {

@@ -1,5 +1,5 @@
 import type { Verdict } from './canary/types.js';
-import type { Approvals, Decision } from './approval/decision.js';
+import type { Approvals, BreakGlass, Decision } from './approval/decision.js';
 import type { Role, Via } from './people.js';
 import type { Plan } from './plan.js';
 import type { Policy } from './policy.js';
@@ -202,6 +202,8 @@ export interface RolloutView {
   readonly paused: boolean;
   readonly wait: Wait | null;
   readonly approvals: Approvals | null;
+  /** That somebody went past a gate or a HOLD alone: the first time, and for ever. */
+  readonly breakGlass: BreakGlass | null;
   readonly decisions: readonly Decision[];
   readonly verdicts: readonly StageVerdict[];
   readonly timeline: readonly TimelineEntry[];
@@ -219,6 +221,7 @@ export interface RolloutResult {
   readonly endedAt: string;
   /** Digest of the decision record in the evidence store; null where it could not be stored. */
   readonly record: string | null;
+  readonly breakGlass?: BreakGlass | null;
 }
 
 /** R1.1's words for a phase. */

@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { defaultAnalysis, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
+import { DEFAULT_REMINDERS } from '../domain/approval/rules.js';
 import { PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
 import { DIRECTIONS, JUDGES } from '../domain/canary/types.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
 import type { ApprovalPolicy, WaitPolicy } from '../domain/policy.js';
+import type { Risk } from '../domain/risk.js';
 import { ROUTE_KINDS } from '../domain/target.js';
 import { DURATION_PATTERN, formatDuration, parseDuration } from './duration.js';
 import { Name } from './gateway.js';
@@ -33,6 +35,12 @@ export const DEFAULT_APPROVAL = {
   quorum: 1,
   groups: [],
   excludeAuthor: true,
+  rules: [],
+  reminders: DEFAULT_REMINDERS,
+  escalate: null,
+  validForMs: null,
+  breakGlass: { allowed: true, ticket: false },
+  byRisk: {},
 } as const satisfies Omit<ApprovalPolicy, 'allowUnverified'>;
 export const DEFAULT_WAITS: WaitPolicy = {
   approvalMs: 72 * 3_600_000,
@@ -398,6 +406,22 @@ const Kubernetes = z.strictObject({
   ),
 });
 
+const Group = z.string().min(1).max(200);
+const ApprovalRules = z
+  .array(
+    z.strictObject({
+      group: Group.meta({ description: 'Group whose members may give these approvals.' }),
+      count: optional(whole(1, 20), 'How many of them must.', { default: 1 }),
+    }),
+  )
+  .max(20, { error: objection('the list has more than 20 rules', 'write fewer rules') });
+
+const RiskRules = z.strictObject({
+  quorum: optional(whole(1, 20), 'As `approval.quorum`.'),
+  groups: optional(z.array(Group), 'As `approval.groups`.'),
+  rules: optional(ApprovalRules, 'As `approval.rules`.'),
+});
+
 const Approval = z.strictObject({
   required: optional(
     z.enum(['risk', 'always', 'never']),
@@ -410,12 +434,72 @@ const Approval = z.strictObject({
     'Groups whose members may approve; with none, everyone who is not excluded.',
     { default: DEFAULT_APPROVAL.groups },
   ),
+  rules: optional(
+    ApprovalRules,
+    'So many approvals of each of these groups, instead of `quorum` and `groups`. Each person counts for one rule.',
+    { default: DEFAULT_APPROVAL.rules },
+  ),
+  byRisk: optional(
+    z.strictObject({
+      low: optional(RiskRules, 'Its own `quorum`, `groups` or `rules`.'),
+      medium: optional(RiskRules, 'Its own `quorum`, `groups` or `rules`.'),
+      high: optional(RiskRules, 'Its own `quorum`, `groups` or `rules`.'),
+      critical: optional(RiskRules, 'Its own `quorum`, `groups` or `rules`.'),
+    } satisfies Record<Risk['level'], unknown>),
+    'Other `quorum`, `groups` or `rules` from a level of risk upward, until a level that has its own: `{ high: { quorum: 2 } }`.',
+    { defaultText: 'the same at every risk' },
+  ),
   excludeAuthor: optional(
     z.boolean(),
-    'The author of the change, and whoever started the rollout, may not approve it.',
+    'The author of the change, and whoever started the rollout, may not approve it, under any of their names.',
     {
       default: DEFAULT_APPROVAL.excludeAuthor,
     },
+  ),
+  reminders: optional(
+    z.array(share()).max(10, { error: objection('the list has more than 10 reminders', 'write fewer') }),
+    'Shares of the wait (`waits.approval`, `waits.held`) at which a reminder goes out; an empty list for none.',
+    { default: DEFAULT_APPROVAL.reminders.map(percentText) },
+  ),
+  escalate: optional(
+    z.strictObject({
+      after: duration().meta({ description: 'How long after the gate has opened.' }),
+      groups: z
+        .array(Group)
+        .min(1, { error: objection('the list is empty', 'name a group') })
+        .meta({ description: 'They are told, and may answer under every rule from then on.' }),
+    }),
+    'Who may answer too once nobody has for so long.',
+    { defaultText: 'nobody else' },
+  ),
+  onSilence: optional(
+    z.literal('reject', {
+      error: ({ input }) =>
+        objection(
+          `${shown(input)} is not accepted`,
+          'write reject, or remove it: silence never approves. For changes that need nobody there is required: risk or never',
+        ),
+    }),
+    'What it means that nobody answers until the end of the wait. Silence never approves.',
+    { default: 'reject' },
+  ),
+  validFor: optional(
+    duration(),
+    'How long an approval counts. One that is older as the canary begins is asked for again, and one at a gate that still waits for others is dropped.',
+    { defaultText: 'for as long as the rollout waits' },
+  ),
+  breakGlass: optional(
+    z.strictObject({
+      allowed: optional(
+        z.boolean(),
+        'Whether one person with the role `breakglass` may open a gate, or promote over a HOLD, alone.',
+        { default: DEFAULT_APPROVAL.breakGlass.allowed },
+      ),
+      ticket: optional(z.boolean(), 'Its reason must name a ticket: OPS-123, #123, or a link.', {
+        default: DEFAULT_APPROVAL.breakGlass.ticket,
+      }),
+    }),
+    'Going past those who are asked: loud, with a reason, and marked for ever.',
   ),
   allowUnverified: optional(
     z.boolean(),
@@ -423,6 +507,8 @@ const Approval = z.strictObject({
     { defaultText: 'true where the gateway is on this machine (127.0.0.1, ::1, localhost), else false' },
   ),
 });
+
+export type Approval = z.infer<typeof Approval>;
 
 const Off = z.literal('off').transform(() => null);
 

@@ -12,9 +12,9 @@ import type {
 import type { MetricsPolicy, Policy, StagePolicy, Strategy } from '../domain/policy.js';
 import { trafficSplitOf } from '../domain/target.js';
 import type { KubernetesTarget, LocalTarget, Target } from '../domain/target.js';
+import { approvalPolicyOf, approvalRemarks } from './approval-policy.js';
 import { formatDuration } from './duration.js';
 import {
-  DEFAULT_APPROVAL,
   DEFAULT_GATEWAY,
   DEFAULT_HEALTH_PATH,
   DEFAULT_MAX_EXCESS_POINTS,
@@ -532,13 +532,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
     compareWith,
     promote: settings.promote ?? 'verified',
     verifyMs: settings.verify ?? DEFAULT_VERIFY_MS,
-    approval: {
-      required: settings.approval?.required ?? DEFAULT_APPROVAL.required,
-      quorum: settings.approval?.quorum ?? DEFAULT_APPROVAL.quorum,
-      groups: settings.approval?.groups ?? DEFAULT_APPROVAL.groups,
-      excludeAuthor: settings.approval?.excludeAuthor ?? DEFAULT_APPROVAL.excludeAuthor,
-      allowUnverified: settings.approval?.allowUnverified ?? isThisMachine(target),
-    },
+    approval: approvalPolicyOf(settings.approval, isThisMachine(target)),
     analysis: analysisOf(settings.analysis ?? {}, compareWith),
     metrics: metricsOf(settings.metrics, settings.analysis?.metrics ?? []),
     waits: {
@@ -790,8 +784,9 @@ function placed({ path, what, remedy }: Remark, policy: Policy, source: YamlSour
 }
 
 /** Keys that contradict each other. */
-function conflictsOf({ analysis, risk, metrics, target }: Policy): readonly Remark[] {
-  const remarks: Remark[] = [];
+function conflictsOf(policy: Policy): readonly Remark[] {
+  const { analysis, risk, metrics, target } = policy;
+  const remarks: Remark[] = [...approvalRemarks(policy, 'conflict')];
   if (target.platform !== 'local' && metrics.source === 'gateway') {
     const what = "gateway is the local gateway's own metrics, and there is none here";
     const remedy = 'write { prometheus: https://prometheus.example.com, queries: traefik }';
@@ -883,7 +878,7 @@ function limitless({ minSuccessRate, maxP99Seconds }: ThresholdPolicy, further: 
 function warningsOf(policy: Policy): readonly Remark[] {
   const { approval, analysis, tier, stages, strategy, verifyMs, promote } = policy;
   const elsewhere = !isThisMachine(policy.target);
-  const remarks: Remark[] = [];
+  const remarks: Remark[] = [...approvalRemarks(policy, 'warning')];
   if (approval.allowUnverified && elsewhere) {
     const what = 'true lets anyone who reaches Temporal approve, under any name, on a machine that is not this one';
     remarks.push({

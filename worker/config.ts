@@ -41,6 +41,11 @@ const WorkerEnv = z.object({
   SLIPWAY_TASK_QUEUE: z.string().min(1).default('slipway'),
   /** Folder for evidence and scrapes, shared by all workers. */
   SLIPWAY_DATA_DIR: z.string().min(1).default('.slipway'),
+  /**
+   * JWK Set with the public keys of the servers whose signed decisions count; read at each decision. Default:
+   * `keys/trusted.json` in the data folder. Where there is no such file, no server is trusted.
+   */
+  SLIPWAY_TRUSTED_KEYS_FILE: z.string().min(1).optional(),
   /** Admin addresses of the local gateways that this worker looks after, separated by commas. */
   SLIPWAY_GATEWAYS: commaList('http://127.0.0.1:7700').pipe(z.array(Url)),
   /**
@@ -89,6 +94,8 @@ export interface RegistryConfig {
 export interface WorkerConfig {
   readonly taskQueue: string;
   readonly dataDir: string;
+  /** Path of the JWK Set of trusted servers. */
+  readonly trustedKeysFile: string;
   readonly gateways: readonly string[];
   /** Where anchors are looked for on Kubernetes. */
   readonly kubernetes: readonly KubePlace[];
@@ -132,6 +139,7 @@ export function loadWorkerConfig(env: Env): WorkerConfig {
   const config = {
     taskQueue: values.SLIPWAY_TASK_QUEUE,
     dataDir: values.SLIPWAY_DATA_DIR,
+    trustedKeysFile: values.SLIPWAY_TRUSTED_KEYS_FILE ?? path.join(values.SLIPWAY_DATA_DIR, 'keys', 'trusted.json'),
     gateways: values.SLIPWAY_GATEWAYS,
     kubernetes: values.SLIPWAY_KUBERNETES,
     http: { host: values.SLIPWAY_HTTP_HOST, port: values.SLIPWAY_HTTP_PORT },

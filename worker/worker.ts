@@ -7,6 +7,7 @@ import type { Logger as TemporalLogger, LogLevel, LogMetadata, WorkerInterceptor
 import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { createFolderStore } from '../activities/evidence/evidence-store.js';
+import { readTrustedKeys } from '../activities/decisions/verify-decision.js';
 import { createActivities } from '../activities/index.js';
 import { createMetricsFactory } from '../activities/metrics/metrics-for.js';
 import { createLogNotifier } from '../activities/notify/log-notifier.js';
@@ -124,6 +125,7 @@ async function serve(
     }),
     metricsFor: createMetricsFactory({ scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets }),
     evidence,
+    trustedKeys: () => readTrustedKeys(path.resolve(config.trustedKeysFile)),
     registry,
     riskModel: createRiskModel(config.riskModel),
     notifier: {

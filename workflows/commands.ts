@@ -1,9 +1,25 @@
 /** What people may say to a rollout, and when. Handlers only note it; the main flow acts. */
 import { ApplicationFailure } from '@temporalio/common';
 import { setHandler } from '@temporalio/workflow';
-import { applyToGate, gateState, refusalAtGate } from '../domain/approval/decision.js';
-import type { Decision, DecisionReceipt, RefusalCode } from '../domain/approval/decision.js';
+import {
+  applyToGate,
+  countText,
+  gateState,
+  isExcluded,
+  needsSignature,
+  refusalAtGate,
+  refusalByRole,
+  refusalToBreakGlass,
+  refusalUnverified,
+  whoCan,
+  withMembership,
+} from '../domain/approval/gate.js';
+import { isGateVerb } from '../domain/approval/decision.js';
+import type { BreakGlass, Decision, DecisionReceipt, Refusal } from '../domain/approval/decision.js';
+import { rulesAt } from '../domain/approval/rules.js';
 import { isBeforeCanary, isFinal } from '../domain/rollout.js';
+import { Intake } from './intake.js';
+import type { Vouched } from './intake.js';
 import {
   abortUpdate,
   decideUpdate,
@@ -14,6 +30,8 @@ import {
   resumeUpdate,
   viewQuery,
 } from './messages.js';
+import type { Notices } from './notices.js';
+import { now } from './run-state.js';
 import type { RunState } from './run-state.js';
 
 /** What was asked for and is not done yet. The main flow reads it and clears what it has acted upon. */
@@ -28,35 +46,48 @@ export class Controls {
   closing = false;
   /** Called when the run must stop what it does now. */
   onStop: () => void = () => undefined;
+  /** Called when a decision was counted or refused. */
+  onCounted: () => void = () => undefined;
 }
 
-type Refusal = { readonly code: RefusalCode; readonly text: string };
+/** What the handlers work on. */
+export interface Desk {
+  readonly state: RunState;
+  readonly controls: Controls;
+  readonly notices: Notices;
+}
 
-/** Registers all handlers. An update that is refused leaves no trace in history; a signal that is refused is a warning. */
-export function handleCommands(state: RunState, controls: Controls): void {
-  const update = (decision: Decision): DecisionReceipt => accept(state, controls, decision);
+/**
+ * Registers all handlers. An update that is refused leaves no trace in history, unless it is its signature that does not
+ * hold; a signal that is refused is a warning.
+ */
+export function handleCommands(desk: Desk): Intake {
+  const { state, controls } = desk;
+  const intake = new Intake(state, (decision, vouched) => count(desk, decision, vouched));
+  const update = (decision: Decision): Promise<DecisionReceipt> => intake.take(decision);
   const validator = (decision: Decision): void => {
     if (alreadyTaken(state, decision)) return;
-    const refusal = refuse(state, controls, decision);
+    const refusal = refuse(desk, asClaimed(decision));
     if (refusal !== null) {
+      const { code, text, ...rest } = refusal;
       throw ApplicationFailure.create({
         type: 'DecisionRefused',
-        message: refusal.text,
+        message: text,
         nonRetryable: true,
-        details: [refusal.code],
+        details: [code, rest],
       });
     }
   };
-  setHandler(decideUpdate, update, { validator, description: 'Approve or reject the open gate' });
+  setHandler(decideUpdate, update, { validator, description: 'Approve or reject the open gate, or break the glass' });
   setHandler(pauseUpdate, update, { validator, description: 'No advance until resumed; the guard goes on' });
   setHandler(resumeUpdate, update, { validator, description: 'End a pause; over a drift, write over what was found' });
   setHandler(promoteUpdate, update, { validator, description: 'Skip the rest of this stage, or of all stages' });
   setHandler(abortUpdate, update, { validator, description: 'Roll back and end' });
-  setHandler(decisionSignal, (decision) => {
+  setHandler(decisionSignal, async (decision) => {
     if (alreadyTaken(state, decision)) return;
-    const refusal = refuse(state, controls, decision);
-    if (refusal === null) accept(state, controls, decision);
-    else state.warn(`refused ${decision.verb} by ${decision.actor.subject}: ${refusal.text}`);
+    const refusal = refuse(desk, asClaimed(decision));
+    if (refusal === null) await intake.take(decision);
+    else state.warn(refusedText(decision, refusal.text));
   });
   setHandler(giveWaySignal, ({ cause, by }) => {
     const honoured =
@@ -68,30 +99,40 @@ export function handleCommands(state: RunState, controls: Controls): void {
     stop(controls, { cause, text: `${cause} by ${by}` });
   });
   setHandler(viewQuery, () => state.view());
+  return intake;
 }
 
 function alreadyTaken(state: RunState, decision: Decision): boolean {
   return state.decisions.some((known) => known.id === decision.id);
 }
 
+/** For the first look: as if the signature, where there is one, were good. It is verified before it counts. */
+function asClaimed(decision: Decision): Decision {
+  return withVerified(decision, needsSignature(decision.verb) && decision.signature != null);
+}
+
+/** Only what was verified here counts as verified: a caller's own word does not. */
+function withVerified(decision: Decision, verified: boolean): Decision {
+  return { ...decision, actor: { ...decision.actor, verified } };
+}
+
 /** Why a decision can't count now, or null. */
-function refuse(state: RunState, controls: Controls, decision: Decision): Refusal | null {
+function refuse({ state, controls }: Pick<Desk, 'state' | 'controls'>, decision: Decision): Refusal | null {
   const { approval } = state.request.policy;
-  if (isFinal(state.phase) || controls.closing)
-    return { code: 'finished', text: `this rollout is over: ${state.phase}` };
-  if (controls.stop !== null || state.phase === 'rolling-back') {
-    return { code: 'too-late', text: 'this rollout is already going back' };
-  }
+  if (isFinal(state.phase) || controls.closing) return late('finished', `this rollout is over: ${state.phase}`);
+  if (controls.stop !== null || state.phase === 'rolling-back')
+    return late('too-late', 'this rollout is already going back');
   switch (decision.verb) {
     case 'approve':
     case 'reject':
-      return refusalAtGate(state.approvals, trusted(decision), approval);
+    case 'break-glass':
+      return refusalAtGate(state.approvals, decision, approval);
     case 'pause':
-      return controls.paused === null ? null : { code: 'not-now', text: `already paused by ${controls.paused.by}` };
+      return controls.paused === null ? null : notNow(`already paused by ${controls.paused.by}`, '`slipway resume`');
     case 'resume':
       return controls.paused !== null || state.wait?.kind === 'drift'
         ? null
-        : { code: 'not-now', text: 'nothing is paused' };
+        : notNow('nothing is paused', 'nothing: it goes on by itself');
     case 'promote':
       return refusePromote(state, decision);
     case 'abort':
@@ -99,78 +140,171 @@ function refuse(state: RunState, controls: Controls, decision: Decision): Refusa
   }
 }
 
+function late(code: 'finished' | 'too-late', text: string): Refusal {
+  return { code, text, whoCan: '', next: 'see how it ended with `slipway status`; `slipway retry` begins anew' };
+}
+
+function notNow(text: string, next: string): Refusal {
+  return { code: 'not-now', text, whoCan: '', next };
+}
+
 function refusePromote(state: RunState, decision: Decision): Refusal | null {
   const { approval } = state.request.policy;
   if (state.phase !== 'canary' && state.phase !== 'verifying') {
-    return { code: 'not-now', text: `promote skips the rest of a stage, and the rollout is ${state.phase}` };
+    return notNow(`promote skips the rest of a stage, and the rollout is ${state.phase}`, 'wait for the canary');
   }
-  if (state.approvals !== null && gateState(state.approvals) === 'open') {
-    return { code: 'not-now', text: `gate "${state.approvals.gate}" is open: approve or reject it` };
+  const { approvals } = state;
+  if (approvals !== null && approvals.closed === null && gateState(approvals) === 'open') {
+    const text = `gate "${approvals.gate}" is open: approve or reject it`;
+    return { code: 'not-now', text, whoCan: whoCan(approvals), next: '`slipway approve` or `slipway reject`' };
   }
-  if (approval.groups.length > 0 && !decision.actor.groups.some((group) => approval.groups.includes(group))) {
-    return { code: 'not-in-group', text: `promote needs one of the approvers' groups: ${approval.groups.join(', ')}` };
+  const unproved = refusalUnverified(decision, approval) ?? refusalByRole(decision);
+  if (unproved !== null) return unproved;
+  const groups = approverGroups(state);
+  const held = isHeld(state);
+  // Over a HOLD it is the role that counts: nobody is asked who could be of a group.
+  if (
+    groups.length > 0 &&
+    !(held && isKnown(decision)) &&
+    !decision.actor.groups.some((name) => groups.includes(name))
+  ) {
+    const text = `promote needs one of the approvers' groups: ${groups.join(', ')}`;
+    return { code: 'not-in-group', text, whoCan: `members of ${groups.join(', ')}`, next: 'ask one of them' };
   }
-  const held = state.wait?.kind === 'inconclusive' || state.wait?.kind === 'blind';
-  if (held && (decision.reason ?? '').trim() === '') {
-    return { code: 'not-now', text: 'to promote over a HOLD say why: --reason "…"' };
+  if (!held) return null;
+  if ((decision.reason ?? '').trim() === '') {
+    return notNow('to promote over a HOLD say why: --reason "…"', 'say why: --reason "…"');
   }
+  if (isKnown(decision) || approval.breakGlass?.allowed === false) return refusalToBreakGlass(decision, approval);
   return null;
 }
 
-function accept(state: RunState, controls: Controls, said: Decision): DecisionReceipt {
+/** The groups that may approve a change of this risk; empty: anyone. */
+function approverGroups({ request, assessment }: RunState): readonly string[] {
+  const rules = rulesAt(request.policy.approval, assessment?.risk.level ?? null);
+  return [...new Set(rules.flatMap(({ groups }) => groups))];
+}
+
+/** Whether it is known what somebody may do: where a server vouches for it, or says so where nobody need vouch. */
+function isKnown({ actor }: Decision): boolean {
+  return actor.verified || actor.roles !== undefined;
+}
+
+/** Whether the judge could not say that all is well: going on all the same is break-glass. */
+function isHeld({ wait }: RunState): boolean {
+  return wait?.kind === 'inconclusive' || wait?.kind === 'blind';
+}
+
+/** Counts what has been verified, or refuses what turns out not to hold: by the state as it is now. */
+function count(desk: Desk, said: Decision, vouched: Vouched): DecisionReceipt {
+  const { controls } = desk;
+  const receipt = countOrRefuse(desk, said, vouched);
+  // Also what is refused may end a wait: a gate may have been kept open for it.
+  controls.version += 1;
+  controls.onCounted();
+  return receipt;
+}
+
+function countOrRefuse(desk: Desk, said: Decision, vouched: Vouched): DecisionReceipt {
+  const { state } = desk;
   if (alreadyTaken(state, said)) return { kind: 'duplicate', text: `${said.verb} was already counted` };
-  const decision = trusted(said);
-  const { subject } = decision.actor;
+  const decision = withVerified(said, vouched.kind === 'yes');
+  if (vouched.kind === 'yes') hearOf(state, decision);
+  const unproved =
+    vouched.kind === 'no' && vouched.why !== null && needsSignature(said.verb)
+      ? refusalUnverified(decision, state.request.policy.approval, vouched.why)
+      : null;
+  const refusal = unproved ?? refuse(desk, decision);
+  if (refusal === null) return accept(desk, decision);
+  state.warn(refusedText(decision, refusal.text));
+  return { kind: 'refused', ...refusal };
+}
+
+/** A person who was heard of may have left the groups since they approved: then the approval counts no more. */
+function hearOf(state: RunState, { actor }: Decision): void {
+  const { approvals } = state;
+  if (approvals === null || approvals.closed !== null) return;
+  const heard = withMembership(approvals, actor, Date.now());
+  const lost = approvals.approvedBy.filter((name) => !heard.approvedBy.includes(name));
+  state.approvals = heard;
+  if (lost.length > 0)
+    state.say(`the approval of ${lost.join(', ')} counts no more at gate "${heard.gate}": ${countText(heard)}`, 'bad');
+}
+
+function accept({ state, controls, notices }: Desk, decision: Decision): DecisionReceipt {
+  const { actor, verb } = decision;
+  const { subject } = actor;
   const because = decision.reason === null ? '' : `: ${decision.reason}`;
   state.decisions.push(decision);
-  controls.version += 1;
-  switch (decision.verb) {
-    case 'approve':
-    case 'reject': {
-      if (state.approvals !== null) state.approvals = applyToGate(state.approvals, decision);
-      const gate = state.approvals;
-      const count = gate === null ? '' : ` (${gate.approvedBy.length} of ${gate.quorum})`;
-      return said_(
-        state,
-        decision.verb === 'approve' ? `${subject} approved${count}${because}` : `${subject} rejected${because}`,
-      );
+  if (isGateVerb(verb) && state.approvals !== null)
+    state.approvals = applyToGate(state.approvals, decision, Date.now());
+  switch (verb) {
+    case 'approve': {
+      const counted = state.approvals === null ? '' : ` (${countText(state.approvals)})`;
+      return tell(state, `${subject} approved${counted}${because}`);
+    }
+    case 'reject':
+      return tell(state, `${subject} rejected${because}`);
+    case 'break-glass': {
+      const text = `gate "${decision.gate}" with ${state.approvals === null ? 'no approvals' : `${countText(state.approvals)} approvals`}`;
+      return breakGlass(state, notices, decision, text);
     }
     case 'pause':
       controls.paused = { by: subject, sinceMs: Date.now() };
       state.paused = true;
-      return said_(state, `${subject} paused the rollout${because}`);
+      return tell(state, `${subject} paused the rollout${because}`);
     case 'resume':
       controls.paused = null;
       controls.resumed = { by: subject };
       state.paused = false;
-      return said_(state, `${subject} resumed the rollout${because}`);
+      return tell(state, `${subject} resumed the rollout${because}`);
     case 'promote': {
       controls.skip = { by: subject, full: decision.full };
-      const over =
-        state.wait?.kind === 'inconclusive' || state.wait?.kind === 'blind' ? ' over a HOLD (break-glass)' : '';
-      return said_(
-        state,
-        `${subject} promoted ${decision.full ? 'past all stages' : 'past this stage'}${over}${because}`,
-      );
+      const past = decision.full ? 'past all stages' : 'past this stage';
+      if (isHeld(state)) return breakGlass(state, notices, decision, `a HOLD, ${past}`);
+      return tell(state, `${subject} promoted ${past}${because}`);
     }
     case 'abort':
       stop(controls, { cause: 'aborted', text: `aborted by ${subject}${because}` });
-      return said_(state, `${subject} aborted the rollout${because}`);
+      return tell(state, `${subject} aborted the rollout${because}`);
   }
 }
 
-function said_(state: RunState, text: string): DecisionReceipt {
+/** Marks the rollout for ever, and says it as loudly as can be. */
+function breakGlass(
+  state: RunState,
+  notices: Notices,
+  { actor, reason, gate, id }: Decision,
+  past: string,
+): DecisionReceipt {
+  const { request } = state;
+  const involved = [request.release.change.author ?? '', request.actor.subject, ...(request.actor.aliases ?? [])];
+  const ownWork = isExcluded({ excluded: involved }, actor);
+  const mark: BreakGlass = { by: actor.subject, reason: reason ?? '', at: now(), gate, ownWork };
+  state.breakGlass ??= mark;
+  const text = `${mark.by} went past ${past} (break-glass${ownWork ? ', own work' : ''}): ${mark.reason}`;
+  notices.send({
+    kind: 'break-glass',
+    severity: 'page',
+    title: `${state.name}: break-glass by ${mark.by}`,
+    text,
+    groups: approverGroups(state),
+    n: id,
+  });
+  return tell(state, text);
+}
+
+function tell(state: RunState, text: string): DecisionReceipt {
   state.say(text, 'person');
   return { kind: 'accepted', text };
+}
+
+function refusedText({ verb, actor }: Decision, text: string): string {
+  return `refused ${verb} by ${actor.subject}: ${text}`;
 }
 
 function stop(controls: Controls, cause: NonNullable<Controls['stop']>): void {
   controls.stop = cause;
   controls.version += 1;
   controls.onStop();
-}
-
-/** Only what was verified here counts as verified: a caller's own word does not. */
-function trusted(decision: Decision): Decision {
-  return { ...decision, actor: { ...decision.actor, verified: false } };
 }

@@ -13,7 +13,7 @@ import { durationText } from '../domain/words.js';
 import { looks, steps } from './activity-profiles.js';
 import { ended, settle } from './end.js';
 import type { End } from './end.js';
-import type { Gates } from './gates.js';
+import type { GateCall, Gates } from './gates.js';
 import { searchAttributes } from './messages.js';
 import type { RunState } from './run-state.js';
 
@@ -46,27 +46,36 @@ export async function decide({
   const { risk } = assessment;
 
   state.enter('gating', 'checking the evidence that the policy asks for');
-  const evidence = await steps().checkEvidence({ request: { ...request, release }, assessment });
-  if (evidence.kind !== 'pass') return ended('rejected', 'preflight', evidence.text);
-  state.say(evidence.text);
-
   const strategy = strategyUnder(policy, risk.strategy);
-  let approvedFor: string | null = null;
   for (;;) {
+    // Again after each approval: what people were shown may have changed while they were thinking.
+    const unproved = await checkEvidence(state, { ...request, release }, assessment);
+    if (unproved !== null) return unproved;
     const snapshot = await describe();
     if ('outcome' in snapshot) return snapshot;
     const plan = makePlan({ policy, release: hashRelease(release), strategy, snapshot, warnings: bound.findings });
     state.plan = plan;
-    if (!needsApproval(policy, risk.approval) || approvedFor === plan.digest) {
+    if (!needsApproval(policy, risk.approval) || gates.stands(releaseGate(plan))) {
       state.enter('preflight', `plan ${planLine(state)}`);
       return plan;
     }
-    if (approvedFor !== null)
-      state.say('stable changed since the approval: the plan is another one and must be approved again', 'bad');
     const end = await approve(state, gates, plan);
     if (end !== null) return end;
-    approvedFor = plan.digest;
   }
+}
+
+/** The gate that is asked before anything is touched. */
+export function releaseGate(plan: Plan): GateCall {
+  return { gate: 'release', kind: 'approval', plan };
+}
+
+/** Null: all that the policy asks for is there, and holds. */
+async function checkEvidence(state: RunState, request: RolloutRequest, assessment: Assessment): Promise<End | null> {
+  const checked = await steps().checkEvidence({ request, assessment });
+  if (checked.kind !== 'pass') return ended('rejected', 'preflight', checked.text);
+  if (state.phase === 'gating') state.say(checked.text);
+  state.evidence = checked.evidence ?? [];
+  return null;
 }
 
 /** The release's images with the digests that their tags name now, where the policy and the platform know digests. */
@@ -97,21 +106,25 @@ async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs
 async function approve(state: RunState, gates: Gates, plan: Plan): Promise<End | null> {
   const { approvalMs } = state.request.policy.waits;
   if (state.phase !== 'awaiting-approval') state.enter('awaiting-approval', `plan ${planLine(state)}`);
-  const answer = await gates.ask({ gate: 'release', kind: 'approval', plan }, approvalMs);
-  const { approvals } = state;
+  const answer = await gates.ask(releaseGate(plan), approvalMs);
   switch (answer) {
     case 'expired':
       return ended('rejected', 'approval-expired', `nobody approved within ${durationText(approvalMs)}`);
-    case 'rejected': {
-      const reason = state.decisions.at(-1)?.reason;
-      return ended(
-        'rejected',
-        'approval-rejected',
-        `${approvals?.rejectedBy ?? 'somebody'} rejected the release${reason ? `: ${reason}` : ''}`,
-      );
-    }
+    case 'rejected':
+      return ended('rejected', 'approval-rejected', rejectedText(state, 'the release'));
     case 'approved':
-      state.say(`approved by ${approvals?.approvedBy.join(', ') ?? 'nobody'}`, 'good');
+      state.say(approvedText(state), 'good');
       return null;
   }
+}
+
+/** Who rejected what at the last gate, and why. */
+export function rejectedText({ approvals, decisions }: RunState, what: string): string {
+  const reason = decisions.findLast(({ verb }) => verb === 'reject')?.reason;
+  return `${approvals?.rejectedBy ?? 'somebody'} rejected ${what}${reason ? `: ${reason}` : ''}`;
+}
+
+function approvedText({ approvals }: RunState): string {
+  if (approvals === null || approvals.brokenBy === null) return `approved by ${approvals?.approvedBy.join(', ') ?? ''}`;
+  return `opened by ${approvals.brokenBy}, by break-glass`;
 }

@@ -10,7 +10,16 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow';
-import { enqueue, expireQueued, finish, laneView, newLane, takeNext, withdraw } from '../domain/lane.js';
+import {
+  enqueue,
+  expireQueued,
+  finish,
+  laneView,
+  newLane,
+  takeNext,
+  wasWithdrawnBy,
+  withdraw,
+} from '../domain/lane.js';
 import type { LaneState } from '../domain/lane.js';
 import { releaseName } from '../domain/release.js';
 import type { RolloutRequest, RolloutResult } from '../domain/rollout.js';
@@ -85,7 +94,12 @@ class Lane {
       ({ rolloutId, decision }) => {
         const { subject } = decision.actor;
         const because = decision.reason === null ? '' : `: ${decision.reason}`;
-        const state = withdraw(this.state, rolloutId, `aborted in the queue by ${subject}${because}`);
+        const state = withdraw(this.state, rolloutId, {
+          id: decision.id,
+          reason: `aborted in the queue by ${subject}${because}`,
+        });
+        if (state === null && wasWithdrawnBy(this.state, rolloutId, decision.id))
+          return { kind: 'duplicate', text: 'this has taken it out of the queue before' };
         if (state === null)
           return { kind: 'refused', code: 'finished', text: 'this rollout does not wait in its lane' };
         this.state = state;
@@ -241,8 +255,12 @@ class Lane {
   }
 
   private ended(result: RolloutResult): void {
-    const { rolloutId, outcome, reason } = result;
-    this.state = finish({ ...this.state, running: rolloutId }, { rolloutId, outcome, reason: reason.text }, Date.now());
+    const { rolloutId, outcome, reason, breakGlass = null } = result;
+    this.state = finish(
+      { ...this.state, running: rolloutId },
+      { rolloutId, outcome, reason: reason.text, breakGlass },
+      Date.now(),
+    );
     this.refresh();
   }
 

@@ -8,6 +8,8 @@ export interface Notice {
   readonly severity: 'info' | 'warning' | 'page';
   readonly title: string;
   readonly text: string;
+  /** Groups of people whom it asks or tells. */
+  readonly groups?: readonly string[];
   /** Tells this notice from others of its rollout; part of its idempotency key. */
   readonly n: string;
 }

@@ -1,7 +1,15 @@
-import { ActivityFailure, CancellationScope, condition, isCancellation, sleep } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  isCancellation,
+  sleep,
+} from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
 import { plannedNeeds, resized } from '../domain/plan.js';
 import type { Plan, PlannedStage } from '../domain/plan.js';
+import { needsApproval } from '../domain/policy.js';
 import { releaseName } from '../domain/release.js';
 import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import { ALL_STABLE, trafficSplitOf } from '../domain/target.js';
@@ -10,7 +18,7 @@ import { SLIPWAY_VERSION } from '../domain/version.js';
 import { durationText, percentText } from '../domain/words.js';
 import { courtesies, reads, waits } from './activity-profiles.js';
 import { Controls, handleCommands } from './commands.js';
-import { decide } from './decide.js';
+import { decide, rejectedText, releaseGate } from './decide.js';
 import { EffectRunner, failureText, unreachable, with_ } from './effects.js';
 import type { EffectOutcome, EffectRequest } from './effects.js';
 import { back, ended, settle } from './end.js';
@@ -74,8 +82,8 @@ class Rollout {
       this.state.generation = generation;
     });
     this.notices = new Notices(request, (text) => this.state.warn(text));
-    this.gates = new Gates(this.state, this.notices);
-    handleCommands(this.state, this.controls);
+    const { state, controls, notices } = this;
+    this.gates = new Gates(state, controls, notices, handleCommands({ state, controls, notices }));
   }
 
   async run(): Promise<RolloutResult> {
@@ -142,7 +150,7 @@ class Rollout {
     const { state } = this;
     const label = `stage-${stage.number}`;
     const title = `stage ${stage.number} of ${plan.stages.length} at ${percentText(stage.weights.canary)}`;
-    if (stage.number === 1 && stage.approval) {
+    if (stage.number === 1) {
       const end = await this.askFirst(plan, stage);
       if (end !== null) return end;
     }
@@ -182,19 +190,36 @@ class Rollout {
     return { gate: `stage-${stage.number}`, kind: 'gate', plan };
   }
 
-  /** The gate of the first stage: nothing stands yet that could be guarded. */
+  /**
+   * The gate of the first stage, where nothing stands yet that could be guarded; and once more that of the release, where
+   * its approval is too old by now. Each until both stand.
+   */
   private async askFirst(plan: Plan, stage: PlannedStage): Promise<End | null> {
-    const { heldMs } = this.input.request.policy.waits;
-    switch (await this.gates.ask(this.gateCall(plan, stage), heldMs)) {
+    const { policy } = this.input.request;
+    const { heldMs, approvalMs } = policy.waits;
+    const first = this.gateCall(plan, stage);
+    // What is there to be lost by now is more than a question: at its end the rollout goes back.
+    const release: GateCall = { ...releaseGate(plan), kind: 'gate' };
+    for (;;) {
+      const end =
+        stage.approval && !this.gates.stands(first)
+          ? await this.askOrGoBack(first, heldMs, 'stage 1')
+          : needsApproval(policy, this.state.assessment?.risk.approval === true) && !this.gates.stands(release)
+            ? await this.askOrGoBack(release, approvalMs, 'the release')
+            : 'nothing to ask';
+      if (end === 'nothing to ask') return null;
+      if (end !== null) return end;
+    }
+  }
+
+  private async askOrGoBack(call: GateCall, forMs: number, what: string): Promise<End | null> {
+    switch (await this.gates.ask(call, forMs)) {
       case 'approved':
         return null;
       case 'expired':
-        return back({ code: 'approval-expired', text: `nobody approved stage 1 within ${durationText(heldMs)}` });
+        return back({ code: 'approval-expired', text: `nobody approved ${what} within ${durationText(forMs)}` });
       case 'rejected':
-        return back({
-          code: 'approval-rejected',
-          text: `${this.state.approvals?.rejectedBy ?? 'somebody'} rejected stage 1`,
-        });
+        return back({ code: 'approval-rejected', text: rejectedText(this.state, what) });
     }
   }
 
@@ -337,9 +362,12 @@ class Rollout {
         startMs: Date.now(),
       },
     };
-    const result = await soak(this.watched);
-    this.state.setWait(null);
-    return result;
+    try {
+      return await soak(this.watched);
+    } finally {
+      this.gates.close('void');
+      this.state.setWait(null);
+    }
   }
 
   /** Stable as it was when the rollout opened: where a person says that a change of it shall not stay. */
@@ -545,9 +573,13 @@ class Rollout {
       text: reason.text,
       n: 'ended',
     });
+    // Whoever still waits for an answer gets one, and the record says who was verified.
+    await condition(allHandlersFinished);
     const record = await this.record();
     await this.notices.settled();
-    return { rolloutId: state.request.rolloutId, outcome, reason, rolledBack, endedAt: state.endedAt, record };
+    await condition(allHandlersFinished);
+    const { breakGlass, request, endedAt } = state;
+    return { rolloutId: request.rolloutId, outcome, reason, rolledBack, endedAt, record, breakGlass };
   }
 
   private async goBack(outcome: Outcome): ReturnType<typeof rollBack> {

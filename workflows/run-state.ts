@@ -1,5 +1,5 @@
 import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { Approvals, Decision } from '../domain/approval/decision.js';
+import type { Approvals, BreakGlass, Decision } from '../domain/approval/decision.js';
 import type { Plan } from '../domain/plan.js';
 import { releaseName } from '../domain/release.js';
 import type { Release } from '../domain/release.js';
@@ -39,6 +39,9 @@ export class RunState {
   paused = false;
   wait: Wait | null = null;
   approvals: Approvals | null = null;
+  breakGlass: BreakGlass | null = null;
+  /** Digests of the evidence that the gates have read. */
+  evidence: readonly string[] = [];
   /** As it was asked for, and with the digests of its images once they are known: a retry ships the same bytes. */
   release: Release;
   readonly decisions: Decision[] = [];
@@ -126,6 +129,7 @@ export class RunState {
       paused: this.paused,
       wait: this.wait,
       approvals: this.approvals,
+      breakGlass: this.breakGlass,
       decisions: this.decisions,
       verdicts: this.verdicts,
       timeline: this.timeline,

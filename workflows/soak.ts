@@ -5,6 +5,7 @@ import type { Disturbance } from '../domain/target.js';
 import { durationText } from '../domain/words.js';
 import { waits } from './activity-profiles.js';
 import type { Controls } from './commands.js';
+import { rejectedText } from './decide.js';
 import { failureText, with_ } from './effects.js';
 import type { GateCall, Gates } from './gates.js';
 import type { RunState } from './run-state.js';
@@ -59,9 +60,10 @@ interface Hold {
  */
 export async function soak(request: SoakRequest): Promise<SoakResult> {
   const { state, controls, notify, title } = request;
+  const { heldMs } = state.request.policy.waits;
   let hold: Hold | null = null;
   let passed = false;
-  let gateSinceMs: number | null = null;
+  let gateOpened = false;
 
   for (;;) {
     if (controls.stop !== null) return { kind: 'back', reason: stopReason(controls) };
@@ -73,21 +75,18 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
     }
     if (passed && controls.paused === null) {
       if (request.gate === null) return { kind: 'advance' };
-      if (gateSinceMs === null) {
-        gateSinceMs = Date.now();
-        request.gates.open(request.gate);
+      if (!gateOpened) {
+        gateOpened = true;
+        request.gates.open(request.gate, heldMs);
       }
-      const gate = request.gates.answer;
-      if (gate === 'approved') return { kind: 'advance' };
-      if (gate === 'rejected') {
-        return {
-          kind: 'back',
-          reason: { code: 'approval-rejected', text: `${state.approvals?.rejectedBy ?? 'somebody'} rejected ${title}` },
-        };
-      }
+      const answer = request.gates.answer;
+      if (answer !== 'open') request.gates.close(answer);
+      if (answer === 'approved') return { kind: 'advance' };
+      if (answer === 'rejected')
+        return { kind: 'back', reason: { code: 'approval-rejected', text: rejectedText(state, title) } };
     }
 
-    const waiting = currentWait(request, { hold, passed, gateSinceMs });
+    const waiting = currentWait(request, { hold, atGate: passed && gateOpened });
     state.setWait(waiting);
     const mode: WatchMode =
       hold?.kind === 'blind'
@@ -111,6 +110,7 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
     if (turn.kind === 'stopped') return { kind: 'back', reason: stopReason(controls) };
     if (turn.kind === 'control') continue;
     if (turn.kind === 'deadline') {
+      if (passed && controls.paused === null && (await request.gates.hasAnswer())) continue;
       return {
         kind: 'back',
         reason: { code: 'wait-expired', text: `${waiting?.kind ?? 'wait'} for too long: ${waiting?.reason ?? ''}` },
@@ -257,7 +257,7 @@ async function takeTurn(
 
 function currentWait(
   request: SoakRequest,
-  { hold, passed, gateSinceMs }: { hold: Hold | null; passed: boolean; gateSinceMs: number | null },
+  { hold, atGate }: { readonly hold: Hold | null; readonly atGate: boolean },
 ): Wait | null {
   const { state, controls, title } = request;
   const { waits: limits, lane, owner } = state.request.policy;
@@ -288,9 +288,7 @@ function currentWait(
       gate: null,
     };
   }
-  if (passed && gateSinceMs !== null && request.gate !== null) {
-    return request.gates.wait(request.gate, gateSinceMs, limits.heldMs);
-  }
+  if (atGate) return request.gates.wait();
   if (hold !== null) {
     return {
       kind: 'inconclusive',

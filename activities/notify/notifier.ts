@@ -4,7 +4,10 @@ import type { LaneRef } from '../../domain/target.js';
 export interface Notification {
   /** The same for every try: a receiver that has seen it drops it. */
   readonly id: string;
-  /** `approval-required`, `held`, `alert`, `resolved`, `rollout-ended`, `rollback-slow`. */
+  /**
+   * `approval-required`, `approval-reminder`, `approval-escalated`, `break-glass`, `held`, `alert`, `resolved`,
+   * `rollout-ended`, `rollback-slow`.
+   */
   readonly kind: string;
   /** `page`: somebody should get up. */
   readonly severity: 'info' | 'warning' | 'page';
@@ -16,6 +19,8 @@ export interface Notification {
   readonly at: string;
   /** Names of the channels that the policy wants it on. */
   readonly channels: readonly string[];
+  /** Groups of people whom it asks or tells; absent: whoever reads the channels. */
+  readonly groups?: readonly string[];
 }
 
 /** Delivers messages. Throws when one could not be delivered: Temporal tries again, with the same id. */

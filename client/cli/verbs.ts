@@ -1,3 +1,4 @@
+import { isGateVerb } from '../../domain/approval/decision.js';
 import type { Verb } from '../../domain/approval/decision.js';
 import { isFinal } from '../../domain/rollout.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
@@ -38,7 +39,7 @@ export async function withSlipway<T>(context: CliContext, work: (slipway: Slipwa
   }
 }
 
-/** `approve`, `reject`, `pause`, `resume`, `promote`, `abort`: one decision of one person. */
+/** `approve`, `reject`, `break-glass`, `pause`, `resume`, `promote`, `abort`: one decision of one person. */
 export async function decide(
   context: CliContext,
   verb: Verb,
@@ -49,7 +50,7 @@ export async function decide(
   return withRollouts(context, options, async (rollouts) => {
     const ref = await rollouts.resolve(rollout);
     const actor = await actorFrom(context, options);
-    const atGate = verb === 'approve' || verb === 'reject';
+    const atGate = isGateVerb(verb);
     const found = await rollouts.find(ref);
     // In the queue there is no gate, no stage and no traffic yet: all that can be said is that it is not wanted.
     const view = verb === 'abort' && found.kind === 'queued' ? null : running(found);
@@ -69,8 +70,14 @@ export async function decide(
       ...(options.id === undefined ? {} : { id: options.id }),
     });
     const receipt = await rollouts.decide(ref, decision);
-    if (receipt.kind === 'refused')
-      throw new CliError(EXIT.usage, `refused: ${receipt.text}`, `slipway status ${ref.rolloutId}`);
+    if (receipt.kind === 'refused') {
+      const whoCan = receipt.whoCan ? `${receipt.whoCan} could; ` : '';
+      throw new CliError(
+        EXIT.usage,
+        `refused: ${plain(receipt.text)}`,
+        `${plain(whoCan)}${receipt.next ?? ''}${receipt.next === undefined ? '' : '; '}slipway status ${ref.rolloutId}`,
+      );
+    }
     if (!context.json) context.out(plain(receipt.text));
     return done({ rolloutId: ref.rolloutId, decision, receipt });
   });

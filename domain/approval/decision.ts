@@ -1,18 +1,26 @@
 import type { Actor } from '../rollout.js';
-import type { ApprovalPolicy } from '../policy.js';
 
 /** The verbs that people have. */
-export const VERBS = ['approve', 'reject', 'pause', 'resume', 'promote', 'abort'] as const;
+export const VERBS = ['approve', 'reject', 'pause', 'resume', 'promote', 'abort', 'break-glass'] as const;
 export type Verb = (typeof VERBS)[number];
+
+/** The verbs that answer an open gate, and so must name it and what was shown. */
+export const GATE_VERBS = ['approve', 'reject', 'break-glass'] as const satisfies readonly Verb[];
+export type GateVerb = (typeof GATE_VERBS)[number];
+
+/** Whether a verb answers an open gate. */
+export function isGateVerb(verb: Verb): verb is GateVerb {
+  return (GATE_VERBS as readonly Verb[]).includes(verb);
+}
 
 /** One thing that a person said. */
 export interface Decision {
   /** Chosen by the caller and the same for each try, so that saying it twice counts once. */
   readonly id: string;
   readonly verb: Verb;
-  /** The gate that an approval or rejection is for, as `view` names it. */
+  /** The gate that an answer is for, as `view` names it. */
   readonly gate: string | null;
-  /** Digest of the plan that the person saw; an approval of another plan is void. */
+  /** Digest of what the person was shown (`Approvals.planDigest`); an answer to anything else is void. */
   readonly planDigest: string | null;
   readonly actor: Actor;
   readonly reason: string | null;
@@ -24,90 +32,98 @@ export interface Decision {
   readonly signature?: string | null;
 }
 
-/** What became of a decision. `refused` tells why and what to do. */
+/** What became of a decision. `refused` tells why, who could do it instead, and what to do. */
 export type DecisionReceipt =
   | { readonly kind: 'accepted'; readonly text: string }
   | { readonly kind: 'duplicate'; readonly text: string }
-  | { readonly kind: 'refused'; readonly code: RefusalCode; readonly text: string };
+  | {
+      readonly kind: 'refused';
+      readonly code: RefusalCode;
+      readonly text: string;
+      readonly whoCan?: string;
+      readonly next?: string;
+    };
+
+/** Why a decision does not count, as data: `code` decides, the rest is for people. */
+export interface Refusal {
+  readonly code: RefusalCode;
+  /** Why. */
+  readonly text: string;
+  /** Who could do it: "members of security, but not author@example.com"; empty: nobody. */
+  readonly whoCan: string;
+  /** What to do now. */
+  readonly next: string;
+}
 
 export type RefusalCode =
-  'finished' | 'no-such-gate' | 'other-plan' | 'excluded' | 'not-in-group' | 'unverified' | 'too-late' | 'not-now';
+  | 'finished'
+  | 'no-such-gate'
+  | 'other-plan'
+  | 'excluded'
+  | 'not-in-group'
+  | 'unverified'
+  | 'too-late'
+  | 'not-now'
+  | 'needs-role'
+  | 'needs-reason';
 
-/** The state of one gate. */
+/** So many different people, each in one of these groups; anyone where no group is named. */
+export interface ApprovalRule {
+  readonly groups: readonly string[];
+  readonly count: number;
+}
+
+/** An approval as it was counted. */
+export interface Vote {
+  readonly subject: string;
+  readonly aliases: readonly string[];
+  /** The groups that the person was in when last heard of. */
+  readonly groups: readonly string[];
+  /** ms since the epoch. */
+  readonly atMs: number;
+}
+
+/** That somebody went past a gate alone; it stays with the rollout for ever. */
+export interface BreakGlass {
+  readonly by: string;
+  readonly reason: string;
+  /** ISO 8601. */
+  readonly at: string;
+  /** The gate that was opened; null: a HOLD was promoted over. */
+  readonly gate: string | null;
+  /** Whether it was the author of the change or whoever started the rollout. */
+  readonly ownWork: boolean;
+}
+
+/** How a gate was left. `void`: what was shown is not so any more, or the rollout went another way. */
+export type GateEnd = 'approved' | 'rejected' | 'expired' | 'void';
+
+/** The state of one gate: plain data, changed by the functions of gate.ts alone. */
 export interface Approvals {
   readonly gate: string;
+  /** Digest of all that is shown to those who decide (shown.ts); an answer names it. */
   readonly planDigest: string;
+  /** Approvals that are needed, over all rules. */
   readonly quorum: number;
+  /** Groups of all rules. Empty: anyone may approve who is not excluded. */
   readonly groups: readonly string[];
-  /** Subjects that may not approve this one. */
+  /** Names of those who may not approve this one. */
   readonly excluded: readonly string[];
+  /** Those whose approval counts now. */
   readonly approvedBy: readonly string[];
   readonly rejectedBy: string | null;
-}
-
-export function openGate(input: {
-  gate: string;
-  planDigest: string;
-  policy: ApprovalPolicy;
-  involved: readonly (string | null)[];
-}): Approvals {
-  const { gate, planDigest, policy, involved } = input;
-  const excluded = policy.excludeAuthor ? [...new Set(involved.filter((subject) => subject !== null))] : [];
-  return { gate, planDigest, quorum: policy.quorum, groups: policy.groups, excluded, approvedBy: [], rejectedBy: null };
-}
-
-/** Whether a decision counts at a gate: null, or why it does not and what to do. */
-export function refusalAtGate(
-  gate: Approvals | null,
-  decision: Decision,
-  policy: ApprovalPolicy,
-): { code: RefusalCode; text: string } | null {
-  const { actor } = decision;
-  if (gate === null || decision.gate !== gate.gate) {
-    const asked = decision.gate === null ? '' : `gate "${decision.gate}" is not open: `;
-    const open = gate === null ? 'no gate is open' : `the open gate is "${gate.gate}"`;
-    return { code: 'no-such-gate', text: `${asked}${open}; see \`slipway status\`` };
-  }
-  if (!actor.verified && !policy.allowUnverified) {
-    return {
-      code: 'unverified',
-      text: 'the policy wants signed decisions: decide through the Slipway server, or set approval.allowUnverified',
-    };
-  }
-  if (decision.planDigest !== gate.planDigest) {
-    return {
-      code: 'other-plan',
-      text: `you decided on plan ${decision.planDigest ?? 'none'}, the plan now is ${gate.planDigest}: look again with \`slipway status\``,
-    };
-  }
-  if (decision.verb === 'reject') return null;
-  if (gate.excluded.some((name) => isSame(name, actor.subject))) {
-    return { code: 'excluded', text: `${actor.subject} wrote or started this release: somebody else must approve it` };
-  }
-  if (gate.groups.length > 0 && !actor.groups.some((group) => gate.groups.includes(group))) {
-    return {
-      code: 'not-in-group',
-      text: `${actor.subject} is in none of the groups that may approve: ${gate.groups.join(', ')}`,
-    };
-  }
-  return null;
-}
-
-/** The gate after a decision that counts. A rejection wins, whatever was approved before. */
-export function applyToGate(gate: Approvals, decision: Decision): Approvals {
-  const { subject } = decision.actor;
-  if (decision.verb === 'reject')
-    return { ...gate, rejectedBy: subject, approvedBy: gate.approvedBy.filter((name) => !isSame(name, subject)) };
-  if (gate.approvedBy.some((name) => isSame(name, subject))) return gate;
-  return { ...gate, approvedBy: [...gate.approvedBy, subject] };
-}
-
-export function gateState(gate: Approvals): 'open' | 'approved' | 'rejected' {
-  if (gate.rejectedBy !== null) return 'rejected';
-  return gate.approvedBy.length >= gate.quorum ? 'approved' : 'open';
-}
-
-/** Whether two names are one person: mail addresses are compared as mail servers do, so that `Ann@` can't approve for `ann@`. */
-function isSame(one: string, other: string): boolean {
-  return one.trim().toLowerCase() === other.trim().toLowerCase();
+  /** All of them must be met, each person counting for one. */
+  readonly rules: readonly ApprovalRule[];
+  /** The part of the rules that is not met yet. */
+  readonly missing: readonly ApprovalRule[];
+  /** Groups that may answer too, since nobody else has for so long. */
+  readonly alsoGroups: readonly string[];
+  readonly votes: readonly Vote[];
+  /** An approval counts for so long, ms; null: for as long as the gate is open. */
+  readonly validForMs: number | null;
+  readonly brokenBy: string | null;
+  /** Asked again: what is not as it was when it was asked before. Empty: asked for the first time. */
+  readonly changed: readonly string[];
+  /** Null while it is open. */
+  readonly closed: GateEnd | null;
 }

@@ -10,6 +10,7 @@ import {
   payloadDigest,
   REMEMBER_MS,
   takeNext,
+  wasWithdrawnBy,
   withdraw,
 } from '../../domain/lane.js';
 import type { EnqueueResult, LaneState } from '../../domain/lane.js';
@@ -188,12 +189,29 @@ describe('a lane', () => {
 
   it('lets go of what is not wanted any more while it waits, and of nothing else', () => {
     const state = all([ask('b'), ask('c')], busy());
-    const left = withdraw(state, id('b'), 'aborted in the queue by ann');
+    const left = withdraw(state, id('b'), { id: 'click', reason: 'aborted in the queue by ann' });
     assert.deepEqual(left === null ? null : queueOf(left), [id('c')]);
     assert.equal(left === null ? null : rememberedAs(left, 'b'), 'aborted');
     assert.equal(left?.running, id('a'));
-    for (const key of ['a', 'z']) assert.equal(withdraw(state, id(key), 'x'), null);
+    for (const key of ['a', 'z']) assert.equal(withdraw(state, id(key), { id: 'x', reason: 'x' }), null);
     assert.equal(enqueue(left ?? state, ask('b'), NOW).receipt.kind, 'duplicate');
+    // Over continue-as-new, as all of its state.
+    const kept = JSON.parse(JSON.stringify(left ?? state)) as LaneState;
+    assert.ok(wasWithdrawnBy(kept, id('b'), 'click'));
+    assert.ok(!wasWithdrawnBy(kept, id('b'), 'another click'));
+    assert.ok(!wasWithdrawnBy(kept, id('c'), 'click'));
+  });
+
+  it('keeps for ever where somebody broke the glass', () => {
+    const breakGlass = { by: 'ann', reason: 'the login is down', at: '2026-07-01', gate: 'release', ownWork: false };
+    const outcome = 'completed' as const;
+    let state = finish(busy(), { rolloutId: id('a'), outcome, reason: 'done', breakGlass }, NOW);
+    assert.deepEqual(laneView(state).brokenGlass, [{ ...breakGlass, rolloutId: id('a') }]);
+    state = finish(all([ask('b')], state), { rolloutId: id('b'), outcome, reason: 'done', breakGlass: null }, NOW);
+    assert.equal(laneView(state).brokenGlass.length, 1);
+    const muchLater = enqueue(state, ask('c'), NOW + 365 * 24 * 3600_000).state;
+    assert.equal(laneView(JSON.parse(JSON.stringify(muchLater)) as LaneState).brokenGlass.length, 1);
+    assert.deepEqual(laneView(busy()).brokenGlass, []);
   });
 
   it('remembers keys for 30 days after they came, and what is open for as long as it is open', () => {

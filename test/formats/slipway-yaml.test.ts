@@ -76,7 +76,19 @@ describe('the policy of a file', () => {
       compareWith: 'baseline',
       promote: 'verified',
       verifyMs: 300_000,
-      approval: { required: 'risk', quorum: 1, groups: [], excludeAuthor: true, allowUnverified: true },
+      approval: {
+        required: 'risk',
+        quorum: 1,
+        groups: [],
+        excludeAuthor: true,
+        allowUnverified: true,
+        rules: [],
+        reminders: [0.5, 0.8],
+        escalate: null,
+        validForMs: null,
+        breakGlass: { allowed: true, ticket: false },
+        byRisk: {},
+      },
       analysis: defaultAnalysis(15_000),
       metrics: { source: 'gateway' },
       waits: {
@@ -115,7 +127,17 @@ environments:
     verify: 1m
     whenBusy: supersede
     resolveTags: required
-    approval: { required: always, quorum: 2, groups: [ops], excludeAuthor: true, allowUnverified: false }
+    approval:
+      required: always
+      rules: [{ group: ops, count: 2 }, { group: security }]
+      byRisk: { high: { quorum: 4, groups: [leads] }, critical: { rules: [{ group: board, count: 5 }] } }
+      excludeAuthor: true
+      allowUnverified: false
+      reminders: [25%, 0.75]
+      escalate: { after: 2h, groups: [oncall] }
+      onSilence: reject
+      validFor: 12h
+      breakGlass: { allowed: false, ticket: true }
     analysis:
       judge: mann-whitney
       scrapeInterval: 200ms
@@ -162,7 +184,22 @@ environments:
       compareWith: 'stable',
       promote: 'in-place',
       verifyMs: 60_000,
-      approval: { required: 'always', quorum: 2, groups: ['ops'], excludeAuthor: true, allowUnverified: false },
+      approval: {
+        required: 'always',
+        quorum: 1,
+        groups: [],
+        excludeAuthor: true,
+        allowUnverified: false,
+        rules: [
+          { group: 'ops', count: 2 },
+          { group: 'security', count: 1 },
+        ],
+        reminders: [0.25, 0.75],
+        escalate: { afterMs: 7_200_000, groups: ['oncall'] },
+        validForMs: 43_200_000,
+        breakGlass: { allowed: false, ticket: true },
+        byRisk: { high: { quorum: 4, groups: ['leads'] }, critical: { rules: [{ group: 'board', count: 5 }] } },
+      },
       analysis: {
         judge: 'mann-whitney',
         scrapeIntervalMs: 200,
@@ -483,6 +520,18 @@ describe('problems', () => {
       ['approval: { qourum: 2 }', '6:17', /approval\.qourum/, /did you mean quorum/],
       ['approval: { required: allways }', '6:27', /"allways" is not known/, /did you mean always\?/],
       ['approval: { quorum: 0 }', '6:25', /0 is not accepted/, /whole number from 1 to 20/],
+      ['approval: { onSilence: approve }', '6:28', /"approve" is not accepted/, /silence never approves/],
+      ['approval: { escalate: { after: 1h } }', '6:17', /approval\.escalate\.groups/, /./],
+      ['approval: { reminders: [120%] }', '6:29', /"120%" is no share/, /from 0% to 100%/],
+      ['approval: { byRisk: { hig: { quorum: 2 } } }', '6:27', /hig/, /did you mean high/],
+      [
+        'approval: { rules: [{ group: a }], quorum: 2 }',
+        '6:17',
+        /short form of one rule, and there are rules too/,
+        /write either/,
+      ],
+      ['approval: { rules: [{ group: a }, { group: a }] }', '6:40', /another rule for the group a/, /sum of both/],
+      ['approval: { groups: [a], escalate: { after: 4d, groups: [b] } }', '6:42', /waits for 3 days/, /earlier/],
       ['approval: { excludeAuthor: "yes" }', '6:32', /"yes" is not true or false/, /without quotes/],
       ['strategy: canary5', '6:15', /"canary5" is not known/, /did you mean canary_5/],
       ['stages: []', '6:13', /the list is empty/, /strategy: direct/],
@@ -747,6 +796,18 @@ describe('warnings', () => {
       path('approval.excludeAuthor'),
     );
     assert.deepEqual(warningsOf(`tier: 0\n${HEAD}    approval: { required: never }\n`), path('approval.required'));
+    assert.deepEqual(
+      warningsOf(`${HEAD}    approval: { quorum: 2, byRisk: { high: { quorum: 1 } } }\n`),
+      path('approval.byRisk.high'),
+    );
+    assert.deepEqual(
+      warningsOf(`${HEAD}    approval: { escalate: { after: 1h, groups: [oncall] } }\n`),
+      path('approval.escalate'),
+    );
+    assert.deepEqual(
+      warningsOf(`${HEAD}    approval: { groups: [a], byRisk: { high: { quorum: 2 } }, validFor: 12h }\n`),
+      [],
+    );
     assert.deepEqual(warningsOf(`tier: 0\n${HEAD}    strategy: direct\n`), path('strategy'));
     assert.deepEqual(warningsOf(`${HEAD}    verify: 0s\n`), path('verify'));
     assert.deepEqual(warningsOf(`${HEAD}    verify: 0s\n    promote: in-place\n`), []);

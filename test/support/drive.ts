@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Slipway } from '../../client/slipway.js';
+import { isGateVerb } from '../../domain/approval/decision.js';
 import type { Decision, DecisionReceipt, Verb } from '../../domain/approval/decision.js';
 import type { LaneView } from '../../domain/lane.js';
 import type { Outcome, RolloutRequest, RolloutView } from '../../domain/rollout.js';
@@ -135,12 +136,12 @@ export class Pilot {
   /** Says a decision on what is shown: its open gate and its plan, unless told otherwise. */
   async decide(request: RolloutRequest, verb: Verb, options: DecideOptions = {}): Promise<DecisionReceipt> {
     const view = await this.view(request);
-    const asked = verb === 'approve' || verb === 'reject';
+    const asked = isGateVerb(verb);
     const decision: Decision = {
       id: options.id ?? randomUUID(),
       verb,
       gate: options.gate ?? (asked ? (view?.wait?.gate ?? null) : null),
-      planDigest: options.planDigest ?? view?.plan?.digest ?? null,
+      planDigest: options.planDigest ?? (asked ? (view?.approvals?.planDigest ?? null) : null),
       actor: { subject: options.by ?? 'approver@example.com', groups: options.groups ?? [], verified: false },
       reason: options.reason ?? null,
       full: options.full ?? false,

@@ -1,5 +1,6 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Activities, RolloutRecord, WatchCall, WatchResult } from '../../activities/contract.js';
+import { createDecisionActivities } from '../../activities/decisions/verify-decision.js';
 import { createLocalPlatform } from '../../activities/local/local-platform.js';
 import type { Notification } from '../../activities/notify/notifier.js';
 import { createPlatformActivities } from '../../activities/platform-activities.js';
@@ -208,6 +209,8 @@ export interface FakeOutside {
   readonly registry?: ImageRegistry | undefined;
   /** In place of those in memory. */
   readonly platforms?: Platforms;
+  /** Whose signature counts; without it, nobody's. */
+  readonly verifyDecision?: Activities['verifyDecision'];
 }
 
 /**
@@ -217,7 +220,7 @@ export interface FakeOutside {
 export function createFakeActivities(
   worlds: Worlds,
   wakeLane: RunDeps['wakeLane'],
-  { registry = NO_REGISTRY, platforms: others = {} }: FakeOutside = {},
+  { registry = NO_REGISTRY, platforms: others = {}, verifyDecision = NOBODY_TRUSTED }: FakeOutside = {},
 ): Activities {
   const memory: typeof fetch = (input, init) =>
     worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
@@ -287,6 +290,7 @@ export function createFakeActivities(
       }
     }),
     ...createImageActivities({ registry }),
+    verifyDecision,
     assessRisk: held('assessRisk', byRequest, async () => ASSESSMENT),
     checkEvidence: held('checkEvidence', byRequest, async () => ({ kind: 'pass', text: 'no evidence is asked for' })),
     notify: held('notify', of, async (notification: Notification) => {
@@ -302,6 +306,8 @@ export function createFakeActivities(
     ),
   };
 }
+
+const { verifyDecision: NOBODY_TRUSTED } = createDecisionActivities({ trustedKeys: async () => ({ keys: [] }) });
 
 /** For tests that have no images to ask for. */
 const NO_REGISTRY: ImageRegistry = { resolve: () => Promise.reject(new Error('this test has no registry')) };

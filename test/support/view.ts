@@ -1,4 +1,4 @@
-import { openGate } from '../../domain/approval/decision.js';
+import { openGate } from '../../domain/approval/gate.js';
 import type { Verdict } from '../../domain/canary/types.js';
 import { makePlan } from '../../domain/plan.js';
 import { hashRelease } from '../../domain/release.js';
@@ -68,6 +68,7 @@ export function testView(change: Partial<RolloutView> = {}): RolloutView {
     paused: false,
     wait: null,
     approvals: null,
+    breakGlass: null,
     decisions: [],
     verdicts: [],
     timeline: [],

@@ -20,6 +20,7 @@ describe('the settings of a worker', () => {
     assert.deepEqual(config, {
       taskQueue: 'slipway',
       dataDir: '.slipway',
+      trustedKeysFile: '.slipway/keys/trusted.json',
       gateways: ['http://127.0.0.1:7700'],
       kubernetes: [],
       http: { host: '127.0.0.1', port: 9464 },
@@ -46,6 +47,7 @@ describe('the settings of a worker', () => {
     const config = loadWorkerConfig({
       SLIPWAY_TASK_QUEUE: 'other',
       SLIPWAY_DATA_DIR: '/var/lib/slipway',
+      SLIPWAY_TRUSTED_KEYS_FILE: '/etc/slipway/trusted.json',
       SLIPWAY_GATEWAYS: ' http://a:1 ,, http://b:2/ ',
       SLIPWAY_KUBERNETES: 'shop, arn:aws:eks:eu:1:cluster/prod/pay',
       SLIPWAY_HTTP_HOST: '0.0.0.0',

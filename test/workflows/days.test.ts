@@ -81,13 +81,13 @@ async function awaitingApproval(handle: Handle) {
 }
 
 async function approve(handle: Handle): Promise<void> {
-  const { plan } = await handle.query(viewQuery);
+  const { approvals } = await handle.query(viewQuery);
   const actor = { subject: 'approver@example.com', groups: [], verified: false };
   const decision: Decision = {
     id: randomUUID(),
     verb: 'approve',
     gate: 'release',
-    planDigest: plan?.digest ?? null,
+    planDigest: approvals?.planDigest ?? null,
     actor,
     reason: null,
     full: false,

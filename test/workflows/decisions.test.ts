@@ -98,7 +98,7 @@ describe('decisions', { concurrency: 6 }, () => {
   test('a decision that comes as a signal and as an update counts once', async () => {
     const world = await env.worldWithV1();
     const request = await awaitingApproval(world, { quorum: 2 });
-    const plan = (await pilot.view(request))?.plan?.digest ?? null;
+    const plan = (await pilot.view(request))?.approvals?.planDigest ?? null;
     const actor = { subject: 'anna@example.com', groups: [], verified: true };
     const decision = {
       id: 'click',
@@ -149,7 +149,7 @@ describe('decisions', { concurrency: 6 }, () => {
   test('stable that changed since the approval needs another one', async () => {
     const world = await env.worldWithV1();
     const request = await awaitingApproval(world);
-    const approvedPlan = (await pilot.view(request))?.plan?.digest;
+    const approved = (await pilot.view(request))?.approvals;
     world.gateway.meddle('arm', 'stable', (spec: { template: object; replicas: number }) => ({
       ...spec,
       template: { ...spec.template, env: { HOT: 'fix' } },
@@ -158,10 +158,16 @@ describe('decisions', { concurrency: 6 }, () => {
     const view = await pilot.until(
       request,
       'it asks again',
-      ({ plan, wait }) => wait?.kind === 'approval' && plan?.digest !== approvedPlan,
+      ({ approvals, wait }) => wait?.kind === 'approval' && approvals?.planDigest !== approved?.planDigest,
     );
     assert.deepEqual(view.approvals?.approvedBy, []);
-    assert.equal(await code(pilot.decide(request, 'approve', { planDigest: approvedPlan ?? '' })), 'other-plan');
+    assert.match(view.approvals?.changed.join() ?? '', /stable’s template is \w+, and was \w+: somebody changed it/);
+    await until('people are told why', () =>
+      world.notifications.some(({ kind, text }) => kind === 'approval-required' && /asked again: stable/.test(text)),
+    );
+    const void_ = await pilot.decide(request, 'approve', { planDigest: approved?.planDigest ?? '' });
+    assert.ok(void_.kind === 'refused' && void_.code === 'other-plan', JSON.stringify(void_));
+    assert.match(void_.text, /somebody changed it/, 'the refusal does not say what changed');
     await pilot.decide(request, 'reject');
     await pilot.ended(request);
   });

@@ -76,7 +76,10 @@ function nested(schema: Schema, prefix: string): readonly (readonly [path: strin
       const item = one.type === 'array' ? (one.items ?? {}) : one;
       const path = `${prefix}${key}${one.type === 'array' ? '[]' : ''}`;
       if (item.properties === undefined) return [];
-      return [[path, item] as const, ...nested(item, `${path}.`)].filter(([path]) => !path.includes('.canary_'));
+      // Said once, above: what holds for each strategy, and for each level of risk.
+      return [[path, item] as const, ...nested(item, `${path}.`)].filter(
+        ([path]) => !/\.(canary_|byRisk\.)/.test(path),
+      );
     });
   });
 }
