@@ -17,6 +17,7 @@ import type { MetricsPolicy } from '../domain/policy.js';
 import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
+import type { TrailEntry } from '../domain/trail.js';
 import type { Notification } from './notify/notifier.js';
 import type { AnchorSweep, ClaimRequest, PlatformScope } from './platform.js';
 
@@ -117,6 +118,16 @@ export interface Activities {
   /** The evidence gates of the policy. */
   checkEvidence(call: { request: RolloutRequest; assessment: Assessment }): Promise<GateResult>;
   notify(notification: Notification): Promise<void>;
+  /**
+   * Keeps entries of a trail, each once whatever is retried. `closes`: they are the last ones, and its head goes into the log of
+   * heads. Fails for good (`TrailConflict`) where something else is kept under their numbers.
+   */
+  appendTrail(call: {
+    readonly lane: LaneRef;
+    readonly rolloutId: string;
+    readonly entries: readonly TrailEntry[];
+    readonly closes: boolean;
+  }): Promise<void>;
   /** Keeps the decision record; gives its digest. */
   recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;
   /** The lane's anchor; never throws: an unreachable platform is an answer here. */

@@ -56,7 +56,7 @@ export function handleCommands(state: RunState, controls: Controls): void {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(state, controls, decision);
     if (refusal === null) accept(state, controls, decision);
-    else state.warn(`refused ${decision.verb} by ${decision.actor.subject}: ${refusal.text}`);
+    else state.refused(decision, refusal);
   });
   setHandler(giveWaySignal, ({ cause, by }) => {
     const honoured =
@@ -122,7 +122,7 @@ function accept(state: RunState, controls: Controls, said: Decision): DecisionRe
   const decision = trusted(said);
   const { subject } = decision.actor;
   const because = decision.reason === null ? '' : `: ${decision.reason}`;
-  state.decisions.push(decision);
+  state.decided(decision);
   controls.version += 1;
   switch (decision.verb) {
     case 'approve':

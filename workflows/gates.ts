@@ -2,6 +2,7 @@ import { condition } from '@temporalio/workflow';
 import { gateState, openGate } from '../domain/approval/decision.js';
 import type { Plan } from '../domain/plan.js';
 import type { Wait } from '../domain/rollout.js';
+import { gateFact } from '../domain/trail-facts.js';
 import type { Notices } from './notices.js';
 import type { RunState } from './run-state.js';
 
@@ -30,6 +31,7 @@ export class Gates {
       policy: policy.approval,
       involved: [release.change.author, actor.subject],
     });
+    this.state.trail.add(gateFact(this.state.approvals));
     this.notices.send({
       kind: 'approval-required',
       severity: 'warning',

@@ -6,6 +6,7 @@ import { releaseName } from '../domain/release.js';
 import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import { ALL_STABLE } from '../domain/target.js';
 import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
+import { generationFact, outcomeFact, weightsFact } from '../domain/trail-facts.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { durationText, percentText } from '../domain/words.js';
 import { courtesies, reads, waits } from './activity-profiles.js';
@@ -70,8 +71,13 @@ class Rollout {
     this.scope = { lane: request.policy.lane, target: request.policy.target, rolloutId: request.rolloutId };
     this.runner = new EffectRunner(this.scope, 'rollout', laneGeneration, (generation) => {
       this.state.generation = generation;
+      this.state.trail.add(generationFact(generation));
     });
     this.notices = new Notices(request, (text) => this.state.warn(text));
+    this.state.trail.onConflict = (text) => {
+      const title = `${this.state.name}: its trail is not what was kept`;
+      this.notices.send({ kind: 'alert', severity: 'page', title, text, n: 'trail' });
+    };
     this.gates = new Gates(this.state, this.notices);
     handleCommands(this.state, this.controls);
   }
@@ -356,6 +362,7 @@ class Rollout {
     if (end === null) {
       if (weights.canary === 0 && weights.baseline === 0) this.watched = null;
       this.state.weights = weights;
+      this.state.trail.add(weightsFact(weights, this.state.generation));
       this.state.say(`traffic: ${text}`);
     }
     return end;
@@ -540,8 +547,11 @@ class Rollout {
       n: 'ended',
     });
     const record = await this.record();
-    await this.notices.settled();
-    return { rolloutId: state.request.rolloutId, outcome, reason, rolledBack, endedAt: state.endedAt, record };
+    const { trail } = state;
+    trail.close(outcomeFact(outcome, reason, { rolledBack, record }));
+    await Promise.all([this.notices.settled(), trail.settled()]);
+    const { rolloutId } = state.request;
+    return { rolloutId, outcome, reason, rolledBack, endedAt: state.endedAt, record, trail: trail.head };
   }
 
   private async goBack(outcome: Outcome): ReturnType<typeof rollBack> {
@@ -571,6 +581,7 @@ class Rollout {
       onLostRecord: 'fail',
       onTrafficBack: () => {
         state.weights = ALL_STABLE;
+        state.trail.addAndKeep(weightsFact(ALL_STABLE, state.generation));
       },
     });
     slow.cancel();
