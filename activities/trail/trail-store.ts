@@ -18,6 +18,9 @@ export interface StoredTrail {
   readonly continues: { readonly run: string; readonly seq: number } | null;
 }
 
+/** A fact, and when it was (ISO 8601). */
+export type DatedFact = TrailFact & Pick<TrailEntry, 'at'>;
+
 /** Trails, append-only and for ever: whatever is kept is never written over. */
 export interface TrailStore {
   /**
@@ -25,8 +28,8 @@ export interface TrailStore {
    * alone. @throws TrailConflict where something else is kept under one of their numbers
    */
   append(log: string, run: string, entries: readonly TrailEntry[]): Promise<void>;
-  /** Numbers a fact, links it to the last entry of its log, and keeps it. Any number of writers may do so at once. */
-  add(log: string, at: string, fact: TrailFact): Promise<TrailEntry>;
+  /** Numbers facts, links them to the last entry of their log, and keeps them. Any number of writers may do so at once. */
+  add(log: string, facts: readonly DatedFact[]): Promise<void>;
   /** Writes down in the log of heads how far a trail goes, so that a tail that is cut off shows; once for each head. */
   seal(run: string, head: TrailHead, at: string): Promise<void>;
   /** All runs' accounts of a log, as they lie there, damaged or not; empty where nothing is kept. */
@@ -95,17 +98,25 @@ export function createTrailStore(objects: ObjectStore): TrailStore {
     return entry;
   }
 
-  async function add(log: string, at: string, fact: TrailFact): Promise<TrailEntry> {
+  async function add(log: string, facts: readonly DatedFact[]): Promise<void> {
     for (let n = 0; n < TRIES; n += 1) {
       const latest = await latestOf(log);
-      const entry = nextEntry(latest === null ? genesis(log) : headAfter(latest), { ...fact, at });
-      const key = segmentKey(folderOf(log, NO_RUN), entry.seq);
-      if ((await objects.create(key, trailLine(entry))) === 'created') {
-        ends.set(log, entry);
+      let head = latest === null ? genesis(log) : headAfter(latest);
+      const first = head.size;
+      const entries = facts.map((fact) => {
+        const entry = nextEntry(head, fact);
+        head = headAfter(entry);
         return entry;
+      });
+      const last = entries.at(-1);
+      if (last === undefined) return;
+      const key = segmentKey(folderOf(log, NO_RUN), first);
+      if ((await objects.create(key, entries.map(trailLine).join(''))) === 'created') {
+        ends.set(log, last);
+        return;
       }
     }
-    throw new Error(`an entry of ${log} could not be kept: ${TRIES} times somebody else was faster`);
+    throw new Error(`entries of ${log} could not be kept: ${TRIES} times somebody else was faster`);
   }
 
   async function read(log: string): Promise<readonly StoredTrail[]> {
@@ -131,7 +142,7 @@ export function createTrailStore(objects: ObjectStore): TrailStore {
       // A call that is tried again: what it had written is most likely the last.
       if (latest?.data['log'] === head.log && latest.data['run'] === run && latest.data['hash'] === head.hash) return;
       const text = `${head.log}: ${head.size} entries`;
-      await add(HEADS_LOG, at, { type: 'head', actor: null, text, data: { ...head, run } });
+      await add(HEADS_LOG, [{ at, type: 'head', actor: null, text, data: { ...head, run } }]);
     },
 
     async logs() {

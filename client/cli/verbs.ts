@@ -1,6 +1,6 @@
 import type { Verb } from '../../domain/approval/decision.js';
 import { isFinal } from '../../domain/rollout.js';
-import type { RolloutRequest } from '../../domain/rollout.js';
+import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import { rolloutIdFor } from '../../domain/release.js';
 import { randomUUID } from 'node:crypto';
 import { CliError, EXIT } from '../exit-codes.js';
@@ -74,9 +74,13 @@ export async function decide(
 }
 
 /** `slipway status`. */
-export async function status(context: CliContext, rollout: string): Promise<CommandResult> {
+export async function status(
+  context: CliContext,
+  rollout: string,
+  recorded: (rolloutId: string) => Promise<RolloutView | null>,
+): Promise<CommandResult> {
   return withSlipway(context, async (slipway) => {
-    const found = await slipway.find(await slipway.resolve(rollout));
+    const found = await findOrRemember(slipway, rollout, recorded);
     if (context.json) return done(documentOf(found));
     const paint = painter(context.color);
     if (found.kind === 'running') {
@@ -91,6 +95,22 @@ export async function status(context: CliContext, rollout: string): Promise<Comm
     }
     return done(documentOf(found));
   });
+}
+
+/** Where it stands; of a rollout that Temporal has forgotten, where it stood when it ended. */
+async function findOrRemember(
+  slipway: Slipway,
+  rollout: string,
+  recorded: (rolloutId: string) => Promise<RolloutView | null>,
+): Promise<Found> {
+  try {
+    return await slipway.find(await slipway.resolve(rollout));
+  } catch (error) {
+    if (!(error instanceof CliError) || error.exitCode !== EXIT.usage) throw error;
+    const view = await recorded(rollout.split('/').at(-1) ?? rollout);
+    if (view === null) throw error;
+    return { kind: 'running', view };
+  }
 }
 
 /** `slipway watch`. */

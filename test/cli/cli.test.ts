@@ -39,6 +39,7 @@ const COMMANDS = [
   'lint',
   'stats',
   'judge',
+  'audit',
   'stuck',
   'lane',
   'setup',
