@@ -103,13 +103,19 @@ async function findOrRemember(
   rollout: string,
   recorded: (rolloutId: string) => Promise<RolloutView | null>,
 ): Promise<Found> {
+  const remembered = async (): Promise<Found | null> => {
+    const view = await recorded(rollout.split('/').at(-1) ?? rollout);
+    return view === null ? null : { kind: 'running', view };
+  };
   try {
-    return await slipway.find(await slipway.resolve(rollout));
+    const found = await slipway.find(await slipway.resolve(rollout));
+    // The lane still knows how it ended, the record knows all of it.
+    return found.kind === 'never-ran' ? ((await remembered()) ?? found) : found;
   } catch (error) {
     if (!(error instanceof CliError) || error.exitCode !== EXIT.usage) throw error;
-    const view = await recorded(rollout.split('/').at(-1) ?? rollout);
-    if (view === null) throw error;
-    return { kind: 'running', view };
+    const found = await remembered();
+    if (found === null) throw error;
+    return found;
   }
 }
 
