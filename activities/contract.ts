@@ -18,6 +18,7 @@ import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
 import type { Verification } from '../formats/decision-token.js';
+import type { TrailEntry } from '../domain/trail.js';
 import type { Notification } from './notify/notifier.js';
 import type { AnchorSweep, ClaimRequest, PlatformScope } from './platform.js';
 
@@ -122,6 +123,16 @@ export interface Activities {
   /** Whether a server that the worker trusts has signed this very decision on this very rollout. */
   verifyDecision(call: { readonly rolloutId: string; readonly decision: Decision }): Promise<Verification>;
   notify(notification: Notification): Promise<void>;
+  /**
+   * Keeps entries of a trail, each once whatever is retried. `closes`: they are the last ones, and its head goes into the log of
+   * heads. Fails for good (`TrailConflict`) where something else is kept under their numbers.
+   */
+  appendTrail(call: {
+    readonly lane: LaneRef;
+    readonly rolloutId: string;
+    readonly entries: readonly TrailEntry[];
+    readonly closes: boolean;
+  }): Promise<void>;
   /** Keeps the decision record; gives its digest. */
   recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;
   /** The lane's anchor; never throws: an unreachable platform is an answer here. */

@@ -31,3 +31,12 @@ export function asFailure(error: unknown): unknown {
     return ApplicationFailure.create({ type: 'Refused', message: error.message, nonRetryable: true });
   return error;
 }
+
+/** Does what may fail with an adapter's error, for Temporal. */
+export async function retryable<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw asFailure(error);
+  }
+}

@@ -2,7 +2,7 @@ import { cancellationSignal } from '@temporalio/activity';
 import type { ArmsReadiness, Effect, EffectOp, EffectResult, SizedArm, Target } from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
-import { asFailure, Unavailable } from './failures.js';
+import { asFailure, retryable, Unavailable } from './failures.js';
 import { platformOf } from './platform.js';
 import type { Platform, Platforms, PlatformScope } from './platform.js';
 import { beating, pause } from './waiting.js';
@@ -114,12 +114,4 @@ export function createPlatformActivities({
       };
     },
   };
-}
-
-async function retryable<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw asFailure(error);
-  }
 }

@@ -7,11 +7,14 @@ const BEAT_MS = 1000;
 /**
  * Heartbeats for as long as the work lasts, by a clock of its own: work that beats once a step is taken for dead as soon
  * as a step takes as long as the timeout. What may hang needs a deadline of its own.
+ *
+ * @param details what each heartbeat tells: it is not in history, a new attempt is given the last
  */
-export async function beating<T>(work: () => Promise<T>): Promise<T> {
+export async function beating<T>(work: () => Promise<T>, details: () => unknown = () => undefined): Promise<T> {
   const context = Context.current();
-  context.heartbeat();
-  const beat = setInterval(() => context.heartbeat(), BEAT_MS);
+  const beatOnce = (): void => context.heartbeat(details());
+  beatOnce();
+  const beat = setInterval(beatOnce, BEAT_MS);
   try {
     return await work();
   } finally {

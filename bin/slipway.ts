@@ -176,7 +176,11 @@ withServer(
     'slipway status 3f2a9c1e5b7d8f00',
   ),
 ).action((rollout, options) =>
-  perform(options, async (context) => (await import('../client/cli/verbs.js')).status(context, rollout, options)),
+  perform(options, async (context) =>
+    (await import('../client/cli/verbs.js')).status(context, rollout, options, async (rolloutId) =>
+      (await import('../worker/cli/recorded.js')).recordedView(context, rolloutId),
+    ),
+  ),
 );
 
 withReports(
@@ -379,6 +383,24 @@ command(
   .option('--halves', 'also compare one half of each comparison’s pods with the other')
   .action((dir: string, options) =>
     perform(options, async (context) => (await import('../client/cli/noise.js')).noise(context, dir, options)),
+  );
+
+command(
+  'audit <action> [names...]',
+  'verify, show or export trails: what was asked, decided, set and judged, entry by entry; actions: verify, show, export',
+  'slipway audit verify 3f2a9c1e5b7d8f00\nslipway audit verify --all\nslipway audit verify trail.jsonl --head sha256:4b1d…:21\nslipway audit show 3f2a9c1e5b7d8f00\nslipway audit export 3f2a9c1e5b7d8f00 --out trail.jsonl',
+)
+  .option('--all', 'with verify: all trails that are kept, and the log of their heads')
+  .option('--head <hash:size>', 'with verify: how far the trail went, as it was noted elsewhere')
+  .option('--out <file>', 'with export: write to this file')
+  .addHelpText(
+    'after',
+    '\nA name is a rollout (its id, or environment/service/id), a log (server/web-2026-11-21, heads), or a file of JSON lines.\nSLIPWAY_DATA_DIR or SLIPWAY_EVIDENCE_STORE say where trails are kept. docs/audit.md has the format.\nExit codes: 0 whole; 1 damaged, each damage is named; 7 nothing wrong was found, but nothing vouches for the end (verify);\n2 wrong usage; 69 the store can’t be reached.\n',
+  )
+  .action((action: string, names: readonly string[], options) =>
+    perform(options, async (context) =>
+      (await import('../worker/cli/audit.js')).audit(context, action, names, options),
+    ),
   );
 
 command('stuck', 'list runs that need a person, or whose activities keep failing, and why', 'slipway stuck').action(

@@ -1,6 +1,6 @@
 import type { Outcome, RolloutView } from '../domain/rollout.js';
 
-/** Exit codes of `deploy --wait` and `watch`; others use 0, 2, 69 and 70. Public API. */
+/** Exit codes of `deploy --wait` and `watch`; others use 0, 2, 69 and 70, and `audit` 1 and 7 too. Public API. */
 export const EXIT = {
   completed: 0,
   rolledBack: 1,
@@ -12,6 +12,10 @@ export const EXIT = {
   laneBusy: 5,
   /** Rollback failed or unfinished. */
   rollbackFailed: 6,
+  /** `audit`: a trail is damaged. */
+  damaged: 1,
+  /** `audit`: nothing wrong was found, and whether something is missing at the end can't be told. */
+  cannotTell: 7,
   /** A needed service can't be reached. */
   unavailable: 69,
   internal: 70,

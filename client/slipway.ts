@@ -4,6 +4,7 @@ import {
   Connection,
   isGrpcServiceError,
   NamespaceNotFoundError,
+  QueryNotRegisteredError,
   WithStartWorkflowOperation,
   WorkflowFailedError,
   WorkflowNotFoundError,
@@ -13,7 +14,8 @@ import {
 import { ApplicationFailure } from '@temporalio/common';
 import type { Decision, DecisionReceipt, Refusal, Verb } from '../domain/approval/decision.js';
 import type { EnqueueReceipt, LaneView, RememberedRollout } from '../domain/lane.js';
-import type { Actor, RolloutRequest, RolloutView } from '../domain/rollout.js';
+import type { Actor, RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
+import type { TrailHead } from '../domain/trail.js';
 import type { LaneRef } from '../domain/target.js';
 import {
   abortUpdate,
@@ -184,6 +186,29 @@ export class Slipway {
       `there is no rollout ${ref.rolloutId} of ${ref.lane.service} in ${ref.lane.environment}`,
       'see `slipway list`',
     );
+  }
+
+  /**
+   * How far the trail of a rollout, or of its recovery, goes by Temporal's history; null where it has none (any more).
+   * `final`: it is over, and nothing was added after that.
+   */
+  async trailHead(
+    workflowId: string,
+  ): Promise<{ readonly run: string; readonly head: TrailHead; readonly final: boolean } | null> {
+    const handle = this.client.workflow.getHandle<() => Promise<RolloutResult>>(workflowId);
+    try {
+      return await this.call(async () => {
+        const { status, runId } = await handle.describe();
+        const final = status.name === 'COMPLETED';
+        if (!final && status.name !== 'RUNNING') return null;
+        const { trail } = final ? await handle.result() : await handle.query(viewQuery);
+        return trail === undefined ? null : { run: runId, head: trail, final };
+      });
+    } catch (error) {
+      // A recovery that still runs answers no query; it is not over either way.
+      if (error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError) return null;
+      throw error;
+    }
   }
 
   /** The lane's view, or null where the service was never deployed there. */

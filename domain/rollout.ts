@@ -6,6 +6,7 @@ import type { Policy } from './policy.js';
 import type { Release, RolloutId } from './release.js';
 import type { Assessment } from './risk.js';
 import type { LaneRef, Weights } from './target.js';
+import type { TrailHead } from './trail.js';
 
 /** Who asks, as far as known. `verified` is set by our server after it has checked a signature, never by a caller. */
 export interface Actor {
@@ -209,6 +210,8 @@ export interface RolloutView {
   readonly timeline: readonly TimelineEntry[];
   /** Messages that could not be delivered, drift written over, and the like. */
   readonly warnings: readonly string[];
+  /** How far its trail goes; absent in views of versions that kept none. */
+  readonly trail?: TrailHead;
 }
 
 /** What a closed run returns: the recorded outcome. A run that closes without it is recovered. */
@@ -222,6 +225,8 @@ export interface RolloutResult {
   /** Digest of the decision record in the evidence store; null where it could not be stored. */
   readonly record: string | null;
   readonly breakGlass?: BreakGlass | null;
+  /** Where its trail ended: Temporal's history vouches for it. Absent in results of versions that kept none. */
+  readonly trail?: TrailHead;
 }
 
 /** R1.1's words for a phase. */

@@ -16,13 +16,14 @@ export const TRAIL_TYPES = [
   'wait',
   'warning',
   'outcome',
+  'head',
 ] as const;
 export type TrailType = (typeof TRAIL_TYPES)[number];
 
 /** One line of a trail, hash-linked to the one before it. */
 export interface TrailEntry {
   readonly v: 1;
-  /** The rollout, `rollout/<environment>/<service>/<rolloutId>`; a server's own log is `server/<name>`. */
+  /** The workflow, `rollout/<environment>/<service>/<rolloutId>`; a server's own log is `server/<name>`. */
   readonly log: string;
   /** 0, 1, 2 …: the order, whatever clocks say. */
   readonly seq: number;
@@ -38,6 +39,9 @@ export interface TrailEntry {
   readonly prev: Digest;
   readonly hash: Digest;
 }
+
+/** What an entry says: the rest follows from the trail that it is added to. */
+export type TrailFact = Pick<TrailEntry, 'type' | 'actor' | 'text' | 'data'>;
 
 /** How far a trail goes: what is written elsewhere, so that a tail that was cut off shows. */
 export interface TrailHead {
@@ -60,6 +64,9 @@ export function nextEntry(
   const body = { v: 1, log: head.log, seq: head.size, at, type, actor, text, data, prev: head.hash } as const;
   return { ...body, hash: hashOf(body) };
 }
+
+/** The log of all heads: a trail of its own, with an entry of type `head` for each trail that was closed. */
+export const HEADS_LOG = 'heads';
 
 export function headAfter({ log, seq, hash }: TrailEntry): TrailHead {
   return { log, size: seq + 1, hash };

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { z } from 'zod';
 import type { KubePlace } from '../activities/kubernetes/kubernetes-platform.js';
+import type { S3Config } from '../activities/objects/s3-objects.js';
 import { digestOf, shortDigest } from '../domain/canonical.js';
 
 const Url = z.url({ protocol: /^https?$/, message: 'an http:// or https:// address' });
@@ -31,16 +32,37 @@ const RegistryEnv = z.object({
   SLIPWAY_REGISTRY_TIMEOUT_MS: z.coerce.number().int().min(100).max(8000).default(3000),
 });
 
+/** Where evidence, trails and records are kept. */
+const StorageEnv = z.object({
+  /** Folder for evidence, trails, records and scrapes, shared by all workers. */
+  SLIPWAY_DATA_DIR: z.string().min(1).default('.slipway'),
+  /** `s3://bucket` or `s3://bucket/prefix`: evidence, trails and records go there instead. */
+  SLIPWAY_EVIDENCE_STORE: z
+    .string()
+    .regex(
+      /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[A-Za-z0-9_.-]+)*\/?$/,
+      's3://bucket or s3://bucket/prefix; leave it out for the folder SLIPWAY_DATA_DIR',
+    )
+    .optional(),
+  /** Address of an S3-compatible server; AWS where absent. */
+  SLIPWAY_S3_ENDPOINT: Url.optional(),
+  /** @default AWS_REGION, else us-east-1 */
+  SLIPWAY_S3_REGION: z.string().min(1).optional(),
+  AWS_REGION: z.string().min(1).optional(),
+  AWS_ACCESS_KEY_ID: z.string().min(1).optional(),
+  AWS_SECRET_ACCESS_KEY: z.string().min(1).optional(),
+  AWS_SESSION_TOKEN: z.string().min(1).optional(),
+});
+
 /**
  * The worker's settings, by environment variable. Connection settings are Temporal's own (`TEMPORAL_ADDRESS`,
  * `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*`, `TEMPORAL_PROFILE`): see `@temporalio/envconfig`.
  */
 const WorkerEnv = z.object({
   ...RegistryEnv.shape,
+  ...StorageEnv.shape,
   /** Task queue of workflows and effects; watches use `<queue>-waits`. */
   SLIPWAY_TASK_QUEUE: z.string().min(1).default('slipway'),
-  /** Folder for evidence and scrapes, shared by all workers. */
-  SLIPWAY_DATA_DIR: z.string().min(1).default('.slipway'),
   /**
    * JWK Set with the public keys of the servers whose signed decisions count; read at each decision. Default:
    * `keys/trusted.json` in the data folder. Where there is no such file, no server is trusted.
@@ -91,8 +113,15 @@ export interface RegistryConfig {
   readonly timeoutMs: number;
 }
 
+export interface StorageConfig {
+  readonly dataDir: string;
+  /** Null: in the folder `dataDir`. */
+  readonly s3: S3Config | null;
+}
+
 export interface WorkerConfig {
   readonly taskQueue: string;
+  readonly storage: StorageConfig;
   readonly dataDir: string;
   /** Path of the JWK Set of trusted servers. */
   readonly trustedKeysFile: string;
@@ -155,13 +184,16 @@ export function loadWorkerConfig(env: Env): WorkerConfig {
     timeoutMs: values.SLIPWAY_RISK_MODEL_TIMEOUT_MS,
     maxCallsPerHour: values.SLIPWAY_RISK_MODEL_CALLS_PER_HOUR,
   };
+  const storage = storageConfig(values);
+  const { s3 } = storage;
   const public_ = {
     ...config,
+    s3: s3 === null ? null : { bucket: s3.bucket, prefix: s3.prefix, endpoint: s3.endpoint, region: s3.region },
     riskModel: { ...riskModel, apiKey: riskModel.apiKey !== null },
     webhooks: Object.keys(webhooks),
     secrets: Object.keys(secrets),
   };
-  return { ...config, riskModel, webhooks, secrets, version: shortDigest(digestOf(public_)) };
+  return { ...config, storage, riskModel, webhooks, secrets, version: shortDigest(digestOf(public_)) };
 }
 
 /** The `Authorization` headers that policies name, by name. */
@@ -172,6 +204,37 @@ export function loadSecrets(env: Env): Readonly<Record<string, string>> {
 /** What of the settings a command needs that asks a registry by itself. @throws ConfigError */
 export function loadRegistryConfig(env: Env): RegistryConfig {
   return registryConfig(read(RegistryEnv, withoutEmpty(env)));
+}
+
+/** What of the settings a command needs that reads what is kept. @throws ConfigError */
+export function loadStorageConfig(env: Env): StorageConfig {
+  return storageConfig(read(StorageEnv, withoutEmpty(env)));
+}
+
+function storageConfig(values: z.infer<typeof StorageEnv>): StorageConfig {
+  const { SLIPWAY_DATA_DIR: dataDir, SLIPWAY_EVIDENCE_STORE: store } = values;
+  if (store === undefined) return { dataDir, s3: null };
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = values;
+  if (accessKeyId === undefined || secretAccessKey === undefined) {
+    const missing = accessKeyId === undefined ? 'AWS_ACCESS_KEY_ID' : 'AWS_SECRET_ACCESS_KEY';
+    throw new ConfigError(`${missing} is not set, and SLIPWAY_EVIDENCE_STORE=${store} can't be had without it`);
+  }
+  const [bucket = '', ...prefix] = store
+    .replace(/^s3:\/\//, '')
+    .replace(/\/$/, '')
+    .split('/');
+  return {
+    dataDir,
+    s3: {
+      bucket,
+      prefix: prefix.map((name) => `${name}/`).join(''),
+      endpoint: values.SLIPWAY_S3_ENDPOINT ?? null,
+      region: values.SLIPWAY_S3_REGION ?? values.AWS_REGION ?? 'us-east-1',
+      accessKeyId,
+      secretAccessKey,
+      sessionToken: values.AWS_SESSION_TOKEN ?? null,
+    },
+  };
 }
 
 function registryConfig(values: z.infer<typeof RegistryEnv>): RegistryConfig {

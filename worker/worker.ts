@@ -6,7 +6,6 @@ import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { Logger as TemporalLogger, LogLevel, LogMetadata, WorkerInterceptors } from '@temporalio/worker';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
-import { createFolderStore } from '../activities/evidence/evidence-store.js';
 import { readTrustedKeys } from '../activities/decisions/verify-decision.js';
 import { createActivities } from '../activities/index.js';
 import { createMetricsFactory } from '../activities/metrics/metrics-for.js';
@@ -16,6 +15,7 @@ import { combineNotifiers } from '../activities/notify/notifier.js';
 import { createRiskModel } from '../activities/risk-model/risk-model.js';
 import { createPlatforms } from './platforms.js';
 import { connectRegistry } from './registry.js';
+import { openStorage } from './storage.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { connectConfig } from '../client/connection.js';
 import { ensureSetup } from '../client/setup.js';
@@ -64,8 +64,8 @@ async function serve(
     { level: config.logLevel, base: { config: config.version } },
     pino.destination({ dest: 2, sync: true }),
   );
-  const evidence = createFolderStore(path.resolve(config.dataDir, 'evidence'));
-  await evidence.check();
+  const storage = openStorage(config.storage);
+  await storage.check();
   const registry = await connectRegistry(config.registry);
 
   const sdkMetricsAddress = `127.0.0.1:${await freePort()}`;
@@ -124,7 +124,7 @@ async function serve(
       onKubeAnswer: (answer) => metrics.kubernetesRequests.inc({ ...answer }),
     }),
     metricsFor: createMetricsFactory({ scrapeDir: path.resolve(config.dataDir, 'scrapes'), secrets: config.secrets }),
-    evidence,
+    ...storage,
     trustedKeys: () => readTrustedKeys(path.resolve(config.trustedKeysFile)),
     registry,
     riskModel: createRiskModel(config.riskModel),

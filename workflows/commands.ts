@@ -87,7 +87,7 @@ export function handleCommands(desk: Desk): Intake {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(desk, asClaimed(decision));
     if (refusal === null) await intake.take(decision);
-    else state.warn(refusedText(decision, refusal.text));
+    else state.refused(decision, refusal);
   });
   setHandler(giveWaySignal, ({ cause, by }) => {
     const honoured =
@@ -216,7 +216,7 @@ function countOrRefuse(desk: Desk, said: Decision, vouched: Vouched): DecisionRe
       : null;
   const refusal = unproved ?? refuse(desk, decision);
   if (refusal === null) return accept(desk, decision);
-  state.warn(refusedText(decision, refusal.text));
+  state.refused(decision, refusal);
   return { kind: 'refused', ...refusal };
 }
 
@@ -235,7 +235,7 @@ function accept({ state, controls, notices }: Desk, decision: Decision): Decisio
   const { actor, verb } = decision;
   const { subject } = actor;
   const because = decision.reason === null ? '' : `: ${decision.reason}`;
-  state.decisions.push(decision);
+  state.decided(decision);
   if (isGateVerb(verb) && state.approvals !== null)
     state.approvals = applyToGate(state.approvals, decision, Date.now());
   switch (verb) {
@@ -297,10 +297,6 @@ function breakGlass(
 function tell(state: RunState, text: string): DecisionReceipt {
   state.say(text, 'person');
   return { kind: 'accepted', text };
-}
-
-function refusedText({ verb, actor }: Decision, text: string): string {
-  return `refused ${verb} by ${actor.subject}: ${text}`;
 }
 
 function stop(controls: Controls, cause: NonNullable<Controls['stop']>): void {

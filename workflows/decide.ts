@@ -9,6 +9,7 @@ import { hashRelease } from '../domain/release.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest } from '../domain/rollout.js';
 import type { TargetSnapshot } from '../domain/target.js';
+import { assessmentFact, planFact } from '../domain/trail-facts.js';
 import { durationText } from '../domain/words.js';
 import { looks, steps } from './activity-profiles.js';
 import { ended, settle } from './end.js';
@@ -55,6 +56,7 @@ export async function decide({
     if ('outcome' in snapshot) return snapshot;
     const plan = makePlan({ policy, release: hashRelease(release), strategy, snapshot, warnings: bound.findings });
     state.plan = plan;
+    state.trail.add(planFact(plan));
     if (!needsApproval(policy, risk.approval) || gates.stands(releaseGate(plan))) {
       state.enter('preflight', `plan ${planLine(state)}`);
       return plan;
@@ -89,6 +91,7 @@ async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs
   state.enter('assessing', 'assessing the risk of the change');
   const assessment = await steps().assessRisk({ request, nowMs: Date.now(), lastRollbackAtMs });
   state.assessment = assessment;
+  state.trail.add(assessmentFact(assessment));
   const { risk, model } = assessment;
   upsertSearchAttributes([{ key: searchAttributes.risk, value: risk.score }]);
   state.say(

@@ -56,6 +56,11 @@ export class EffectRunner {
     return this.generation > 0;
   }
 
+  /** The generation that its writes carry; null before one was granted. */
+  get granted(): number | null {
+    return this.claimed ? this.generation : null;
+  }
+
   /** Takes a generation; every write from here on carries it. */
   async claim(direction: 'forward' | 'back'): Promise<EffectOutcome> {
     const activities = direction === 'forward' ? reads() : rollbackEffects();

@@ -17,6 +17,7 @@ import { lastVerdicts, shownDigest, whatChanged } from '../domain/approval/shown
 import type { Shown } from '../domain/approval/shown.js';
 import type { Plan } from '../domain/plan.js';
 import type { Wait } from '../domain/rollout.js';
+import { gateFact } from '../domain/trail-facts.js';
 import { durationText } from '../domain/words.js';
 import type { Controls } from './commands.js';
 import type { Intake } from './intake.js';
@@ -78,6 +79,7 @@ export class Gates {
       involved: [release.change.author, actor.subject, ...(actor.aliases ?? [])],
       changed,
     });
+    this.state.trail.add(gateFact(this.state.approvals));
     this.questions += 1;
     const again = changed.length === 0 ? '' : `asked again: ${changed.join('; ')}. `;
     if (changed.length > 0) this.state.say(`gate "${gate}" must be approved again: ${changed.join('; ')}`, 'bad');

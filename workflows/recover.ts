@@ -1,10 +1,14 @@
 import type { PlatformScope } from '../activities/platform.js';
 import type { RolloutId } from '../domain/release.js';
 import type { Outcome, RolloutResult } from '../domain/rollout.js';
+import { ALL_STABLE } from '../domain/target.js';
 import type { LaneRef, Target } from '../domain/target.js';
+import { outcomeFact, warningFact, weightsFact } from '../domain/trail-facts.js';
 import { EffectRunner } from './effects.js';
+import { recoverWorkflowId } from './messages.js';
 import { rollBack } from './roll-back.js';
 import { now } from './run-state.js';
+import { Trail } from './trail.js';
 import { setCurrentDetails } from '@temporalio/workflow';
 
 export interface RecoverInput {
@@ -24,22 +28,28 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
     '',
     `Rollout ${rolloutId}: ${cause}`,
   ];
+  const trail = new Trail({ lane, rolloutId }, recoverWorkflowId(lane, rolloutId));
+  trail.onFailure = (text) => say(text);
+  trail.add({ type: 'request', actor: null, text: `recovery of rollout ${rolloutId}: ${cause}`, data: { rolloutId } });
   const say = (text: string): void => {
     story.push(`- ${now()} ${text}`);
     setCurrentDetails(story.join('\n').slice(0, 18_000));
   };
+  const told = (text: string): void => {
+    trail.add({ type: 'effect', actor: null, text, data: {} });
+    say(text);
+  };
   const scope: PlatformScope = { lane, target, rolloutId };
   const runner = new EffectRunner(scope, 'recover', laneGeneration, (generation) =>
-    say(`took generation ${generation}`),
+    told(`took generation ${generation}`),
   );
-  const end = (outcome: RolloutResult['outcome'], text: string, rolledBack: boolean): RolloutResult => ({
-    rolloutId: rolloutId as RolloutId,
-    outcome,
-    reason: { code: 'lost-run', text },
-    rolledBack,
-    endedAt: now(),
-    record: null,
-  });
+  const end = async (outcome: Outcome, text: string, rolledBack: boolean): Promise<RolloutResult> => {
+    const reason = { code: 'lost-run', text } as const;
+    trail.close(outcomeFact(outcome, reason, { rolledBack, record: null }));
+    const endedAt = now();
+    await trail.settled();
+    return { rolloutId: rolloutId as RolloutId, outcome, reason, rolledBack, endedAt, record: null, trail: trail.head };
+  };
   const claimed = await runner.claim('back');
   if (claimed.kind === 'denied') return end(recorded(claimed.ended), `nothing to recover: ${claimed.reason}`, false);
   const result = await rollBack({
@@ -49,10 +59,16 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
     stage: 'recover',
     // What the lost run has begun may still be under way.
     cutFirst: false,
-    say,
-    warn: say,
+    say: told,
+    warn: (text) => {
+      trail.add(warningFact(text));
+      say(text);
+    },
     onLostRecord: 'warn',
-    onTrafficBack: () => say('traffic is back on stable'),
+    onTrafficBack: () => {
+      trail.addAndKeep(weightsFact(ALL_STABLE, runner.granted));
+      say('traffic is back on stable');
+    },
   });
   switch (result.kind) {
     case 'done':

@@ -14,6 +14,7 @@ import { releaseName } from '../domain/release.js';
 import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import { ALL_STABLE, trafficSplitOf } from '../domain/target.js';
 import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
+import { generationFact, outcomeFact, weightsFact } from '../domain/trail-facts.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { durationText, percentText } from '../domain/words.js';
 import { courtesies, reads, waits } from './activity-profiles.js';
@@ -80,8 +81,13 @@ class Rollout {
     this.scope = { lane: request.policy.lane, target: request.policy.target, rolloutId: request.rolloutId };
     this.runner = new EffectRunner(this.scope, 'rollout', laneGeneration, (generation) => {
       this.state.generation = generation;
+      this.state.trail.add(generationFact(generation));
     });
     this.notices = new Notices(request, (text) => this.state.warn(text));
+    this.state.trail.onConflict = (text) => {
+      const title = `${this.state.name}: its trail is not what was kept`;
+      this.notices.send({ kind: 'alert', severity: 'page', title, text, n: 'trail' });
+    };
     const { state, controls, notices } = this;
     this.gates = new Gates(state, controls, notices, handleCommands({ state, controls, notices }));
   }
@@ -389,6 +395,7 @@ class Rollout {
     if (end === null) {
       if (weights.canary === 0 && weights.baseline === 0) this.watched = null;
       this.state.weights = weights;
+      this.state.trail.add(weightsFact(weights, this.state.generation));
       this.state.say(`traffic: ${text}`);
     }
     return end;
@@ -576,10 +583,20 @@ class Rollout {
     // Whoever still waits for an answer gets one, and the record says who was verified.
     await condition(allHandlersFinished);
     const record = await this.record();
-    await this.notices.settled();
+    const { breakGlass, trail, request, endedAt } = state;
+    trail.close(outcomeFact(outcome, reason, { rolledBack, record }));
+    await Promise.all([this.notices.settled(), trail.settled()]);
     await condition(allHandlersFinished);
-    const { breakGlass, request, endedAt } = state;
-    return { rolloutId: request.rolloutId, outcome, reason, rolledBack, endedAt, record, breakGlass };
+    return {
+      rolloutId: request.rolloutId,
+      outcome,
+      reason,
+      rolledBack,
+      endedAt,
+      record,
+      breakGlass,
+      trail: trail.head,
+    };
   }
 
   private async goBack(outcome: Outcome): ReturnType<typeof rollBack> {
@@ -610,6 +627,7 @@ class Rollout {
       onLostRecord: 'fail',
       onTrafficBack: () => {
         state.weights = ALL_STABLE;
+        state.trail.addAndKeep(weightsFact(ALL_STABLE, state.generation));
       },
     });
     slow.cancel();

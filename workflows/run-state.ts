@@ -1,5 +1,5 @@
 import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { Approvals, BreakGlass, Decision } from '../domain/approval/decision.js';
+import type { Approvals, BreakGlass, Decision, RefusalCode } from '../domain/approval/decision.js';
 import type { Plan } from '../domain/plan.js';
 import { releaseName } from '../domain/release.js';
 import type { Release } from '../domain/release.js';
@@ -17,7 +17,17 @@ import type {
 } from '../domain/rollout.js';
 import type { Weights } from '../domain/target.js';
 import { currentDetails } from '../domain/details.js';
-import { searchAttributes } from './messages.js';
+import {
+  decisionFact,
+  phaseFact,
+  refusalFact,
+  requestFact,
+  verdictFact,
+  waitFact,
+  warningFact,
+} from '../domain/trail-facts.js';
+import { rolloutWorkflowId, searchAttributes } from './messages.js';
+import { Trail } from './trail.js';
 
 /** Lines of the story that are kept; the decision record and the history have the rest. */
 const TIMELINE_LIMIT = 200;
@@ -47,11 +57,16 @@ export class RunState {
   readonly decisions: Decision[] = [];
   readonly verdicts: StageVerdict[] = [];
   readonly warnings: string[] = [];
+  readonly trail: Trail;
   private readonly timeline: TimelineEntry[] = [];
   private readonly startedAt = now();
 
   constructor(readonly request: RolloutRequest) {
     this.release = request.release;
+    const { rolloutId, policy } = request;
+    this.trail = new Trail({ lane: policy.lane, rolloutId }, rolloutWorkflowId(policy.lane, rolloutId));
+    this.trail.onFailure = (text) => this.warn(text);
+    this.trail.add(requestFact(request));
     this.say(`accepted ${this.name} from ${request.actor.subject}`);
   }
 
@@ -62,6 +77,7 @@ export class RunState {
   /** Goes to the next phase. A step that the state machine does not know is a programming error. */
   enter(phase: Phase, text: string, tone: TimelineEntry['tone'] = 'neutral'): void {
     if (!mayFollow(this.phase, phase)) throw new TypeError(`a rollout can't go from ${this.phase} to ${phase}`);
+    this.trail.add(phaseFact(this.phase, phase, text));
     this.phase = phase;
     this.wait = null;
     this.say(text, tone);
@@ -83,8 +99,32 @@ export class RunState {
   }
 
   warn(text: string): void {
+    this.trail.add(warningFact(text));
+    this.warned(text);
+  }
+
+  /** Keeps a decision that counts. */
+  decided(decision: Decision): void {
+    this.decisions.push(decision);
+    this.trail.addAndKeep(decisionFact(decision));
+  }
+
+  /** Tells of a decision that does not count. */
+  refused(decision: Decision, refusal: { readonly code: RefusalCode; readonly text: string }): void {
+    const fact = refusalFact(decision, refusal);
+    this.trail.add(fact);
+    this.warned(fact.text);
+  }
+
+  private warned(text: string): void {
     this.warnings.push(text);
     this.say(text, 'bad');
+  }
+
+  /** Keeps a verdict of record. */
+  judged(verdict: StageVerdict): void {
+    this.verdicts.push(verdict);
+    this.trail.addAndKeep(verdictFact(verdict));
   }
 
   /** What it waits for from now on, or null. Searchable, because a rollout that waits is what operators look for. */
@@ -92,6 +132,8 @@ export class RunState {
     const changed = wait?.kind !== this.wait?.kind || wait?.deadline !== this.wait?.deadline;
     this.wait = wait;
     if (changed) {
+      if (wait !== null) this.trail.add(waitFact(wait));
+      if (needsPerson(wait)) this.trail.keep();
       upsertSearchAttributes([
         { key: searchAttributes.waitsFor, value: wait?.kind ?? null },
         { key: searchAttributes.deadline, value: wait?.deadline ? new Date(wait.deadline) : null },
@@ -134,6 +176,7 @@ export class RunState {
       verdicts: this.verdicts,
       timeline: this.timeline,
       warnings: this.warnings,
+      trail: this.trail.head,
     };
   }
 }

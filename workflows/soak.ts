@@ -120,7 +120,7 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
     const { result } = turn;
     switch (result.kind) {
       case 'verdict':
-        state.verdicts.push({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
+        state.judged({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
         if (result.verdict.kind === 'ROLLBACK') {
           state.say(`ROLLBACK at ${title}: ${result.verdict.summary}`, 'bad');
           return { kind: 'back', reason: { code: 'verdict', text: result.verdict.summary } };
@@ -132,7 +132,7 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
         }
         break;
       case 'held': {
-        state.verdicts.push({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
+        state.judged({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
         hold = { kind: 'inconclusive', sinceMs: Date.now(), text: result.verdict.summary };
         state.say(`HOLD at ${title}: ${result.verdict.summary}`, 'bad');
         notify({
@@ -199,7 +199,7 @@ export async function guardUntil(request: SoakRequest, deadline: string, done: (
     if (turn.kind === 'control') continue;
     const { result } = turn;
     if (result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK') {
-      state.verdicts.push({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
+      state.judged({ stage: request.watch.stage, verdict: result.verdict, evidence: result.evidence });
       state.say(`ROLLBACK at ${title}: ${result.verdict.summary}`, 'bad');
       return { code: 'verdict', text: result.verdict.summary };
     }

@@ -1,10 +1,11 @@
-import { cancellationSignal, log } from '@temporalio/activity';
+import { cancellationSignal, Context, log } from '@temporalio/activity';
 import { canonicalValue, digestOf } from '../../domain/canonical.js';
 import { assess } from '../../domain/canary/judge.js';
 import type { Recall } from '../../domain/canary/opinion.js';
 import { nextWatchMs } from '../../domain/canary/replay.js';
 import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
 import type { MetricsPolicy } from '../../domain/policy.js';
+import { parseLive } from '../../formats/live.js';
 import type { WatchCall, WatchResult } from '../contract.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import type { MetricsAnswer, MetricsSource } from '../metrics/metrics-source.js';
@@ -14,6 +15,7 @@ import type { Platforms } from '../platform.js';
 import { disturbance, firstOf } from './inspection.js';
 import { createLookMemory } from './look-memory.js';
 import { appendSamples } from './sample-buffer.js';
+import { Seen } from './seen.js';
 
 /** Below the heartbeat timeout, so that a metrics server that hangs is an outage and not a lost watch. */
 const ANSWER_MS = 3000;
@@ -34,25 +36,28 @@ export interface WatchDeps {
 export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<WatchResult> {
   return async (call) => {
     const platform = platformOf(deps.platforms, call.scope.target);
-    return beating(() =>
-      firstOf<WatchResult>(
-        cancellationSignal(),
-        (signal) => watch(deps, call, signal),
-        async (signal) => ({
-          kind: 'disturbed',
-          disturbance: await disturbance(
-            platform,
-            call.scope,
-            ({ kind }) => kind === 'harm' || !call.heldOnDrift,
-            signal,
-          ),
-        }),
-      ),
+    const seen = new Seen(call, parseLive(Context.current().info.heartbeatDetails));
+    return beating(
+      () =>
+        firstOf<WatchResult>(
+          cancellationSignal(),
+          (signal) => watch(deps, call, seen, signal),
+          async (signal) => ({
+            kind: 'disturbed',
+            disturbance: await disturbance(
+              platform,
+              call.scope,
+              ({ kind }) => kind === 'harm' || !call.heldOnDrift,
+              signal,
+            ),
+          }),
+        ),
+      () => seen.live(Date.now()),
     );
   };
 }
 
-async function watch(deps: WatchDeps, asked: WatchCall, signal: AbortSignal): Promise<WatchResult> {
+async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, signal: AbortSignal): Promise<WatchResult> {
   // A third of a budget has more digits than the store keeps: what is judged is what can be judged again from there.
   const call: WatchCall = canonicalValue(asked);
   const source = deps.metricsFor(call.metrics);
@@ -71,17 +76,21 @@ async function watch(deps: WatchDeps, asked: WatchCall, signal: AbortSignal): Pr
     let trouble: string | null =
       answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
     if (answer.kind === 'value') {
-      const seen = answer.arms[call.canary.arm];
+      const own = answer.arms[call.canary.arm];
       const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
-      if (seen !== undefined) canary = appendSamples(canary, seen);
+      if (own !== undefined) canary = appendSamples(canary, own);
       if (other !== undefined) comparison = appendSamples(comparison, other);
+      seen.samples(canary, comparison);
       if (canary === null) trouble = `no samples of ${call.canary.arm} (${call.canary.version})`;
     }
     if (trouble === null && canary !== null) {
       const input = judgeInput(call, atMs, canary, comparison);
       const opinion = judged(input, recallFor(input));
       if (typeof opinion === 'string') trouble = opinion;
-      else latest = { input, opinion };
+      else {
+        latest = { input, opinion };
+        seen.verdict({ ...opinion, atMs });
+      }
       if (latest?.opinion.hold === 'no-data') trouble = latest.opinion.summary;
       if (trouble === null && call.mode === 'blind') return { kind: 'sighted' };
       const result = trouble === null && latest !== null ? conclude(call, latest.opinion, atMs) : null;

@@ -1,10 +1,11 @@
 import { isGateVerb } from '../../domain/approval/decision.js';
 import type { Verb } from '../../domain/approval/decision.js';
 import { isFinal } from '../../domain/rollout.js';
-import type { RolloutRequest } from '../../domain/rollout.js';
+import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import { rolloutIdFor } from '../../domain/release.js';
 import { randomUUID } from 'node:crypto';
 import { CliError, EXIT } from '../exit-codes.js';
+import type { Rollouts } from '../rollouts.js';
 import { newDecision, Slipway } from '../slipway.js';
 import type { Found } from '../slipway.js';
 import { actorFrom } from './actor.js';
@@ -84,9 +85,14 @@ export async function decide(
 }
 
 /** `slipway status`. */
-export async function status(context: CliContext, rollout: string, options: WhereFlags): Promise<CommandResult> {
+export async function status(
+  context: CliContext,
+  rollout: string,
+  options: WhereFlags,
+  recorded: (rolloutId: string) => Promise<RolloutView | null>,
+): Promise<CommandResult> {
   return withRollouts(context, options, async (rollouts) => {
-    const found = await rollouts.find(await rollouts.resolve(rollout));
+    const found = await findOrRemember(rollouts, rollout, recorded);
     if (context.json) return done(documentOf(found));
     const paint = painter(context.color);
     if (found.kind === 'running') {
@@ -101,6 +107,28 @@ export async function status(context: CliContext, rollout: string, options: Wher
     }
     return done(documentOf(found));
   });
+}
+
+/** Where it stands; of a rollout that Temporal has forgotten, where it stood when it ended. */
+async function findOrRemember(
+  rollouts: Rollouts,
+  rollout: string,
+  recorded: (rolloutId: string) => Promise<RolloutView | null>,
+): Promise<Found> {
+  const remembered = async (): Promise<Found | null> => {
+    const view = await recorded(rollout.split('/').at(-1) ?? rollout);
+    return view === null ? null : { kind: 'running', view };
+  };
+  try {
+    const found = await rollouts.find(await rollouts.resolve(rollout));
+    // The lane still knows how it ended, the record knows all of it.
+    return found.kind === 'never-ran' ? ((await remembered()) ?? found) : found;
+  } catch (error) {
+    if (!(error instanceof CliError) || error.exitCode !== EXIT.usage) throw error;
+    const found = await remembered();
+    if (found === null) throw error;
+    return found;
+  }
 }
 
 /** `slipway watch`. */

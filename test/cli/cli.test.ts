@@ -42,6 +42,7 @@ const COMMANDS = [
   'lint',
   'stats',
   'judge',
+  'audit',
   'stuck',
   'lane',
   'setup',

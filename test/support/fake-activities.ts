@@ -16,10 +16,17 @@ import type { Effect, KubernetesTarget, LaneRef, LocalTarget, Weights } from '..
 import type { Platform, Platforms, PlatformScope } from '../../activities/platform.js';
 import type { ImageRegistry } from '../../activities/registry/image-registry.js';
 import { createImageActivities } from '../../activities/registry/resolve-images.js';
+import { createTrailActivities } from '../../activities/trail/append-trail.js';
+import { createTrailStore } from '../../activities/trail/trail-store.js';
+import type { TrailStore } from '../../activities/trail/trail-store.js';
+import { createMemoryObjects } from './memory-objects.js';
+import type { MemoryObjects } from './memory-objects.js';
 import { createMemoryGateway } from './memory-gateway.js';
 import type { MemoryGateway } from './memory-gateway.js';
 import { stage, testPolicy, testRequest } from './request.js';
 import type { PolicyOptions } from './request.js';
+
+type AppendTrail = Parameters<Activities['appendTrail']>[0];
 
 /** What a watch of a test says, or `wait`: nothing yet, it is asked again. */
 export type WatchAnswer = WatchResult | 'wait';
@@ -33,6 +40,9 @@ export class World {
   readonly watches: WatchCall[] = [];
   readonly notifications: Notification[] = [];
   readonly records: RolloutRecord[] = [];
+  /** What its trails are kept in. */
+  readonly objects: MemoryObjects = createMemoryObjects();
+  readonly trails: TrailStore = createTrailStore(this.objects);
   private readonly holds = new Map<string, Hold>();
 
   constructor(service: string) {
@@ -293,6 +303,7 @@ export function createFakeActivities(
     verifyDecision,
     assessRisk: held('assessRisk', byRequest, async () => ASSESSMENT),
     checkEvidence: held('checkEvidence', byRequest, async () => ({ kind: 'pass', text: 'no evidence is asked for' })),
+    appendTrail: held('appendTrail', of, (call: AppendTrail) => createTrailActivities(of(call)).appendTrail(call)),
     notify: held('notify', of, async (notification: Notification) => {
       of(notification).notifications.push(notification);
     }),

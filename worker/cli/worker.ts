@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { CliContext, CommandResult } from '../../client/cli/context.js';
 import { done } from '../../client/cli/context.js';
 import { EvidenceUnusable } from '../../activities/evidence/evidence-store.js';
+import { ObjectStoreUnusable } from '../../activities/objects/object-store.js';
 import { CliError, EXIT } from '../../client/exit-codes.js';
 import { noNamespace, readConnectConfig } from '../../client/slipway.js';
 import { ConfigError, loadWorkerConfig } from '../config.js';
@@ -24,7 +25,7 @@ export async function worker(context: CliContext): Promise<CommandResult> {
 
 /** What a person can put right, said so; null for anything else. */
 function explained(error: unknown, address: string, namespace: string): CliError | null {
-  if (error instanceof ConfigError || error instanceof EvidenceUnusable)
+  if (error instanceof ConfigError || error instanceof EvidenceUnusable || error instanceof ObjectStoreUnusable)
     return new CliError(EXIT.usage, error.message, 'correct the setting, then start the worker again');
   if (!(error instanceof Error)) return null;
   const text = `${error.message} ${String(error.cause)}`;

@@ -12,6 +12,8 @@ import type { Platform } from '../../../activities/platform.js';
 import type { Disturbance, LocalTarget } from '../../../domain/target.js';
 import { judge } from '../../../domain/canary/judge.js';
 import type { ArmSamples, JudgeInput } from '../../../domain/canary/types.js';
+import type { LiveStage } from '../../../domain/live.js';
+import { parseLive } from '../../../formats/live.js';
 import { digestOf } from '../../../domain/canonical.js';
 import { testPolicy } from '../../support/request.js';
 
@@ -71,9 +73,11 @@ function scraped({ arms, fromMs, toMs }: Query, { perSecond, errorRate = 0 }: Se
 /** One watch under a clock that the test moves. */
 class Lab {
   readonly logged: string[] = [];
-  readonly env = new MockActivityEnvironment(undefined, { logger: collect(this.logged) });
+  readonly env: MockActivityEnvironment;
   readonly queries: Query[] = [];
   readonly heartbeats: number[] = [];
+  /** What the heartbeats told. */
+  readonly told: (LiveStage | null)[] = [];
   readonly looks: { readonly lateMs: number; readonly verdict: string }[] = [];
   readonly stored: JudgeInput[] = [];
   answer: (query: Query) => MetricsAnswer | Promise<MetricsAnswer> = (query) => scraped(query, { perSecond: 20 });
@@ -92,8 +96,15 @@ class Lab {
   ended: { readonly atMs: number; readonly result: WatchResult } | null = null;
   failed: unknown = null;
 
-  constructor() {
-    this.env.on('heartbeat', () => this.heartbeats.push(Date.now() - START));
+  /** @param before what the attempt before had told */
+  constructor(before?: LiveStage) {
+    this.env = new MockActivityEnvironment(before === undefined ? undefined : { heartbeatDetails: before }, {
+      logger: collect(this.logged),
+    });
+    this.env.on('heartbeat', (details: LiveStage | null) => {
+      this.heartbeats.push(Date.now() - START);
+      this.told.push(details);
+    });
   }
 
   begin(change: Partial<WatchCall> = {}): void {
@@ -256,6 +267,42 @@ describe('a watch', () => {
       assert.ok(gaps.length >= 10 && Math.max(...gaps) <= 1000, `${scrapeIntervalMs}: ${gaps.join(', ')}`);
       assert.deepEqual(new Set(lab.looks.map(({ verdict }) => verdict)), new Set(['HOLD']));
     }
+  });
+
+  it('tells with its heartbeats what it has seen, and begun again goes on from there', async () => {
+    const lab = new Lab();
+    lab.begin();
+    await lab.until(9500);
+    assert.equal(lab.told[0], null);
+    const live = lab.told.at(-1) ?? assert.fail('nothing was told');
+    assert.deepEqual(parseLive(JSON.parse(JSON.stringify(live))), live);
+    assert.deepEqual([live.stage, live.startMs, live.durationMs], ['stage-1', START, 12_000]);
+    assert.deepEqual(
+      live.points
+        .slice(0, 7)
+        .map(({ atMs, canary, comparison }) => [atMs - START, canary.requests, comparison?.requests]),
+      [1, 2, 3, 4, 5, 6, 7].map((second) => [second * 1000, 20, 20]),
+    );
+    const holds = live.looks.filter(({ kind }) => kind === 'HOLD');
+    assert.ok(holds.length > 0 && holds.every(({ summary }) => summary !== ''), JSON.stringify(live.looks));
+
+    const again = new Lab(live);
+    again.begin();
+    await settle();
+    assert.deepEqual(again.told[0], live, 'there is a gap until it has data of its own');
+    await again.until(11_500);
+    const later = again.told.at(-1) ?? assert.fail('nothing was told');
+    assert.deepEqual(later.points.slice(0, 7), live.points.slice(0, 7));
+    assert.ok(later.points.length > live.points.length);
+    assert.deepEqual(later.looks.slice(0, live.looks.length - 1), live.looks.slice(0, -1));
+  });
+
+  it('begun again after another stage does not tell of that', async () => {
+    const lab = new Lab({ stage: 'stage-0', startMs: START - 60_000, durationMs: 1, points: [], looks: [] });
+    lab.begin();
+    await settle();
+    assert.equal(lab.told[0], null);
+    await lab.result();
   });
 
   it('asks for the canary alone where there is nothing to compare with; hard limits then speak', async () => {
