@@ -31,6 +31,7 @@ const StoredPolicy = z.looseObject({
   warmUpMs: Times.optional(),
   lookEveryMs: Times.optional(),
   errorBudget: z.number().min(0).max(1).optional(),
+  earlyPromotion: z.looseObject({ afterMs: Times }).optional(),
   limits: z.looseObject({}).optional(),
   mannWhitney: z.looseObject({}).optional(),
 });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { defaultAnalysis, kayentaEffect, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
+import { earliestEndMs } from '../domain/canary/early-promotion.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import { BUILT_IN_METRICS } from '../domain/canary/types.js';
 import type {
@@ -631,6 +632,8 @@ function analysisOf(written: Analysis, compareWith: Policy['compareWith']): Anal
     errorMargin: written.errorMargin ?? usual.errorMargin,
     latencyMargin: written.latencyMargin ?? usual.latencyMargin,
     minRequests: written.minRequests ?? usual.minRequests,
+    // Without it the key is not there, as in policies that are older than it: what is judged keeps its digest.
+    ...(written.earlyPromotion == null ? {} : { earlyPromotion: { afterMs: written.earlyPromotion.after } }),
     noiseFloor:
       written.noiseFloor === undefined
         ? usual.noiseFloor
@@ -913,8 +916,23 @@ function warningsOf(policy: Policy): readonly Remark[] {
     const what = '0s: stable is replaced as soon as the canary has all traffic, when going back takes longest';
     remarks.push({ path: ['verify'], what, remedy: `write ${formatDuration(DEFAULT_VERIFY_MS)}, or a few minutes` });
   }
-  remarks.push(...stageWarnings(stages, analysis, elsewhere));
+  remarks.push(...stageWarnings(stages, analysis, elsewhere), ...earlyWarnings(stages, analysis));
   return remarks;
+}
+
+/** Keys by which stages were to end early, and don't. */
+function earlyWarnings(stages: Policy['stages'], analysis: AnalysisPolicy): readonly Remark[] {
+  const { earlyPromotion, judge } = analysis;
+  if (earlyPromotion === undefined) return [];
+  const path = ['analysis', 'earlyPromotion'];
+  if (judge !== 'sequential') {
+    const what = `only the judge sequential promotes early, and this is ${judge}`;
+    return [{ path, what, remedy: 'remove it, or write judge: sequential' }];
+  }
+  const longest = Math.max(0, ...Object.values(stages).flatMap((list) => list.map(({ durationMs }) => durationMs)));
+  if (earliestEndMs(analysis, longest) !== null) return [];
+  const what = `no stage can end early: the longest lasts ${formatDuration(longest)}, and no look lies between ${formatDuration(earlyPromotion.afterMs)} and its end (warm-up ${formatDuration(analysis.warmUpMs)}, a look every ${formatDuration(analysis.lookEveryMs)})`;
+  return [{ path, what, remedy: 'write a shorter time, or let stages last longer' }];
 }
 
 function stageWarnings(

@@ -58,7 +58,7 @@ export async function decide({
     const plan = makePlan({ policy, release: hashRelease(release), strategy, snapshot, warnings: bound.findings });
     state.plan = plan;
     if (!needsApproval(policy, risk.approval) || approvedFor === plan.digest) {
-      state.enter('preflight', `plan ${planLine(state)}`);
+      state.enter('preflight', `plan ${planLine({ plan, policy: state.request.policy })}`);
       return plan;
     }
     if (approvedFor !== null)
@@ -96,7 +96,8 @@ async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs
 /** Waits for the release gate. Null: approved. */
 async function approve(state: RunState, gates: Gates, plan: Plan): Promise<End | null> {
   const { approvalMs } = state.request.policy.waits;
-  if (state.phase !== 'awaiting-approval') state.enter('awaiting-approval', `plan ${planLine(state)}`);
+  if (state.phase !== 'awaiting-approval')
+    state.enter('awaiting-approval', `plan ${planLine({ plan, policy: state.request.policy })}`);
   const answer = await gates.ask({ gate: 'release', kind: 'approval', plan }, approvalMs);
   const { approvals } = state;
   switch (answer) {

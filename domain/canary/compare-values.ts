@@ -1,3 +1,5 @@
+import { PROMOTION_BUDGET, PROOF_AT_END } from './early-promotion.js';
+import type { Proof } from './early-promotion.js';
 import { rankTestOfSorted, smallestMannWhitneyP } from './mann-whitney.js';
 import { medianOfSorted, sorted } from './median.js';
 import { normalCdf, normalQuantile } from './normal.js';
@@ -23,9 +25,6 @@ const HIGHEST_CORRELATION = 0.95;
 /** Smaller probabilities have no z that a double can tell. */
 const SMALLEST_P = 1e-300;
 
-/** A non-inferiority test speaks for PROMOTE below this p. */
-const NON_INFERIOR_P = 0.05;
-
 /** The values of both arms over one window. */
 interface Samples {
   readonly canary: readonly number[];
@@ -46,13 +45,14 @@ export function compareValues(
   blocks: readonly Block[],
   alpha: number,
   where: string,
+  proof = PROOF_AT_END,
 ): MetricFinding {
   const samples = blockValues(metric.name, evidence, blocks);
   const problem = missingValues(metric.name, evidence) ?? obstacle(metric, samples, where);
   if (problem !== null) return valuesNotJudged(metric, problem);
   const sides = metric.direction === 'either' ? (['increase', 'decrease'] as const) : [metric.direction];
   // Of two sides each may spend half, and both must be good enough for a PROMOTE.
-  const found = sides.map((side) => oneSide(metric, samples, side, alpha / sides.length));
+  const found = sides.map((side) => oneSide(metric, samples, side, alpha / sides.length, proof));
   const worst = found.reduce((worst, one) => (RANK[one.verdict] > RANK[worst.verdict] ? one : worst));
   const [own, other] = [medianOfSorted(samples.ordered.canary), medianOfSorted(samples.ordered.comparison)];
   const n = samples.canary.length;
@@ -152,9 +152,9 @@ function obstacle(
 ): string | null {
   const n = canary.length;
   const smallest = n === 0 ? 1 : smallestMannWhitneyP(n, n);
-  if (smallest >= NON_INFERIOR_P) {
+  if (smallest >= PROMOTION_BUDGET) {
     let needed = n;
-    while (needed === 0 || smallestMannWhitneyP(needed, needed) >= NON_INFERIOR_P) needed++;
+    while (needed === 0 || smallestMannWhitneyP(needed, needed) >= PROMOTION_BUDGET) needed++;
     return `metric ${name}: ${plural(n, 'block')} with values on both arms ${where}, and ${plural(needed - n, 'more block')} needed`;
   }
   if (tolerance.kind === 'difference') return null;
@@ -181,6 +181,7 @@ function oneSide(
   { canary, comparison, ordered }: Samples,
   side: Exclude<Direction, 'either'>,
   alpha: number,
+  proof: Proof,
 ): Side {
   // Moving keeps the order: it multiplies values that are not below 0, or adds.
   const shifted = (part: number) => ordered.comparison.map(mover(tolerance, side, part));
@@ -205,8 +206,10 @@ function oneSide(
       verdict: 'ROLLBACK',
       reason: `at or beyond the limit of ${limit}, and p is below ${probability(alpha)}`,
     };
-  if (same) return { ...values, verdict: 'PROMOTE', reason: 'all values are the same' };
-  if (whole.p < NON_INFERIOR_P)
+  // So few of them could as well be the same by chance.
+  if (same && smallestMannWhitneyP(canary.length, comparison.length) < proof.p)
+    return { ...values, verdict: 'PROMOTE', reason: 'all values are the same' };
+  if (whole.p < proof.p)
     return {
       ...values,
       verdict: 'PROMOTE',
