@@ -22,6 +22,7 @@ const Arm = z.looseObject({
       buckets: z.array(z.array(z.number()).nullable()),
     }),
   ),
+  values: z.record(z.string(), Counter).exactOptional(),
 });
 
 /** A stored policy may be older or newer than this program: what it lacks has the default, what is new is kept. */

@@ -1,19 +1,14 @@
 import { z } from 'zod';
-import { defaultAnalysis, kayentaEffect, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
+import { defaultAnalysis } from '../domain/canary/defaults.js';
 import { earliestEndMs } from '../domain/canary/early-promotion.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import { BUILT_IN_METRICS } from '../domain/canary/types.js';
-import type {
-  AnalysisPolicy,
-  KayentaMetric,
-  KayentaPolicy,
-  MetricPolicy,
-  ThresholdPolicy,
-} from '../domain/canary/types.js';
+import type { AnalysisPolicy, KayentaPolicy, MetricPolicy, ThresholdPolicy } from '../domain/canary/types.js';
 import type { MetricsPolicy, Policy, StagePolicy, Strategy } from '../domain/policy.js';
 import { trafficSplitOf } from '../domain/target.js';
 import type { KubernetesTarget, LocalTarget, Target } from '../domain/target.js';
 import { formatDuration } from './duration.js';
+import { kayentaMetricOf, metricPolicyOf } from './metric-policies.js';
 import {
   DEFAULT_APPROVAL,
   DEFAULT_GATEWAY,
@@ -32,7 +27,7 @@ import {
   SlipwayFile,
 } from './slipway-schema.js';
 import { Analysis } from './slipway-schema.js';
-import type { KayentaMetric as WrittenKayentaMetric, Stage } from './slipway-schema.js';
+import type { Stage } from './slipway-schema.js';
 import { readYaml } from './yaml-source.js';
 import type { YamlPath, YamlSource } from './yaml-source.js';
 
@@ -650,7 +645,7 @@ function analysisOf(written: Analysis, compareWith: Policy['compareWith']): Anal
       minRequests: limits.minRequests ?? usual.limits.minRequests,
       windowMs: limits.window ?? usual.limits.windowMs,
     },
-    metrics: (written.metrics ?? []).map(metricOf),
+    metrics: (written.metrics ?? []).map(metricPolicyOf),
     threshold: thresholdOf(written.threshold ?? {}, usual.threshold),
     kayenta: kayentaOf(written.kayenta ?? {}, usual.kayenta),
     mannWhitney: {
@@ -663,25 +658,6 @@ function analysisOf(written: Analysis, compareWith: Policy['compareWith']): Anal
       maxLatencyRatio: mannWhitney.maxLatencyRatio ?? usual.mannWhitney.maxLatencyRatio,
       minSuccessRate: mannWhitney.minSuccessRate ?? usual.mannWhitney.minSuccessRate,
     },
-  };
-}
-
-function metricOf(written: NonNullable<Analysis['metrics']>[number]): MetricPolicy {
-  const usual = metricPolicy(written.name);
-  const { ratio, difference } = written.tolerance ?? {};
-  return {
-    name: written.name,
-    direction: written.direction ?? usual.direction,
-    critical: written.critical ?? usual.critical,
-    weight: written.weight ?? usual.weight,
-    tolerance:
-      ratio !== undefined
-        ? { kind: 'ratio', ratio }
-        : difference !== undefined
-          ? { kind: 'difference', difference }
-          : usual.tolerance,
-    min: written.min ?? usual.min,
-    max: written.max ?? usual.max,
   };
 }
 
@@ -712,31 +688,6 @@ function kayentaOf(written: NonNullable<Analysis['kayenta']>, usual: KayentaPoli
     marginalScore: written.marginal ?? Math.min(usual.marginalScore, written.pass ?? usual.passScore),
     metrics: written.metrics?.map(kayentaMetricOf) ?? usual.metrics,
     groupWeights: written.groupWeights ?? usual.groupWeights,
-  };
-}
-
-function kayentaMetricOf(written: WrittenKayentaMetric): KayentaMetric {
-  const usual = kayentaMetric(written.name);
-  const effect = kayentaEffect(written.effect?.measure);
-  return {
-    name: written.name,
-    groups: written.groups ?? usual.groups,
-    weight: written.weight ?? usual.weight,
-    direction: written.direction ?? usual.direction,
-    critical: written.critical ?? usual.critical,
-    mustHaveData: written.mustHaveData ?? usual.mustHaveData,
-    nanStrategy: written.nanStrategy ?? usual.nanStrategy,
-    outliers: {
-      strategy: written.outliers?.strategy ?? usual.outliers.strategy,
-      factor: written.outliers?.factor ?? usual.outliers.factor,
-    },
-    effect: {
-      measure: effect.measure,
-      allowedIncrease: written.effect?.allowedIncrease ?? effect.allowedIncrease,
-      allowedDecrease: written.effect?.allowedDecrease ?? effect.allowedDecrease,
-      criticalIncrease: written.effect?.criticalIncrease ?? effect.criticalIncrease,
-      criticalDecrease: written.effect?.criticalDecrease ?? effect.criticalDecrease,
-    },
   };
 }
 

@@ -1,9 +1,10 @@
 import { PROMOTION_BUDGET, PROOF_AT_END } from './early-promotion.js';
 import type { Proof } from './early-promotion.js';
+import { hodgesLehmannInterval, hodgesLehmannShift } from './hodges-lehmann.js';
 import { rankTestOfSorted, smallestMannWhitneyP } from './mann-whitney.js';
 import { medianOfSorted, sorted } from './median.js';
 import { normalCdf, normalQuantile } from './normal.js';
-import type { Block, Measured } from './series.js';
+import type { ArmHistory, Block, Measured } from './series.js';
 import type { Evidence } from './opinion.js';
 import type { Direction, MetricFinding, MetricPolicy, Tolerance, VerdictKind } from './types.js';
 import { amount, plural, probability, times } from '../words.js';
@@ -115,10 +116,45 @@ export function valuesNotJudged(metric: MetricPolicy, problem: string): MetricFi
   };
 }
 
+/**
+ * How far apart the values of both arms are, as the metric's tolerance has it: a ratio, or a difference in its own unit.
+ * The Hodges-Lehmann estimate and its 95 % interval (of the logarithms, for a ratio), widened as the tests are where values
+ * follow each other closely. `null` where no ratio can be told, or no block has values of both arms.
+ */
+export function valuesApart(metric: MetricPolicy, evidence: Evidence, blocks: readonly Block[]): Apart | null {
+  const { canary, comparison } = blockValues(metric.name, evidence, blocks);
+  const isRatio = metric.tolerance.kind === 'ratio';
+  if (canary.length === 0 || (isRatio && ![...canary, ...comparison].every((value) => value > 0))) return null;
+  const scaled = (values: readonly number[]) => (isRatio ? values.map(Math.log) : values);
+  const [x, y] = [scaled(canary), scaled(comparison)];
+  const shift = hodgesLehmannShift(sorted(x), sorted(y));
+  const { lower, upper, level } = hodgesLehmannInterval(x, y);
+  // So few blocks can't bound it: all their differences together are less sure than that.
+  if (level < 0.95) return null;
+  const correlation = correlationBetween(canary, comparison);
+  const wide = Math.sqrt((1 + correlation) / (1 - correlation));
+  const ends = [shift, shift + wide * (lower - shift), shift + wide * (upper - shift)] as const;
+  const [value, from, to] = isRatio ? ends.map(Math.exp) : ends;
+  return { kind: isRatio ? 'ratio' : 'difference', value: value!, lower: from!, upper: to! };
+}
+
+/** See `valuesApart`. */
+export interface Apart {
+  readonly kind: Tolerance['kind'];
+  readonly value: number;
+  readonly lower: number;
+  readonly upper: number;
+}
+
+/** The mean of a further metric in each block; `null` where nothing was measured. */
+export function metricOver(name: string, arm: ArmHistory, blocks: readonly Block[]): readonly (number | null)[] {
+  return blockMeans(arm.values.get(name) ?? [], blocks);
+}
+
 /** One value a block and arm, of the blocks in which both arms were measured. */
 function blockValues(name: string, evidence: Evidence, blocks: readonly Block[]): Samples {
-  const own = blockMeans(evidence.canary.values.get(name) ?? [], blocks);
-  const other = blockMeans(evidence.comparison.values.get(name) ?? [], blocks);
+  const own = metricOver(name, evidence.canary, blocks);
+  const other = metricOver(name, evidence.comparison, blocks);
   const canary: number[] = [];
   const comparison: number[] = [];
   for (const [i, value] of own.entries()) {
@@ -187,7 +223,7 @@ function oneSide(
   const shifted = (part: number) => ordered.comparison.map(mover(tolerance, side, part));
   const [worseSide, betterSide] = side === 'increase' ? (['greater', 'less'] as const) : (['less', 'greater'] as const);
   const method = canary.length + comparison.length <= EXACT_UP_TO ? 'exact' : 'asymptotic';
-  const correlation = Math.max(0, (correlationOf(canary) + correlationOf(comparison)) / 2);
+  const correlation = correlationBetween(canary, comparison);
   const test = (part: number, alternative: 'greater' | 'less') => {
     const found = rankTestOfSorted(ordered.canary, shifted(part), alternative, method);
     return { ...found, p: widened(found.p, correlation) };
@@ -219,6 +255,11 @@ function oneSide(
     ? `at or beyond the limit of ${limit}, but p is not below ${probability(alpha)}`
     : `${limit} can't be ruled out yet (p = ${probability(whole.p)})`;
   return { ...values, verdict: 'HOLD', reason };
+}
+
+/** How closely values follow each other, on average over both arms; 0 where they alternate, which is no reason for more trust. */
+function correlationBetween(canary: readonly number[], comparison: readonly number[]): number {
+  return Math.max(0, (correlationOf(canary) + correlationOf(comparison)) / 2);
 }
 
 /**

@@ -772,7 +772,7 @@ describe('warnings', () => {
     assert.deepEqual(warningsOf(analysis('{ earlyPromotion: { after: 2m } }')), []);
     assert.deepEqual(warningsOf(analysis('{ earlyPromotion: { after: 14m30s } }')), path);
     assert.deepEqual(warningsOf(analysis('{ earlyPromotion: { after: 2m }, judge: mann-whitney }')), path);
-    assertProblem(analysis('{ earlyPromotion: {} }'), '6:33', /earlyPromotion\.after: is missing/, /add it/);
+    assertProblem(analysis('{ earlyPromotion: {} }'), '6:17', /earlyPromotion\.after: is missing/, /add it/);
     assertProblem(analysis('{ earlyPromotion: { after: 2 } }'), '6:42', /earlyPromotion\.after: 2/, /2m|2s/);
   });
 
