@@ -1,7 +1,8 @@
 import { durationText, percentText } from './words.js';
+import { stageTimeText } from './canary/early-promotion.js';
 import { splitReference } from './image-reference.js';
 import type { Plan } from './plan.js';
-import type { Policy } from './policy.js';
+import type { Policy, StagePolicy } from './policy.js';
 import { isFinal } from './rollout.js';
 import type { RolloutView } from './rollout.js';
 
@@ -46,14 +47,14 @@ export function statusLine(view: RolloutView): string {
   return `${where}, ${view.status === 'held' ? 'held' : 'waiting'}: ${view.wait.kind}`;
 }
 
-/** `canary_10: 10 % for 15 min, 50 % for 15 min, then all`. */
-export function planLine(view: Pick<RolloutView, 'plan'>): string {
-  const { plan } = view;
+/** `canary_10: 10 % for 15 min, 50 % for 15 min, then all`; with the policy also when a stage may end early. */
+export function planLine({ plan, policy }: Pick<RolloutView, 'plan'> & Partial<Pick<RolloutView, 'policy'>>): string {
   if (plan === null) return 'no plan yet';
   if (plan.kind === 'first') return 'first release: nothing to compare with, it is started and verified';
+  const timeOf = ({ durationMs }: StagePolicy) =>
+    policy === undefined ? durationText(durationMs) : stageTimeText(policy.analysis, durationMs);
   const stages = plan.stages.map(
-    (stage) =>
-      `${percentText(stage.weights.canary)} for ${durationText(stage.durationMs)}${stage.approval ? ' (after approval)' : ''}`,
+    (stage) => `${percentText(stage.weights.canary)} for ${timeOf(stage)}${stage.approval ? ' (after approval)' : ''}`,
   );
   return `${plan.strategy}: ${[...stages, 'then all'].join(', ')}`;
 }

@@ -22,6 +22,7 @@ const Arm = z.looseObject({
       buckets: z.array(z.array(z.number()).nullable()),
     }),
   ),
+  values: z.record(z.string(), Counter).exactOptional(),
 });
 
 /** A stored policy may be older or newer than this program: what it lacks has the default, what is new is kept. */
@@ -31,6 +32,7 @@ const StoredPolicy = z.looseObject({
   warmUpMs: Times.optional(),
   lookEveryMs: Times.optional(),
   errorBudget: z.number().min(0).max(1).optional(),
+  earlyPromotion: z.looseObject({ afterMs: Times }).optional(),
   limits: z.looseObject({}).optional(),
   mannWhitney: z.looseObject({}).optional(),
 });

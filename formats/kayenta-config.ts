@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { defaultAnalysis, kayentaEffect, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
+import { defaultAnalysis, metricPolicy } from '../domain/canary/defaults.js';
 import { BUILT_IN_METRICS } from '../domain/canary/types.js';
 import type { KayentaMetric, KayentaPolicy, MetricPolicy } from '../domain/canary/types.js';
+import { kayentaMetricOf } from './metric-policies.js';
 import { objectionOf, shown } from './slipway-schema.js';
 
 /**
@@ -130,31 +131,16 @@ export function importKayentaConfig(document: unknown): KayentaImport {
   };
 }
 
-function metricOf(written: z.infer<typeof Metric>): KayentaMetric {
-  const usual = kayentaMetric(written.name);
-  const said = written.analysisConfigurations?.canary ?? {};
-  const effect = kayentaEffect(said.effectSize?.measure);
-  return {
-    name: written.name,
+function metricOf({ name, groups, analysisConfigurations }: z.infer<typeof Metric>): KayentaMetric {
+  const { outliers, effectSize, ...said } = analysisConfigurations?.canary ?? {};
+  return kayentaMetricOf({
+    ...said,
+    name,
     // Kayenta counts a metric without a group in none, so that it never matters but by being critical: nobody means that.
-    groups: written.groups == null || written.groups.length === 0 ? usual.groups : [...new Set(written.groups)],
-    weight: usual.weight,
-    direction: said.direction ?? usual.direction,
-    critical: said.critical ?? usual.critical,
-    mustHaveData: said.mustHaveData ?? usual.mustHaveData,
-    nanStrategy: said.nanStrategy ?? usual.nanStrategy,
-    outliers: {
-      strategy: said.outliers?.strategy ?? usual.outliers.strategy,
-      factor: said.outliers?.outlierFactor ?? usual.outliers.factor,
-    },
-    effect: {
-      measure: effect.measure,
-      allowedIncrease: said.effectSize?.allowedIncrease ?? effect.allowedIncrease,
-      allowedDecrease: said.effectSize?.allowedDecrease ?? effect.allowedDecrease,
-      criticalIncrease: said.effectSize?.criticalIncrease ?? effect.criticalIncrease,
-      criticalDecrease: said.effectSize?.criticalDecrease ?? effect.criticalDecrease,
-    },
-  };
+    groups: groups == null || groups.length === 0 ? undefined : [...new Set(groups)],
+    outliers: { strategy: outliers?.strategy, factor: outliers?.outlierFactor },
+    effect: effectSize,
+  });
 }
 
 /** What is wrong with the parts of a config together. */

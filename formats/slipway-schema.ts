@@ -710,6 +710,12 @@ const Kayenta = z.strictObject({
   ),
 });
 
+const EarlyPromotion = z.strictObject({
+  after: duration().meta({
+    description: 'The stage’s least time. The first look from then on that sees more than the warm-up may promote.',
+  }),
+});
+
 export const Analysis = z.strictObject({
   judge: optional(
     z.enum(JUDGES),
@@ -759,6 +765,11 @@ export const Analysis = z.strictObject({
     {
       default: ANALYSIS.minRequests,
     },
+  ),
+  earlyPromotion: optional(
+    z.union([EarlyPromotion, Off]),
+    '`sequential` may promote a stage before its time is up, once the canary has been shown to be no worse at a stricter level. A fault that begins later than that is not seen in the stage: see [judge.md](judge.md#early-promotion). `off`: every stage lasts as long as it says.',
+    { defaultText: '`off`' },
   ),
   noiseFloor: optional(
     NoiseFloor,

@@ -1,20 +1,14 @@
 import { z } from 'zod';
-import { defaultAnalysis, kayentaEffect, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
-import { BUILT_IN_METRICS } from '../domain/canary/types.js';
-import type {
-  AnalysisPolicy,
-  KayentaMetric,
-  KayentaPolicy,
-  MetricPolicy,
-  ThresholdPolicy,
-} from '../domain/canary/types.js';
 import type { MetricsPolicy, Policy, StagePolicy, Strategy } from '../domain/policy.js';
 import { trafficSplitOf } from '../domain/target.js';
 import type { KubernetesTarget, LocalTarget, Target } from '../domain/target.js';
-import { approvalPolicyOf, approvalRemarks } from './approval-policy.js';
-import { formatDuration } from './duration.js';
+import { analysisOf, sampledAnalysis } from './analysis-policy.js';
+import type { AnalysisFor } from './analysis-policy.js';
+import { approvalPolicyOf } from './approval-policy.js';
+import { conflictsOf, isThisMachine, placed, warningsOf } from './policy-remarks.js';
 import {
+  Analysis,
   DEFAULT_GATEWAY,
   DEFAULT_HEALTH_PATH,
   DEFAULT_MAX_EXCESS_POINTS,
@@ -25,29 +19,26 @@ import {
   DEFAULT_VERIFY_MS,
   DEFAULT_WAITS,
   DEFAULT_WEIGHTS,
-  Environment,
-  objectionOf,
   shown,
   SlipwayFile,
 } from './slipway-schema.js';
-import { Analysis } from './slipway-schema.js';
-import type { KayentaMetric as WrittenKayentaMetric, Stage } from './slipway-schema.js';
+import type { Environment, Stage } from './slipway-schema.js';
+import {
+  ENOUGH_PROBLEMS,
+  fileProblem,
+  inOrder,
+  isMapping,
+  nearest,
+  pathText,
+  problemsOf,
+  valueAt,
+} from './yaml-problems.js';
+import type { Problem } from './yaml-problems.js';
 import { readYaml } from './yaml-source.js';
-import type { YamlPath, YamlSource } from './yaml-source.js';
+import type { YamlSource } from './yaml-source.js';
 
-/** One thing in a file that is wrong, or that deserves a second look. */
-export interface Problem {
-  /** Such as `environments.local.stages[1].weight`; empty for the file as a whole. */
-  readonly path: string;
-  /** 1-based; 0 where the problem has no place in the file. */
-  readonly line: number;
-  /** 1-based; 0 where the problem has no place in the file. */
-  readonly column: number;
-  /** The path and what is wrong there, with the value. */
-  readonly message: string;
-  /** What to write instead. */
-  readonly remedy: string;
-}
+export { formatProblems } from './yaml-problems.js';
+export type { Problem } from './yaml-problems.js';
 
 /** A valid `slipway.yaml`: `defaults` are merged into each environment, durations are ms, shares 0 to 1. */
 export interface SlipwayConfig {
@@ -79,8 +70,6 @@ export type SlipwayYaml =
 
 /** Larger files are refused unread. */
 export const MAX_FILE_BYTES = 256 * 1024;
-const ENOUGH_PROBLEMS = 100;
-const SHORT_ROLLOUT_MS = 5 * 60_000;
 
 /**
  * Reads a `slipway.yaml`: all its problems at once, each with its place, or what it says, with warnings about what is
@@ -142,253 +131,11 @@ export function policyFor(
   return { ok: true, policy: policyOf(config, environment, settings, baseDir), images: config.images };
 }
 
-/**
- * Problems for a terminal: `slipway.yaml:12:5: …`, the line with a caret under the place, and what to do.
- *
- * @param text the file's text, as it was parsed
- */
-export function formatProblems(problems: readonly Problem[], fileName: string, text: string): string {
-  const lines = text.split(/\r\n|\n|\r/);
-  return problems.map((problem) => formatProblem(problem, fileName, lines[problem.line - 1])).join('\n');
-}
-
-function formatProblem(
-  { line, column, message, remedy }: Problem,
-  fileName: string,
-  source: string | undefined,
-): string {
-  const place = line === 0 ? fileName : `${fileName}:${line}:${column}`;
-  const said = [`${place}: ${message}`];
-  if (source !== undefined && source.trim() !== '') {
-    const from = Math.max(0, column - 1 - 60);
-    const part = printable(source.slice(from, from + 110));
-    const before = printable(source.slice(from, column - 1)).replace(/[^\t]/g, ' ');
-    said.push(`    ${part}`, `    ${before}^`);
-  }
-  said.push(`  → ${remedy}`);
-  return said.join('\n');
-}
-
-/** A file can't send commands to the terminal that shows its problems. */
-function printable(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g, '\ufffd');
-}
-
-function fileProblem(message: string, remedy: string): Problem {
-  return { path: '', line: 1, column: 1, message, remedy };
-}
-
-/** In the order of the file, once each, no more than anyone reads, and harmless to show. */
-function inOrder(problems: readonly Problem[]): readonly Problem[] {
-  const once = new Map(problems.map((problem) => [`${problem.line}:${problem.column}:${problem.message}`, problem]));
-  return [...once.values()]
-    .sort((one, other) => one.line - other.line || one.column - other.column)
-    .slice(0, ENOUGH_PROBLEMS)
-    .map((problem) => ({
-      ...problem,
-      path: printable(problem.path),
-      message: printable(problem.message),
-      remedy: printable(problem.remedy),
-    }));
-}
-
-function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** Top-level keys that begin with `x-` are the owner's own. */
 function withoutExtensions(value: unknown): unknown {
   if (!isMapping(value)) return value;
   return Object.fromEntries(Object.entries(value).filter(([key]) => !key.startsWith('x-')));
 }
-
-// ---------------------------------------------------------------------------------------------------------------------
-// From zod's issues to problems
-
-function problemsOf(
-  issue: z.core.$ZodIssue,
-  file: unknown,
-  source: YamlSource,
-  root: z.core.$ZodType = SlipwayFile,
-): readonly Problem[] {
-  const path = issue.path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
-  const value = valueAt(file, path);
-  const problem = (what: string, remedy: string, part: 'key' | 'value' = 'value', at: YamlPath = path): Problem => {
-    const name = pathText(at);
-    return { path: name, ...source.locate(at, part), message: `${name === '' ? 'the file' : name}: ${what}`, remedy };
-  };
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys
-      .slice(0, ENOUGH_PROBLEMS)
-      .map((key) => problem('is not a known key', unknownKeyRemedy(key, path, root), 'key', [...path, key]));
-  }
-  if (issue.code === 'invalid_key') {
-    const remedy = `use ${issue.issues[0]?.message ?? 'other characters'}`;
-    return [problem(`${shown(String(path.at(-1)))} is not accepted as a name`, remedy, 'key')];
-  }
-  if (value === undefined) return [problem('is missing', missingRemedy(path), 'key')];
-  if (value === null)
-    return [problem('has no value', 'give it one ({} for an empty mapping), or remove the line', 'key')];
-  const own = objectionOf(issue.message);
-  if (own !== null) return [problem(own.what, own.remedy)];
-  if (issue.code === 'invalid_union') {
-    return chosenBranch(issue.errors).flatMap((inner) =>
-      problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, file, source),
-    );
-  }
-  if (issue.code === 'invalid_type') {
-    return [problem(`${shown(value)} is not ${wanted(issue.expected)}`, typeRemedy(issue.expected, path, source))];
-  }
-  if (issue.code === 'invalid_value') {
-    return [problem(`${shown(value)} is not known`, choiceRemedy(String(value), issue.values.map(String)))];
-  }
-  if (issue.code === 'too_big') return [problem(`${shown(value)} is too long`, `make it ${issue.maximum} at most`)];
-  if (issue.code === 'too_small')
-    return [problem('the text is empty', 'write what the key is for, or remove the line')];
-  return [problem(`${shown(value)} is not accepted`, `use ${issue.message}`)];
-}
-
-function choiceRemedy(value: string, known: readonly string[]): string {
-  if (known.length === 1) return `write ${known.join()}`;
-  const near = nearest(value, known);
-  return `${near === null ? 'write' : `did you mean ${near}? Write`} one of: ${known.join(', ')}`;
-}
-
-/** Of the shapes that a value may have, the one that was meant: whose kind is right, or which can explain itself. */
-function chosenBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] {
-  const rightKind = branches.find((issues) =>
-    issues.every(({ path, code }) => path.length > 0 || (code !== 'invalid_type' && code !== 'invalid_value')),
-  );
-  return (
-    rightKind ?? branches.find((issues) => issues.some(({ message }) => objectionOf(message))) ?? branches[0] ?? []
-  );
-}
-
-function wanted(expected: string): string {
-  const words: Readonly<Record<string, string>> = {
-    object: 'a mapping',
-    record: 'a mapping',
-    array: 'a list',
-    string: 'text',
-    number: 'a number',
-    boolean: 'true or false',
-  };
-  return words[expected] ?? expected;
-}
-
-function typeRemedy(expected: string, path: YamlPath, source: YamlSource): string {
-  const written = source.written(path);
-  if (expected === 'string' && written !== null) return `put it in quotes: '${written}'`;
-  if (expected === 'array') return written === null ? 'write a list: [a, b]' : `write a list: [${written}]`;
-  if (expected === 'object' || expected === 'record') return 'write keys and values, one to a line, indented';
-  if (expected === 'boolean') return 'write true or false, without quotes';
-  return `write ${wanted(expected)}`;
-}
-
-function missingRemedy(path: YamlPath): string {
-  const key = String(path.at(-1));
-  const examples: Readonly<Record<string, string>> = {
-    service: 'service: hello',
-    environments: 'environments: { local: { platform: local, run: { command: [node, server.mjs] } } }',
-    weight: 'weight: 10%',
-    prometheus: 'prometheus: http://prometheus:9090',
-  };
-  return `add it${examples[key] === undefined ? '' : `, for example ${examples[key]}`}`;
-}
-
-function unknownKeyRemedy(key: string, parent: YamlPath, root: z.core.$ZodType): string {
-  const here = schemasAt(parent, root).flatMap(keysOf);
-  const near = nearest(key, here);
-  if (near !== null) return `did you mean ${near}?`;
-  const elsewhere = placesOf(key, Environment);
-  if (elsewhere.length > 0) return `${key} belongs under ${elsewhere.slice(0, 3).join(' or ')}`;
-  return here.length === 0 ? 'remove it' : `known keys here: ${here.join(', ')}`;
-}
-
-/** The schemas that a value at this path may have. */
-function schemasAt(path: YamlPath, root: z.core.$ZodType): readonly z.core.$ZodType[] {
-  let schemas: readonly z.core.$ZodType[] = [root];
-  for (const segment of path) {
-    schemas = schemas.flatMap(shapes).flatMap((schema): readonly z.core.$ZodType[] => {
-      if (schema instanceof z.ZodObject) {
-        const next = (schema.shape as Readonly<Record<string, z.core.$ZodType>>)[segment];
-        return next === undefined ? [] : [next];
-      }
-      if (schema instanceof z.ZodRecord) return [schema.valueType];
-      return schema instanceof z.ZodArray ? [schema.element] : [];
-    });
-  }
-  return schemas.flatMap(shapes);
-}
-
-/** What is left of a schema without `optional`, transforms and alternatives. */
-function shapes(schema: z.core.$ZodType): readonly z.core.$ZodType[] {
-  if (schema instanceof z.ZodOptional) return shapes(schema.unwrap());
-  if (schema instanceof z.ZodPipe) return shapes(schema.in);
-  if (schema instanceof z.ZodUnion) return schema.options.flatMap(shapes);
-  return [schema];
-}
-
-function keysOf(schema: z.core.$ZodType): readonly string[] {
-  return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
-}
-
-/** The mappings under this schema in which a key is known, as paths. */
-function placesOf(key: string, schema: z.core.$ZodType, prefix: readonly string[] = []): readonly string[] {
-  return shapes(schema).flatMap((shape) => {
-    if (!(shape instanceof z.ZodObject)) return [];
-    const here = prefix.length > 0 && Object.hasOwn(shape.shape, key) ? [prefix.join('.')] : [];
-    const below = Object.entries(shape.shape).flatMap(([name, inner]) =>
-      placesOf(key, inner as z.core.$ZodType, [...prefix, name]),
-    );
-    return [...here, ...below];
-  });
-}
-
-function valueAt(value: unknown, path: YamlPath): unknown {
-  let found = value;
-  for (const segment of path) {
-    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, segment)) return undefined;
-    found = (found as Readonly<Record<string, unknown>>)[segment];
-  }
-  return found;
-}
-
-function pathText(path: YamlPath): string {
-  return path.reduce<string>((text, segment) => {
-    if (typeof segment === 'number') return `${text}[${segment}]`;
-    return text === '' ? segment : `${text}.${segment}`;
-  }, '');
-}
-
-/** The word that was probably meant; null when none is near. `when_busy` is near to `whenBusy`. */
-function nearest(word: string, known: readonly string[]): string | null {
-  const plain = (text: string): string => text.replace(/[-_\s]/g, '').toLowerCase();
-  let best: { readonly word: string; readonly distance: number } | null = null;
-  for (const candidate of known) {
-    const distance = editDistance(plain(word).slice(0, 40), plain(candidate));
-    const limit = Math.floor(candidate.length / 3);
-    if (distance <= limit && distance < (best?.distance ?? Infinity)) best = { word: candidate, distance };
-  }
-  return best?.word ?? null;
-}
-
-/** Letters to add, remove or replace to make one text of another. */
-function editDistance(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (const [i, letter] of one.split('').entries()) {
-    const next = [i + 1];
-    for (const [j, wantedLetter] of other.split('').entries()) {
-      const replaced = (row[j] ?? 0) + (letter === wantedLetter ? 0 : 1);
-      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// From the file to a policy
 
 /** Keys that an environment needs, written by itself or under `defaults`. Asked of the raw file, so that no other problem hides them. */
 const NEEDED: Readonly<
@@ -435,16 +182,6 @@ function configOf(file: SlipwayFile): SlipwayConfig {
     environments: Object.fromEntries(environments),
   };
 }
-
-/** What is known of samples that were taken already, where a policy to judge them by leaves it open. */
-export interface Sampled {
-  readonly scrapeIntervalMs: number;
-  readonly compareWith: Policy['compareWith'];
-  readonly noiseFloor: AnalysisPolicy['noiseFloor'];
-}
-
-/** A way to judge that somebody wrote down, for any samples. */
-export type AnalysisFor = (sampled: Sampled) => AnalysisPolicy;
 
 /**
  * Reads how a canary is judged: from the `analysis` of a `slipway.yaml`, or from a file (YAML or JSON) that holds that
@@ -495,15 +232,6 @@ function parseAnalysisPart(source: YamlSource): ReturnType<typeof parseAnalysis>
   }
   const analysis: Analysis = 'analysis' in read.data ? read.data.analysis : read.data;
   return { ok: true, analysisFor: (sampled) => sampledAnalysis(analysis, sampled) };
-}
-
-/**
- * The interval of samples that were taken is a fact, whatever the file says: times that are not written scale with it.
- * What was learned of the service holds too, unless the file says otherwise.
- */
-function sampledAnalysis(written: Analysis, { scrapeIntervalMs, compareWith, noiseFloor }: Sampled): AnalysisPolicy {
-  const analysis = analysisOf({ ...written, scrapeInterval: scrapeIntervalMs }, compareWith);
-  return written.noiseFloor === undefined ? { ...analysis, noiseFloor } : analysis;
 }
 
 /** Mappings are merged key by key; lists and single values are replaced. */
@@ -610,131 +338,6 @@ function stagesOf(written: Environment['stages']): Policy['stages'] {
   return { direct: [], canary_25: stages('canary_25'), canary_10: stages('canary_10'), canary_5: stages('canary_5') };
 }
 
-function analysisOf(written: Analysis, compareWith: Policy['compareWith']): AnalysisPolicy {
-  const usual = defaultAnalysis(written.scrapeInterval, compareWith);
-  const { limits = {}, mannWhitney = {} } = written;
-  return {
-    judge: written.judge ?? usual.judge,
-    scrapeIntervalMs: usual.scrapeIntervalMs,
-    warmUpMs: written.warmUp ?? usual.warmUpMs,
-    lookEveryMs: written.lookEvery ?? usual.lookEveryMs,
-    errorBudget: written.errorBudget ?? usual.errorBudget,
-    minErrorIncrease: written.minErrorIncrease ?? usual.minErrorIncrease,
-    minErrorRatio: written.minErrorRatio ?? usual.minErrorRatio,
-    minLatencyRatio: written.minLatencyRatio ?? usual.minLatencyRatio,
-    errorMargin: written.errorMargin ?? usual.errorMargin,
-    latencyMargin: written.latencyMargin ?? usual.latencyMargin,
-    minRequests: written.minRequests ?? usual.minRequests,
-    noiseFloor:
-      written.noiseFloor === undefined
-        ? usual.noiseFloor
-        : {
-            pairs: written.noiseFloor.pairs,
-            latencyLogSd: written.noiseFloor.p99,
-            errorLogSd: written.noiseFloor.errorRate,
-          },
-    limits: {
-      // Null says "no limit"; only what is not written has a default.
-      maxErrorRate: limits.maxErrorRate === undefined ? usual.limits.maxErrorRate : limits.maxErrorRate,
-      maxP99Seconds: limits.maxP99 === undefined ? usual.limits.maxP99Seconds : inSeconds(limits.maxP99),
-      catastrophicErrorRate: limits.catastrophicErrorRate ?? usual.limits.catastrophicErrorRate,
-      minRequests: limits.minRequests ?? usual.limits.minRequests,
-      windowMs: limits.window ?? usual.limits.windowMs,
-    },
-    metrics: (written.metrics ?? []).map(metricOf),
-    threshold: thresholdOf(written.threshold ?? {}, usual.threshold),
-    kayenta: kayentaOf(written.kayenta ?? {}, usual.kayenta),
-    mannWhitney: {
-      windowMs: mannWhitney.window ?? usual.mannWhitney.windowMs,
-      checkEveryMs: mannWhitney.checkEvery ?? usual.mannWhitney.checkEveryMs,
-      checks: mannWhitney.checks ?? usual.mannWhitney.checks,
-      rollbackP: mannWhitney.rollbackP ?? usual.mannWhitney.rollbackP,
-      promoteP: mannWhitney.promoteP ?? usual.mannWhitney.promoteP,
-      maxErrorIncrease: mannWhitney.maxErrorIncrease ?? usual.mannWhitney.maxErrorIncrease,
-      maxLatencyRatio: mannWhitney.maxLatencyRatio ?? usual.mannWhitney.maxLatencyRatio,
-      minSuccessRate: mannWhitney.minSuccessRate ?? usual.mannWhitney.minSuccessRate,
-    },
-  };
-}
-
-function metricOf(written: NonNullable<Analysis['metrics']>[number]): MetricPolicy {
-  const usual = metricPolicy(written.name);
-  const { ratio, difference } = written.tolerance ?? {};
-  return {
-    name: written.name,
-    direction: written.direction ?? usual.direction,
-    critical: written.critical ?? usual.critical,
-    weight: written.weight ?? usual.weight,
-    tolerance:
-      ratio !== undefined
-        ? { kind: 'ratio', ratio }
-        : difference !== undefined
-          ? { kind: 'difference', difference }
-          : usual.tolerance,
-    min: written.min ?? usual.min,
-    max: written.max ?? usual.max,
-  };
-}
-
-function thresholdOf(written: NonNullable<Analysis['threshold']>, usual: ThresholdPolicy): ThresholdPolicy {
-  return {
-    counting: written.counting ?? usual.counting,
-    initialDelayMs: written.initialDelay ?? usual.initialDelayMs,
-    intervalMs: written.interval ?? usual.intervalMs,
-    windowMs: written.window ?? usual.windowMs,
-    failureLimit: written.failureLimit ?? usual.failureLimit,
-    consecutiveErrorLimit: written.consecutiveErrorLimit ?? usual.consecutiveErrorLimit,
-    count: written.count ?? usual.count,
-    // Null says "no limit"; only what is not written has a default.
-    minSuccessRate: written.minSuccessRate === undefined ? usual.minSuccessRate : written.minSuccessRate,
-    maxP99Seconds: written.maxP99 === undefined ? usual.maxP99Seconds : inSeconds(written.maxP99),
-  };
-}
-
-function kayentaOf(written: NonNullable<Analysis['kayenta']>, usual: KayentaPolicy): KayentaPolicy {
-  return {
-    confidenceLevel: written.confidenceLevel ?? usual.confidenceLevel,
-    tolerance: written.tolerance ?? usual.tolerance,
-    delayMs: written.delay ?? usual.delayMs,
-    intervalMs: written.interval ?? usual.intervalMs,
-    stepMs: written.step ?? usual.stepMs,
-    lookbackMs: written.lookback ?? usual.lookbackMs,
-    passScore: written.pass ?? usual.passScore,
-    marginalScore: written.marginal ?? Math.min(usual.marginalScore, written.pass ?? usual.passScore),
-    metrics: written.metrics?.map(kayentaMetricOf) ?? usual.metrics,
-    groupWeights: written.groupWeights ?? usual.groupWeights,
-  };
-}
-
-function kayentaMetricOf(written: WrittenKayentaMetric): KayentaMetric {
-  const usual = kayentaMetric(written.name);
-  const effect = kayentaEffect(written.effect?.measure);
-  return {
-    name: written.name,
-    groups: written.groups ?? usual.groups,
-    weight: written.weight ?? usual.weight,
-    direction: written.direction ?? usual.direction,
-    critical: written.critical ?? usual.critical,
-    mustHaveData: written.mustHaveData ?? usual.mustHaveData,
-    nanStrategy: written.nanStrategy ?? usual.nanStrategy,
-    outliers: {
-      strategy: written.outliers?.strategy ?? usual.outliers.strategy,
-      factor: written.outliers?.factor ?? usual.outliers.factor,
-    },
-    effect: {
-      measure: effect.measure,
-      allowedIncrease: written.effect?.allowedIncrease ?? effect.allowedIncrease,
-      allowedDecrease: written.effect?.allowedDecrease ?? effect.allowedDecrease,
-      criticalIncrease: written.effect?.criticalIncrease ?? effect.criticalIncrease,
-      criticalDecrease: written.effect?.criticalDecrease ?? effect.criticalDecrease,
-    },
-  };
-}
-
-function inSeconds(ms: number | null): number | null {
-  return ms === null ? null : ms / 1000;
-}
-
 function metricsOf(written: Environment['metrics'], further: NonNullable<Analysis['metrics']>): MetricsPolicy {
   if (written === undefined || written === 'gateway') return { source: 'gateway' };
   const queries = written.queries ?? 'slipway-gateway';
@@ -755,184 +358,4 @@ function resolvePath(base: string, path: string): string {
     else if (part !== '' && part !== '.') parts.push(part);
   }
   return `/${parts.join('/')}`;
-}
-
-/** Whether a target can only be this machine, so that whoever decides is whoever sits at it. */
-function isThisMachine(target: Target): boolean {
-  if (target.platform !== 'local') return false;
-  return ['localhost', '127.0.0.1', '[::1]'].includes(new URL(target.gateway).hostname);
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// What a policy as a whole says
-
-/** Something about the keys of an environment together. */
-interface Remark {
-  /** Below the environment. */
-  readonly path: YamlPath;
-  readonly what: string;
-  readonly remedy: string;
-}
-
-/** Shows a remark where its key is written: in the environment, else under `defaults`, else at the environment. */
-function placed({ path, what, remedy }: Remark, policy: Policy, source: YamlSource): Problem {
-  const own: YamlPath = ['environments', policy.lane.environment, ...path];
-  const shared: YamlPath = ['defaults', ...path];
-  const at = !source.has(own) && source.has(shared) ? shared : own;
-  const name = pathText(own);
-  return { path: name, ...source.locate(at, 'key'), message: `${name}: ${what}`, remedy };
-}
-
-/** Keys that contradict each other. */
-function conflictsOf(policy: Policy): readonly Remark[] {
-  const { analysis, risk, metrics, target } = policy;
-  const remarks: Remark[] = [...approvalRemarks(policy, 'conflict')];
-  if (target.platform !== 'local' && metrics.source === 'gateway') {
-    const what = "gateway is the local gateway's own metrics, and there is none here";
-    const remedy = 'write { prometheus: https://prometheus.example.com, queries: traefik }';
-    remarks.push({ path: ['metrics'], what, remedy });
-  }
-  const { scrapeIntervalMs: scrape, mannWhitney } = analysis;
-  const tooShort = (path: YamlPath, ms: number): void => {
-    if (ms >= scrape) return;
-    const what = `${formatDuration(ms)} is shorter than the scrape interval of ${formatDuration(scrape)}`;
-    remarks.push({ path: ['analysis', ...path], what, remedy: `write ${formatDuration(scrape)} or more` });
-  };
-  tooShort(['lookEvery'], analysis.lookEveryMs);
-  tooShort(['limits', 'window'], analysis.limits.windowMs);
-  tooShort(['mannWhitney', 'checkEvery'], mannWhitney.checkEveryMs);
-  tooShort(['mannWhitney', 'window'], mannWhitney.windowMs);
-  if (analysis.judge === 'threshold') {
-    tooShort(['threshold', 'interval'], analysis.threshold.intervalMs);
-    tooShort(['threshold', 'window'], analysis.threshold.windowMs);
-  }
-  if (mannWhitney.rollbackP >= mannWhitney.promoteP) {
-    const what = `${mannWhitney.rollbackP} is not below promoteP, ${mannWhitney.promoteP}`;
-    remarks.push({ path: ['analysis', 'mannWhitney', 'rollbackP'], what, remedy: 'write a p below promoteP' });
-  }
-  remarks.push(...metricConflicts(analysis, metrics));
-  const rising = [
-    ['canary25From', risk.canary25From],
-    ['canary10From', risk.canary10From],
-    ['canary5From', risk.canary5From],
-  ] as const;
-  for (const [index, [key, from]] of rising.entries()) {
-    const before = rising[index - 1];
-    if (before === undefined || from >= before[1]) continue;
-    const remedy = 'let canary25From, canary10From and canary5From rise in this order: more risk, more care';
-    remarks.push({ path: ['risk', key], what: `${from} is below ${before[0]}, ${before[1]}`, remedy });
-  }
-  return remarks;
-}
-
-/** Metrics that can't be had, or are not told apart, and keys of judges that contradict each other. */
-function metricConflicts(
-  { metrics: further, threshold, kayenta, judge }: AnalysisPolicy,
-  source: MetricsPolicy,
-): readonly Remark[] {
-  const remarks: Remark[] = [];
-  const remark = (path: YamlPath, what: string, remedy: string): void => {
-    remarks.push({ path: ['analysis', ...path], what, remedy });
-  };
-  if (further.length > 0 && source.source === 'gateway') {
-    const what = 'their queries are for a Prometheus server, and metrics come from the local gateway';
-    remark(['metrics'], what, 'write metrics: { prometheus: http://127.0.0.1:9090 }, or remove the list');
-  }
-  const known = new Set<string>(BUILT_IN_METRICS);
-  for (const [index, { name, min, max }] of further.entries()) {
-    if (known.has(name)) remark(['metrics', index, 'name'], `there is another metric ${name}`, 'write another name');
-    known.add(name);
-    if (min !== null && max !== null && min > max)
-      remark(['metrics', index, 'min'], `${min} is above max, ${max}: no value keeps both`, `write ${max} or less`);
-  }
-  for (const [index, { name }] of kayenta.metrics.entries()) {
-    if (known.has(name)) continue;
-    remark(
-      ['kayenta', 'metrics', index, 'name'],
-      `there is no metric ${name}`,
-      `write one of ${[...known].join(', ')}`,
-    );
-  }
-  if (kayenta.marginalScore > kayenta.passScore) {
-    const what = `${kayenta.marginalScore} is above pass, ${kayenta.passScore}`;
-    remark(['kayenta', 'marginal'], what, `write ${kayenta.passScore} or less`);
-  }
-  if (!(kayenta.confidenceLevel > 0 && kayenta.confidenceLevel < 1))
-    remark(['kayenta', 'confidenceLevel'], `${kayenta.confidenceLevel} leaves no interval`, 'write 0.98');
-  const weights = Object.values(kayenta.groupWeights).reduce((sum, weight) => sum + weight, 0);
-  if (weights > 100)
-    remark(['kayenta', 'groupWeights'], `they add up to ${weights} %`, 'let them add up to 100 at most');
-  if (judge === 'threshold' && limitless(threshold, further)) {
-    const what = 'minSuccessRate and maxP99 are off, and no metric has min or max: the judge can never decide';
-    remark(['threshold'], what, 'write a limit, or another judge');
-  }
-  return remarks;
-}
-
-function limitless({ minSuccessRate, maxP99Seconds }: ThresholdPolicy, further: readonly MetricPolicy[]): boolean {
-  const limited = further.some(({ min, max }) => min !== null || max !== null);
-  return minSuccessRate === null && maxP99Seconds === null && !limited;
-}
-
-/** What is allowed, but seldom meant. */
-function warningsOf(policy: Policy): readonly Remark[] {
-  const { approval, analysis, tier, stages, strategy, verifyMs, promote } = policy;
-  const elsewhere = !isThisMachine(policy.target);
-  const remarks: Remark[] = [...approvalRemarks(policy, 'warning')];
-  if (approval.allowUnverified && elsewhere) {
-    const what = 'true lets anyone who reaches Temporal approve, under any name, on a machine that is not this one';
-    remarks.push({
-      path: ['approval', 'allowUnverified'],
-      what,
-      remedy: 'remove it: decisions then need the server’s signature',
-    });
-  }
-  if (!approval.excludeAuthor && elsewhere) {
-    const what = 'false lets authors approve their own changes';
-    remarks.push({
-      path: ['approval', 'excludeAuthor'],
-      what,
-      remedy: 'remove it, if there is a second person to ask',
-    });
-  }
-  if (approval.required === 'never' && tier === 0) {
-    const what = 'never, for a service of tier 0: no change of the most critical services is seen by a second person';
-    remarks.push({ path: ['approval', 'required'], what, remedy: 'write risk or always' });
-  }
-  if (strategy === 'direct' && tier === 0) {
-    const what =
-      'direct, for a service of tier 0: a change meets all traffic at once, unless its risk is seen beforehand';
-    remarks.push({ path: ['strategy'], what, remedy: 'write auto, or a canary strategy' });
-  }
-  if (verifyMs === 0 && promote === 'verified') {
-    const what = '0s: stable is replaced as soon as the canary has all traffic, when going back takes longest';
-    remarks.push({ path: ['verify'], what, remedy: `write ${formatDuration(DEFAULT_VERIFY_MS)}, or a few minutes` });
-  }
-  remarks.push(...stageWarnings(stages, analysis, elsewhere));
-  return remarks;
-}
-
-function stageWarnings(
-  stages: Policy['stages'],
-  { warmUpMs, lookEveryMs }: AnalysisPolicy,
-  elsewhere: boolean,
-): readonly Remark[] {
-  const remarks: Remark[] = [];
-  const lists = Object.values(stages).filter((list) => list.length > 0);
-  const shortest = Math.min(...lists.flatMap((list) => list.map(({ durationMs }) => durationMs)));
-  const needed = warmUpMs + lookEveryMs;
-  if (shortest < needed) {
-    const what = `a stage of ${formatDuration(shortest)} is over before the judge's first look, ${formatDuration(needed)} after its start (analysis.warmUp + analysis.lookEvery)`;
-    remarks.push({ path: ['stages'], what, remedy: 'let stages last longer, or shorten analysis.scrapeInterval' });
-  }
-  const total = Math.min(...lists.map((list) => list.reduce((sum, { durationMs }) => sum + durationMs, 0)));
-  if (total < SHORT_ROLLOUT_MS && elsewhere) {
-    const what = `${formatDuration(total)} in all: only faults that show at once are seen`;
-    remarks.push({
-      path: ['stages'],
-      what,
-      remedy: `let the stages last ${formatDuration(SHORT_ROLLOUT_MS)} or more together`,
-    });
-  }
-  return remarks;
 }

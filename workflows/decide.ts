@@ -58,7 +58,7 @@ export async function decide({
     state.plan = plan;
     state.trail.add(planFact(plan));
     if (!needsApproval(policy, risk.approval) || gates.stands(releaseGate(plan))) {
-      state.enter('preflight', `plan ${planLine(state)}`);
+      state.enter('preflight', `plan ${planLine({ plan, policy: state.request.policy })}`);
       return plan;
     }
     const end = await approve(state, gates, plan);
@@ -108,7 +108,8 @@ async function assess(state: RunState, request: RolloutRequest, lastRollbackAtMs
 /** Waits for the release gate. Null: approved. */
 async function approve(state: RunState, gates: Gates, plan: Plan): Promise<End | null> {
   const { approvalMs } = state.request.policy.waits;
-  if (state.phase !== 'awaiting-approval') state.enter('awaiting-approval', `plan ${planLine(state)}`);
+  if (state.phase !== 'awaiting-approval')
+    state.enter('awaiting-approval', `plan ${planLine({ plan, policy: state.request.policy })}`);
   const answer = await gates.ask(releaseGate(plan), approvalMs);
   switch (answer) {
     case 'expired':

@@ -1,4 +1,5 @@
 import { imageLines, statusLine } from '../../domain/details.js';
+import { stageTimeText } from '../../domain/canary/early-promotion.js';
 import { needsApproval } from '../../domain/policy.js';
 import type { Policy } from '../../domain/policy.js';
 import { isFinal } from '../../domain/rollout.js';
@@ -73,7 +74,7 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
             ? paint('red', '✗')
             : '·';
       lines.push(
-        `│ ${mark} stage ${stage.number}: ${percentText(stage.weights.canary)} for ${durationText(stage.durationMs)}${stage.approval ? ', after approval' : ''}`,
+        `│ ${mark} stage ${stage.number}: ${percentText(stage.weights.canary)} for ${stageTimeText(view.policy.analysis, stage.durationMs)}${stage.approval ? ', after approval' : ''}`,
       );
       if (verdict !== undefined) lines.push(`│     ${verdict.kind}: ${plain(verdict.summary)}`);
     }

@@ -144,7 +144,8 @@ export function overTimeChart(chart: OverTime, frame: TimeFrame): string {
   ]);
   const top = Math.max(chart.atLeast, ...values.filter((one) => one !== null)) * 1.08;
   const x = timeScale(frame);
-  const y = linear([0, top], [PLOT.bottom, PLOT.top]);
+  const bottom = Math.min(0, ...values.filter((one) => one !== null)) * 1.08;
+  const y = linear([bottom, top], [PLOT.bottom, PLOT.top]);
   const curve = (arm: 'canary' | 'comparison') => {
     const points = moments.map((moment) => {
       const seen = moment[arm];
@@ -169,8 +170,8 @@ export interface OverLooks extends ChartText {
   readonly format: (value: number) => string;
   /** Where the arms are alike: 0 or 1. */
   readonly alike: number;
-  /** What matters: a rise beyond it. */
-  readonly limit: number;
+  /** What matters: what lies beyond. None, one, or one for either side. */
+  readonly limits: readonly number[];
 }
 
 export function overLooksChart(chart: OverLooks, frame: TimeFrame): string {
@@ -180,7 +181,7 @@ export function overLooksChart(chart: OverLooks, frame: TimeFrame): string {
   const spread = [
     ...settled.flatMap(({ effect }) => [effect.lower, effect.upper ?? effect.value]),
     chart.alike,
-    chart.limit,
+    ...chart.limits,
   ];
   const [low, high] = [Math.min(...spread), Math.max(...spread)];
   const room = 0.08 * (high - low || 1);
@@ -200,8 +201,10 @@ export function overLooksChart(chart: OverLooks, frame: TimeFrame): string {
   });
   const rules =
     line(PLOT.left, y(chart.alike), PLOT.right, y(chart.alike), 'alike') +
-    line(PLOT.left, y(chart.limit), PLOT.right, y(chart.limit), 'limit');
-  const note = label(PLOT.left + 3, y(chart.limit) - 4, `limit ${chart.format(chart.limit)}`, 'note', 'start');
+    chart.limits.map((limit) => line(PLOT.left, y(limit), PLOT.right, y(limit), 'limit')).join('');
+  const note = chart.limits
+    .map((limit) => label(PLOT.left + 3, y(limit) - 4, `limit ${chart.format(limit)}`, 'note', 'start'))
+    .join('');
   return svg(chart, yAxis(y, chart.format) + landmarks(frame, x) + timeAxis(frame, x) + rules + bars.join('') + note);
 }
 
@@ -252,7 +255,8 @@ export function spreadChart(chart: Spread): string {
   const all = [...chart.canary, ...chart.comparison];
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const room = 0.05 * (high - low || Math.abs(high) || 0.01);
-  const x = linear([Math.max(0, low - room), high + room], [PLOT.left, PLOT.right]);
+  // What is never below 0 is not drawn as if it could be.
+  const x = linear([low < 0 ? low - room : Math.max(0, low - room), high + room], [PLOT.left, PLOT.right]);
   const y = linear([0, 1], [PLOT.bottom, PLOT.top]);
   const steps = (values: readonly number[]) => {
     const sorted = [...values].sort((a, b) => a - b);

@@ -1,12 +1,13 @@
 import { isTested } from '../../domain/canary/effects.js';
 import { createHash } from 'node:crypto';
+import { furtherMetrics } from '../../domain/canary/defaults.js';
 import { looksOf } from '../../domain/canary/looks.js';
 import type { LookSeen } from '../../domain/canary/looks.js';
 import { noiseRatios } from '../../domain/canary/noise-floor.js';
 import { portraitOf } from '../../domain/canary/portrait.js';
 import type { ArmMoment, Moment, Portrait } from '../../domain/canary/portrait.js';
-import type { AnalysisPolicy, MetricFinding } from '../../domain/canary/types.js';
-import { count, durationText, percent, points, seconds, times } from '../../domain/words.js';
+import type { AnalysisPolicy, JudgeName, MetricFinding, MetricPolicy } from '../../domain/canary/types.js';
+import { amount, count, durationText, percent, points, seconds, times } from '../../domain/words.js';
 import type { ExplainedFinding, Judgement, Opined } from '../judging/judgement.js';
 import { bucketName, bucketsChart, overBudgetChart, overLooksChart, overTimeChart, spreadChart } from './charts.js';
 import type { TimeFrame } from './charts.js';
@@ -198,6 +199,9 @@ function plots(judgement: Judgement, id: string): string {
     errorSpread(portrait, frame, id),
     latencySpread(portrait, frame, id),
     latencyBuckets(portrait, id),
+    ...furtherMetrics(recording.policy).flatMap((metric, i) =>
+      metricFigures(metric, portrait, looks, frame, `${id}-m${i}`, recording.policy.judge),
+    ),
     looksFigure(looks, frame, id),
   ].filter((figure) => figure !== '');
   const body = legend(recording.comparison !== null) + element('div', { class: 'plots' }, figures.join('\n'));
@@ -326,7 +330,7 @@ function errorEffects(looks: readonly LookSeen[], policy: AnalysisPolicy, frame:
     frame,
     (v) => points(v).replace(' points', ' pt'),
     0,
-    limit,
+    [limit],
   );
 }
 
@@ -336,8 +340,9 @@ function latencyEffects(looks: readonly LookSeen[], policy: AnalysisPolicy, fram
     policy.judge === 'mann-whitney'
       ? policy.mannWhitney.maxLatencyRatio
       : Math.max(policy.minLatencyRatio, noiseRatios(policy).latency);
-  const format = (value: number) => times(value).replace(' times', '×');
-  return effects('Ratio of the p99 latencies at each look, 95 % intervals', `${id}-dl`, seen, frame, format, 1, limit);
+  return effects('Ratio of the p99 latencies at each look, 95 % intervals', `${id}-dl`, seen, frame, ratioText, 1, [
+    limit,
+  ]);
 }
 
 function effects(
@@ -347,13 +352,13 @@ function effects(
   frame: TimeFrame,
   format: (value: number) => string,
   alike: number,
-  limit: number,
+  limits: readonly number[],
 ): string {
   const shown = seen.filter(({ effect }) => effect !== null);
   const last = shown.at(-1)?.effect;
   if (last == null) return '';
-  const desc = `At the last look ${format(last.value)}, 95 % interval ${format(last.lower)} to ${last.upper === null ? 'any' : format(last.upper)}; the limit is ${format(limit)}.`;
-  const chart = overLooksChart({ id, title, desc, points: seen, format, alike, limit }, frame);
+  const desc = `At the last look ${format(last.value)}, 95 % interval ${format(last.lower)} to ${last.upper === null ? 'any' : format(last.upper)}${limits.length === 0 ? '' : `; the limit is ${limits.map(format).join(' or ')}`}.`;
+  const chart = overLooksChart({ id, title, desc, points: seen, format, alike, limits }, frame);
   const rows = shown.map(({ atMs, effect }) => [
     momentText(atMs - frame.startMs),
     format(effect!.value),
@@ -361,6 +366,61 @@ function effects(
     effect!.upper === null ? 'any' : format(effect!.upper),
   ]);
   return figure(title, chart, numbers(['look at', 'effect', 'from', 'to'], rows));
+}
+
+/** Of a further metric what error rate and p99 have: over time, at each look, and how its blocks are spread. */
+function metricFigures(
+  metric: MetricPolicy,
+  portrait: Portrait,
+  looks: readonly LookSeen[],
+  frame: TimeFrame,
+  id: string,
+  judge: JudgeName,
+): readonly string[] {
+  const { name, tolerance } = metric;
+  const { moments } = portrait;
+  const value = (arm: ArmMoment) => arm.metrics.get(name) ?? null;
+  const seen = moments
+    .flatMap(({ canary, comparison }) => [value(canary), comparison === null ? null : value(comparison)])
+    .filter((one) => one !== null);
+  if (seen.length === 0) return [paragraph(`Metric ${name}: no values, so that there is nothing to plot.`, 'soft')];
+  const said = metric.critical ? name : `${name} (advisory)`;
+  const title = `${said} over time`;
+  const desc = `Mean of ${name} over time. ${describe(moments, value, amount)}`;
+  const chart = overTimeChart(
+    { id: `${id}-t`, title, desc, moments, value, format: amount, atLeast: seen.every((one) => one === 0) ? 1 : 0 },
+    frame,
+  );
+  const show = (arm: ArmMoment) => {
+    const one = value(arm);
+    return one === null ? 'none' : amount(one);
+  };
+  const isRatio = tolerance.kind === 'ratio';
+  return [
+    figure(title, chart, numbers(headOf(portrait), momentRows(moments, frame, show))),
+    effects(
+      `${isRatio ? 'Ratio' : 'Difference'} of ${said} at each look, 95 % intervals`,
+      `${id}-d`,
+      looks.map(({ atMs, metrics }) => ({ atMs, effect: metrics.get(name) ?? null })),
+      frame,
+      isRatio ? ratioText : amount,
+      isRatio ? 1 : 0,
+      limitsOf(metric, judge),
+    ),
+    spread(`${said}, block by block`, `${id}-s`, judgedMoments(portrait, frame), value, amount),
+  ];
+}
+
+function ratioText(value: number): string {
+  return times(value).replace(' times', '×');
+}
+
+/** The changes from which a metric counts as worse; only `sequential` goes by them. */
+function limitsOf({ direction, tolerance }: MetricPolicy, judge: JudgeName): readonly number[] {
+  if (judge !== 'sequential') return [];
+  const up = tolerance.kind === 'ratio' ? tolerance.ratio : tolerance.difference;
+  const down = tolerance.kind === 'ratio' ? 1 / tolerance.ratio : -tolerance.difference;
+  return direction === 'either' ? [up, down] : [direction === 'increase' ? up : down];
 }
 
 function judgedMoments({ moments }: Portrait, frame: TimeFrame): readonly Moment[] {
@@ -459,8 +519,9 @@ function looksFigure(looks: readonly LookSeen[], frame: TimeFrame, id: string): 
 
 function nearestToRollback(findings: readonly MetricFinding[]): (MetricFinding & { p: number; alpha: number }) | null {
   const tested = findings.flatMap((finding) => {
-    const { p, alpha, metric } = finding;
-    return p === null || alpha === null || alpha <= 0 || metric === 'traffic-split' ? [] : [{ ...finding, p, alpha }];
+    const { p, alpha, metric, advisory } = finding;
+    const decides = metric !== 'traffic-split' && advisory !== true;
+    return p === null || alpha === null || alpha <= 0 || !decides ? [] : [{ ...finding, p, alpha }];
   });
   return tested.toSorted((a, b) => a.p / a.alpha - b.p / b.alpha)[0] ?? null;
 }

@@ -16,6 +16,8 @@ export interface FieldNames {
   readonly requests: (series: number) => string;
   readonly errors: (series: number) => string;
   readonly buckets: (series: number) => string;
+  /** The values of a further metric. */
+  readonly values: (metric: string) => string;
 }
 
 /** The names of the fields in a stored question to the judge. */
@@ -27,6 +29,7 @@ export function storedNames(arm: 'canary' | 'comparison'): FieldNames {
     requests: of('requests'),
     errors: of('errors'),
     buckets: of('buckets'),
+    values: (metric) => `${arm}.values.${metric}`,
   };
 }
 
@@ -67,7 +70,24 @@ export function sampleFault(arm: ArmSamples, names: FieldNames): SampleFault | n
       bucketFault(series.buckets, names.buckets(i), arm, names);
     if (fault !== null) return fault;
   }
+  for (const [metric, values] of Object.entries(arm.values ?? {})) {
+    const fault = valuesFault(values, names.values(metric), timesMs.length, names.times);
+    if (fault !== null) return fault;
+  }
   return null;
+}
+
+function valuesFault(
+  values: readonly (number | null)[],
+  field: string,
+  scrapes: number,
+  times: string,
+): SampleFault | null {
+  if (values.length !== scrapes) return unequal(field, values.length, scrapes, times);
+  const odd = values.findIndex((value) => value !== null && !Number.isFinite(value));
+  if (odd < 0) return null;
+  const remedy = 'give a number, or null where nothing was measured';
+  return { field: `${field}[${odd}]`, problem: `${values[odd]} is no measurement`, remedy };
 }
 
 function counterFault(

@@ -7,6 +7,8 @@ import {
   stratifiedScore,
 } from './counts.js';
 import type { CountPair } from './counts.js';
+import { PROOF_AT_END } from './early-promotion.js';
+import type { Proof } from './early-promotion.js';
 
 /** Up to this many events an exact test is used; above, the score test, which knows of scatter between blocks. */
 const EXACT_UP_TO_EVENTS = 200;
@@ -41,6 +43,8 @@ export interface CountRule {
   readonly margin: number;
   /** A rise that the traffic can't show must not be larger than this, or there is too little data to promote on. */
   readonly coarsest: number;
+  /** What a PROMOTE takes. @default PROOF_AT_END */
+  readonly proof?: Proof;
 }
 
 /** What counts of events say. Rates are shares of 0 to 1. */
@@ -58,7 +62,7 @@ export interface CountComparison {
   /** It would matter, but for a burst: the rest of the blocks shows no such thing. */
   readonly onlyBurst: boolean;
   readonly nonInferior: boolean;
-  /** Upper end of the 95 % interval of the difference. */
+  /** Upper end of the interval of the difference, as sure as `CountRule.proof` asks. */
   readonly upperBound: number;
   /** The rise that may have stayed unseen: the margin, or more where the traffic can't show as little. */
   readonly unseenRise: number;
@@ -67,11 +71,12 @@ export interface CountComparison {
 /**
  * Compares the events of two arms over the same blocks of time. `null` when one of them had no requests.
  *
- * Non-inferior: the 95 % upper bound of the difference is within the margin. Where even equal arms could not show that
- * with so few requests, it must do that the canary is not visibly worse (p >= 0.1), as long as the
+ * Non-inferior: the upper bound of the difference is within the margin. Where even equal arms could not show that
+ * with so few requests, it must do, if the proof allows it, that the canary is not visibly worse (p >= 0.1), as long as the
  * rise that could stay unseen is at most `coarsest`.
  */
 export function compareCounts(strata: readonly CountPair[], rule: CountRule): CountComparison | null {
+  const { proof = PROOF_AT_END } = rule;
   const used = strata.filter((pair) => pair.canaryTotal > 0 && pair.comparisonTotal > 0);
   if (used.length === 0) return null;
   const pair = addPairs(used);
@@ -82,10 +87,10 @@ export function compareCounts(strata: readonly CountPair[], rule: CountRule): Co
   // Scatter is a reason to doubt that the canary is worse, never one to believe that it is not.
   const p = exact ? fisherGreater(thinned(pair, scatterOf(used)), rule.toleranceRatio) : score.p;
   const difference = canary - comparison;
-  const upperBound = differenceUpperBound(pair, score.dispersion);
+  const upperBound = differenceUpperBound(pair, score.dispersion, proof.z);
   const resolution = resolvableDifference(pair, score.dispersion);
   const within = upperBound <= rule.margin;
-  const coarse = resolution > rule.margin && resolution <= rule.coarsest;
+  const coarse = proof.makeshift && resolution > rule.margin && resolution <= rule.coarsest;
   const large = matters(pair, rule);
   const onlyBurst = large && !matters(addPairs(withoutBursts(used)), rule);
   return {

@@ -1,5 +1,6 @@
 import { addPairs, sharesOf } from './counts.js';
 import { compareCounts } from './compare-counts.js';
+import { PROOF_AT_END } from './early-promotion.js';
 import { noiseRatios } from './noise-floor.js';
 import { errorPair } from './series.js';
 import type { Block } from './series.js';
@@ -21,6 +22,7 @@ export function compareErrors(
   policy: AnalysisPolicy,
   alpha: number,
   where: string,
+  proof = PROOF_AT_END,
 ): MetricFinding {
   const strata = blocks.map(errorPair);
   const base = sharesOf(addPairs(strata)).comparison;
@@ -34,6 +36,7 @@ export function compareErrors(
     minRatio,
     margin,
     coarsest: COARSEST_RESOLUTION,
+    proof,
   });
   const common = { metric: 'error-rate', unit: 'ratio', alpha, threshold: policy.minErrorIncrease };
   if (found === null) {

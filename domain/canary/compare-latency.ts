@@ -1,4 +1,6 @@
 import { compareCounts } from './compare-counts.js';
+import { PROOF_AT_END } from './early-promotion.js';
+import type { Proof } from './early-promotion.js';
 import { mannWhitney, rankTest, smallestMannWhitneyP } from './mann-whitney.js';
 import type { MannWhitneyInput } from './mann-whitney.js';
 import { median } from './median.js';
@@ -44,12 +46,17 @@ export interface LatencyWindow {
  * requests for it to speak at this alpha; else the share of requests above a bucket bound that few of the comparison's
  * requests exceed.
  */
-export function compareLatency(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
+export function compareLatency(
+  window: LatencyWindow,
+  policy: AnalysisPolicy,
+  alpha: number,
+  proof = PROOF_AT_END,
+): MetricFinding {
   const samples = blockP99s(window.blocks, window.boundsSeconds);
   const n = samples.canary.length;
   if (n > 0 && smallestMannWhitneyP(n, n) < alpha && samples.saturated === 0)
-    return byRanks(samples, window, policy, alpha);
-  return bySlowShare(window, policy, alpha);
+    return byRanks(samples, window, policy, alpha, proof);
+  return bySlowShare(window, policy, alpha, proof);
 }
 
 export interface BlockP99s {
@@ -90,7 +97,13 @@ export function blockP99s(
   return { canary, comparison, saturated };
 }
 
-function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
+function byRanks(
+  samples: BlockP99s,
+  window: LatencyWindow,
+  policy: AnalysisPolicy,
+  alpha: number,
+  proof: Proof,
+): MetricFinding {
   const { canary, comparison } = samples;
   const worse = mannWhitney(shifted(samples, TOLERANCE_RATIO, 'greater'));
   const ratio = TOLERANCE_RATIO * Math.exp(worse.hodgesLehmann);
@@ -98,9 +111,9 @@ function byRanks(samples: BlockP99s, window: LatencyWindow, policy: AnalysisPoli
   const threshold = Math.max(policy.minLatencyRatio, noise) * (window.recent ? SHORT_WINDOW_GUARD : 1);
   const margin = Math.max(policy.latencyMargin, noise);
   const rollback = worse.p < alpha && ratio >= threshold;
-  const within = rankTest(shifted(samples, margin, 'less')).p < 0.05;
+  const within = rankTest(shifted(samples, margin, 'less')).p < proof.p;
   const resolution = resolvableRatio(samples);
-  const coarse = resolution > margin && resolution <= COARSEST_RESOLUTION;
+  const coarse = proof.makeshift && resolution > margin && resolution <= COARSEST_RESOLUTION;
   const nonInferior = within || (coarse && rankTest(shifted(samples, 1, 'greater')).p >= WORSE_P);
   const unseen = within ? margin : Math.max(margin, resolution);
   const values = { canary: typical(canary), comparison: typical(comparison) };
@@ -153,7 +166,7 @@ function typical(logs: readonly number[]): number {
   return Math.exp(median(logs));
 }
 
-function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: number): MetricFinding {
+function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: number, proof: Proof): MetricFinding {
   const { blocks, boundsSeconds, where } = window;
   const canary = addHistograms(blocks.map((block) => block.canary.histogram));
   const comparison = addHistograms(blocks.map((block) => block.comparison.histogram));
@@ -188,6 +201,7 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
     minRatio,
     margin: margin * Math.max(base, policy.errorMargin),
     coarsest: SLOW.coarsest,
+    proof,
   });
   if (found === null) {
     const why = `Latencies can't be compared ${where}: no requests were measured on both arms at the same time.`;
@@ -197,7 +211,7 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   return {
     ...common,
     threshold: minRatio,
-    verdict: rollback ? 'ROLLBACK' : found.nonInferior ? 'PROMOTE' : 'HOLD',
+    verdict: rollback ? 'ROLLBACK' : found.nonInferior && proof.makeshift ? 'PROMOTE' : 'HOLD',
     canary: found.canary,
     comparison: found.comparison,
     canaryN: found.pair.canaryTotal,
@@ -215,7 +229,8 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   function reason(): string {
     const ratio = `${times(found!.ratio)} as many`;
     if (rollback) return `${ratio}, above the limit of ${times(minRatio)}, and p is below ${probability(alpha)}`;
-    if (found!.nonInferior) return `no more than chance explains`;
+    if (found!.nonInferior)
+      return `no more than chance explains${proof.makeshift ? '' : ', but that does not prove that p99 is the same'}`;
     if (found!.onlyBurst) return `${ratio}, but in a burst, not in most of the time; too many to call them equal`;
     if (found!.matters)
       return `${ratio}, above the limit of ${times(minRatio)}, but p is not below ${probability(alpha)}`;

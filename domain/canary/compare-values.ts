@@ -1,7 +1,10 @@
+import { PROMOTION_BUDGET, PROOF_AT_END } from './early-promotion.js';
+import type { Proof } from './early-promotion.js';
+import { hodgesLehmannInterval, hodgesLehmannShift } from './hodges-lehmann.js';
 import { rankTestOfSorted, smallestMannWhitneyP } from './mann-whitney.js';
 import { medianOfSorted, sorted } from './median.js';
 import { normalCdf, normalQuantile } from './normal.js';
-import type { Block, Measured } from './series.js';
+import type { ArmHistory, Block, Measured } from './series.js';
 import type { Evidence } from './opinion.js';
 import type { Direction, MetricFinding, MetricPolicy, Tolerance, VerdictKind } from './types.js';
 import { amount, plural, probability, times } from '../words.js';
@@ -23,9 +26,6 @@ const HIGHEST_CORRELATION = 0.95;
 /** Smaller probabilities have no z that a double can tell. */
 const SMALLEST_P = 1e-300;
 
-/** A non-inferiority test speaks for PROMOTE below this p. */
-const NON_INFERIOR_P = 0.05;
-
 /** The values of both arms over one window. */
 interface Samples {
   readonly canary: readonly number[];
@@ -46,13 +46,14 @@ export function compareValues(
   blocks: readonly Block[],
   alpha: number,
   where: string,
+  proof = PROOF_AT_END,
 ): MetricFinding {
   const samples = blockValues(metric.name, evidence, blocks);
   const problem = missingValues(metric.name, evidence) ?? obstacle(metric, samples, where);
   if (problem !== null) return valuesNotJudged(metric, problem);
   const sides = metric.direction === 'either' ? (['increase', 'decrease'] as const) : [metric.direction];
   // Of two sides each may spend half, and both must be good enough for a PROMOTE.
-  const found = sides.map((side) => oneSide(metric, samples, side, alpha / sides.length));
+  const found = sides.map((side) => oneSide(metric, samples, side, alpha / sides.length, proof));
   const worst = found.reduce((worst, one) => (RANK[one.verdict] > RANK[worst.verdict] ? one : worst));
   const [own, other] = [medianOfSorted(samples.ordered.canary), medianOfSorted(samples.ordered.comparison)];
   const n = samples.canary.length;
@@ -115,10 +116,45 @@ export function valuesNotJudged(metric: MetricPolicy, problem: string): MetricFi
   };
 }
 
+/**
+ * How far apart the values of both arms are, as the metric's tolerance has it: a ratio, or a difference in its own unit.
+ * The Hodges-Lehmann estimate and its 95 % interval (of the logarithms, for a ratio), widened as the tests are where values
+ * follow each other closely. `null` where no ratio can be told, or no block has values of both arms.
+ */
+export function valuesApart(metric: MetricPolicy, evidence: Evidence, blocks: readonly Block[]): Apart | null {
+  const { canary, comparison } = blockValues(metric.name, evidence, blocks);
+  const isRatio = metric.tolerance.kind === 'ratio';
+  if (canary.length === 0 || (isRatio && ![...canary, ...comparison].every((value) => value > 0))) return null;
+  const scaled = (values: readonly number[]) => (isRatio ? values.map(Math.log) : values);
+  const [x, y] = [scaled(canary), scaled(comparison)];
+  const shift = hodgesLehmannShift(sorted(x), sorted(y));
+  const { lower, upper, level } = hodgesLehmannInterval(x, y);
+  // So few blocks can't bound it: all their differences together are less sure than that.
+  if (level < 0.95) return null;
+  const correlation = correlationBetween(canary, comparison);
+  const wide = Math.sqrt((1 + correlation) / (1 - correlation));
+  const ends = [shift, shift + wide * (lower - shift), shift + wide * (upper - shift)] as const;
+  const [value, from, to] = isRatio ? ends.map(Math.exp) : ends;
+  return { kind: isRatio ? 'ratio' : 'difference', value: value!, lower: from!, upper: to! };
+}
+
+/** See `valuesApart`. */
+export interface Apart {
+  readonly kind: Tolerance['kind'];
+  readonly value: number;
+  readonly lower: number;
+  readonly upper: number;
+}
+
+/** The mean of a further metric in each block; `null` where nothing was measured. */
+export function metricOver(name: string, arm: ArmHistory, blocks: readonly Block[]): readonly (number | null)[] {
+  return blockMeans(arm.values.get(name) ?? [], blocks);
+}
+
 /** One value a block and arm, of the blocks in which both arms were measured. */
 function blockValues(name: string, evidence: Evidence, blocks: readonly Block[]): Samples {
-  const own = blockMeans(evidence.canary.values.get(name) ?? [], blocks);
-  const other = blockMeans(evidence.comparison.values.get(name) ?? [], blocks);
+  const own = metricOver(name, evidence.canary, blocks);
+  const other = metricOver(name, evidence.comparison, blocks);
   const canary: number[] = [];
   const comparison: number[] = [];
   for (const [i, value] of own.entries()) {
@@ -152,9 +188,9 @@ function obstacle(
 ): string | null {
   const n = canary.length;
   const smallest = n === 0 ? 1 : smallestMannWhitneyP(n, n);
-  if (smallest >= NON_INFERIOR_P) {
+  if (smallest >= PROMOTION_BUDGET) {
     let needed = n;
-    while (needed === 0 || smallestMannWhitneyP(needed, needed) >= NON_INFERIOR_P) needed++;
+    while (needed === 0 || smallestMannWhitneyP(needed, needed) >= PROMOTION_BUDGET) needed++;
     return `metric ${name}: ${plural(n, 'block')} with values on both arms ${where}, and ${plural(needed - n, 'more block')} needed`;
   }
   if (tolerance.kind === 'difference') return null;
@@ -181,12 +217,13 @@ function oneSide(
   { canary, comparison, ordered }: Samples,
   side: Exclude<Direction, 'either'>,
   alpha: number,
+  proof: Proof,
 ): Side {
   // Moving keeps the order: it multiplies values that are not below 0, or adds.
   const shifted = (part: number) => ordered.comparison.map(mover(tolerance, side, part));
   const [worseSide, betterSide] = side === 'increase' ? (['greater', 'less'] as const) : (['less', 'greater'] as const);
   const method = canary.length + comparison.length <= EXACT_UP_TO ? 'exact' : 'asymptotic';
-  const correlation = Math.max(0, (correlationOf(canary) + correlationOf(comparison)) / 2);
+  const correlation = correlationBetween(canary, comparison);
   const test = (part: number, alternative: 'greater' | 'less') => {
     const found = rankTestOfSorted(ordered.canary, shifted(part), alternative, method);
     return { ...found, p: widened(found.p, correlation) };
@@ -205,8 +242,10 @@ function oneSide(
       verdict: 'ROLLBACK',
       reason: `at or beyond the limit of ${limit}, and p is below ${probability(alpha)}`,
     };
-  if (same) return { ...values, verdict: 'PROMOTE', reason: 'all values are the same' };
-  if (whole.p < NON_INFERIOR_P)
+  // So few of them could as well be the same by chance.
+  if (same && smallestMannWhitneyP(canary.length, comparison.length) < proof.p)
+    return { ...values, verdict: 'PROMOTE', reason: 'all values are the same' };
+  if (whole.p < proof.p)
     return {
       ...values,
       verdict: 'PROMOTE',
@@ -216,6 +255,11 @@ function oneSide(
     ? `at or beyond the limit of ${limit}, but p is not below ${probability(alpha)}`
     : `${limit} can't be ruled out yet (p = ${probability(whole.p)})`;
   return { ...values, verdict: 'HOLD', reason };
+}
+
+/** How closely values follow each other, on average over both arms; 0 where they alternate, which is no reason for more trust. */
+function correlationBetween(canary: readonly number[], comparison: readonly number[]): number {
+  return Math.max(0, (correlationOf(canary) + correlationOf(comparison)) / 2);
 }
 
 /**

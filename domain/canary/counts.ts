@@ -170,13 +170,15 @@ function dispersionAround(strata: readonly CountPair[], ratio: number): number {
 }
 
 /**
- * The upper end of the one-sided 95 % interval of the difference of two shares (canary minus comparison), by Newcombe's
+ * The upper end of the one-sided interval of the difference of two shares (canary minus comparison), by Newcombe's
  * hybrid of two Wilson intervals (1998, method 10), which is sound at zero events too. Dispersion widens it.
+ *
+ * @param z says how sure it is. @default one-sided 95 %
  */
-export function differenceUpperBound(pair: CountPair, dispersion = 1): number {
+export function differenceUpperBound(pair: CountPair, dispersion = 1, z = Z_95): number {
   const shares = sharesOf(pair);
-  const above = wilson(shares.canary, pair.canaryTotal / dispersion).upper - shares.canary;
-  const below = shares.comparison - wilson(shares.comparison, pair.comparisonTotal / dispersion).lower;
+  const above = wilson(shares.canary, pair.canaryTotal / dispersion, z).upper - shares.canary;
+  const below = shares.comparison - wilson(shares.comparison, pair.comparisonTotal / dispersion, z).lower;
   return shares.canary - shares.comparison + Math.hypot(above, below);
 }
 

@@ -2,6 +2,8 @@ import { addPairs, sharesOf, stratifiedScore, wilson } from './counts.js';
 import type { CountPair } from './counts.js';
 import { AS_PROMETHEUS, blockP99s, BY_TAIL } from './compare-latency.js';
 import type { P99Reading } from './compare-latency.js';
+import { valuesApart } from './compare-values.js';
+import { furtherMetrics } from './defaults.js';
 import { hodgesLehmannInterval, hodgesLehmannShift } from './hodges-lehmann.js';
 import { lookAt, recentOf, requestsSinceWarmUp } from './judge-sequential.js';
 import { checkAt, windowOf } from './judge-mann-whitney.js';
@@ -180,12 +182,14 @@ export interface StageEffects {
   readonly errors: Effect | null;
   /** Ratio of the p99 latencies. */
   readonly latency: Effect | null;
+  /** Of each further metric of the policy, as its tolerance has it: a ratio, or a difference in its own unit. */
+  readonly metrics: ReadonlyMap<string, Effect | null>;
 }
 
 /** The effects over the whole stage so far, with 95 % intervals. */
 export function stageEffects(input: JudgeInput): StageEffects {
   const fromMs = input.startMs + input.policy.warmUpMs;
-  if (input.comparison === null || input.atMs <= fromMs) return { errors: null, latency: null };
+  if (input.comparison === null || input.atMs <= fromMs) return { errors: null, latency: null, metrics: new Map() };
   const evidence = bothArms(input, input.atMs);
   const blocks = stageBlocks(evidence, input, input.atMs);
   const strata = blocks.map(errorPair);
@@ -200,5 +204,8 @@ export function stageEffects(input: JudgeInput): StageEffects {
           ...differenceInterval(pair, stratifiedScore(strata, 1).dispersion),
         };
   const ranks = latencyObstacle(evidence) === null ? shiftOf(blocks, evidence.canary.boundsSeconds, BY_TAIL) : null;
-  return { errors, latency: ranks?.effect ?? null };
+  const metrics = new Map(
+    furtherMetrics(input.policy).map((metric) => [metric.name, valuesApart(metric, evidence, blocks)]),
+  );
+  return { errors, latency: ranks?.effect ?? null, metrics };
 }

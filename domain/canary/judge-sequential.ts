@@ -3,6 +3,7 @@ import { compareErrors } from './compare-errors.js';
 import { compareLatency } from './compare-latency.js';
 import { compareValues } from './compare-values.js';
 import { furtherMetrics } from './defaults.js';
+import { earlyLooks, earlySpending, proofAt } from './early-promotion.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion, Recall } from './opinion.js';
 import { countsWithin, errorPair } from './series.js';
@@ -23,6 +24,8 @@ const SHARE_AFTER_END = 0.4;
  * half of the window, so a short one is quick; it must still be several times as long as a burst.
  */
 const RECENT_SCRAPES = 12;
+/** A metric that is worse than its tolerance at this level is a reason not to promote early, though it is within its margin. */
+const SUSPICION_P = 0.05;
 
 /** A look: an instant of the grid on which statistical error is spent. */
 export interface Look {
@@ -31,6 +34,8 @@ export interface Look {
   readonly atMs: number;
   /** What it may spend: its tests share it evenly, and speak for ROLLBACK below their part. */
   readonly alpha: number;
+  /** What it may spend on a PROMOTE before the stage's end, a probability; 0: there is none at this look. */
+  readonly early: number;
 }
 
 /** Requests that the quieter arm has had by an instant, ms since the epoch. */
@@ -49,18 +54,22 @@ export function lookAt(input: JudgeInput, requestsBy: RequestsBy): Look {
   const { lookEveryMs, errorBudget, minRequests } = input.policy;
   const looks = Math.max(1, Math.ceil(durationMs / lookEveryMs));
   const budget = errorBudget * input.budgetShare;
-  let look: Look = { number: 0, atMs: startMs, alpha: 0 };
+  const promotions = earlyLooks(input.policy, durationMs);
+  let look: Look = { number: 0, atMs: startMs, alpha: 0, early: 0 };
   let alpha = 0;
+  let early = 0;
   let seen = 0;
   for (let number = 1; ; number++) {
     const after = number - looks;
     const atMs = startMs + (after < 0 ? number * lookEveryMs : durationMs + after * lookEveryMs);
     if (atMs > input.atMs) return look;
     alpha += budget * (spentBy(number, looks) - spentBy(number - 1, looks));
+    early += earlySpending(promotions, number);
     const requests = requestsBy(atMs);
     if (after !== 0 && requests - seen < Math.max(1, NEWS_SHARE * minRequests)) continue;
-    look = { number, atMs, alpha };
+    look = { number, atMs, alpha, early: after < 0 ? early : 0 };
     alpha = 0;
+    early = 0;
     seen = requests;
   }
 }
@@ -85,7 +94,8 @@ export function requestsSinceWarmUp(input: JudgeInput, { canary, comparison }: E
  * The default judge: sequential, with a stated error budget. At each look of the grid it compares error counts and
  * latencies of the same blocks of time, cumulatively and over the recent window. ROLLBACK takes a difference that is both
  * significant at the look's alpha and large enough to matter; PROMOTE takes the stage's end, enough requests, and no
- * metric in either window worse than its margin. `evidence` holds nothing later than the look.
+ * metric in either window worse than its margin. Where the policy allows it, a PROMOTE may come before the end: it takes
+ * more proof, and no suspicion. `evidence` holds nothing later than the look.
  */
 export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Look, recall: Recall): Opinion {
   const { policy } = input;
@@ -104,7 +114,16 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
   const requests = (arm: Evidence['canary']) => countsWithin(arm, fromMs, look.atMs, fromMs).requests;
   const tooFew = tooFewRequests(input, requests(evidence.canary), requests(evidence.comparison));
   if (tooFew !== null) return { ...common, kind: 'HOLD', hold: 'insufficient-data', summary: tooFew };
-  if (!over) return { ...common, ...watching(input, look) };
+  if (!over) {
+    if (look.early === 0) return { ...common, ...watching(input, look) };
+    const doubt = followed.find(isDoubtful);
+    if (doubt !== undefined)
+      return { ...common, ...watching(input, look, `; not sure enough to promote early: ${doubt.why}`) };
+    const summary =
+      `Not worse than the comparison after ${durationText(look.atMs - input.startMs)} of ${durationText(input.durationMs)}, ` +
+      `early as the policy allows (each metric at p below ${probability(look.early)}). ${wholeStage(findings)}`;
+    return { ...common, kind: 'PROMOTE', hold: null, summary };
+  }
   const open = followed.find((finding) => finding.verdict === 'HOLD');
   if (open !== undefined) {
     const summary = `The stage is over, and the evidence suffices for neither: ${open.why}`;
@@ -114,11 +133,17 @@ export function judgeSequential(input: JudgeInput, evidence: Evidence, look: Loo
   return { ...common, kind: 'PROMOTE', hold: null, summary };
 }
 
-function watching(input: JudgeInput, look: Look): Pick<Opinion, 'kind' | 'hold' | 'summary'> {
+/** Not shown to be within the margin, or, though it is, worse beyond what chance explains. */
+function isDoubtful({ verdict, p }: MetricFinding): boolean {
+  return verdict !== 'PROMOTE' || (p !== null && p < SUSPICION_P);
+}
+
+function watching(input: JudgeInput, look: Look, rest = '.'): Pick<Opinion, 'kind' | 'hold' | 'summary'> {
   const left = input.startMs + input.durationMs - input.atMs;
   const done = look.number === 0 ? 'no look yet' : `nothing wrong at ${plural(look.number, 'look')}`;
   const spent = `its tests may spend ${probability(look.alpha)} together`;
-  return { kind: 'HOLD', hold: 'watching', summary: `Watching: ${done}, ${durationText(left)} to go; ${spent}.` };
+  const summary = `Watching: ${done}, ${durationText(left)} to go; ${spent}${rest}`;
+  return { kind: 'HOLD', hold: 'watching', summary };
 }
 
 function wholeStage(findings: readonly MetricFinding[]): string {
@@ -157,13 +182,14 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
   // Advisory metrics roll nothing back, and so spend nothing.
   const tested = (obstacle === null ? 2 : 1) + metrics.filter(({ critical }) => critical).length;
   const alpha = look.alpha / (windows.length * tested);
-  const errors = windows.map((window) => compareErrors(window.blocks, policy, alpha, window.where));
+  const proof = proofAt(earlyLooks(policy, input.durationMs), look.early);
+  const errors = windows.map((window) => compareErrors(window.blocks, policy, alpha, window.where, proof));
   const latencies =
     obstacle === null
-      ? windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha))
+      ? windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha, proof))
       : [latencyNotJudged(obstacle)];
   const others = metrics.flatMap((metric) =>
-    windows.map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where)),
+    windows.map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where, proof)),
   );
   return [...errors, ...latencies, ...others];
 }

@@ -151,6 +151,9 @@ function checkPolicy({ policy, durationMs }: JudgeInput): void {
     if (!(value > 0 && Number.isFinite(value)))
       throw new RangeError(`${name} must be a positive number of ms, not ${value}`);
   }
+  const afterMs = policy.earlyPromotion?.afterMs ?? 0;
+  if (!(afterMs >= 0 && Number.isFinite(afterMs)))
+    throw new RangeError(`earlyPromotion.afterMs must be a number of ms, 0 or more, not ${afterMs}`);
   checkMetrics(furtherMetrics(policy));
 }
 

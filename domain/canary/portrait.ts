@@ -1,6 +1,8 @@
+import { metricOver } from './compare-values.js';
+import { furtherMetrics } from './defaults.js';
 import { latencyObstacle } from './opinion.js';
 import { blocksOf, evidenceOf, histogramQuantile, histogramWithin } from './series.js';
-import type { ArmBlock, Histogram, Quantile } from './series.js';
+import type { ArmBlock, ArmHistory, Histogram, Quantile } from './series.js';
 import { stageBlocks } from './stage-blocks.js';
 import type { Recording } from './replay.js';
 
@@ -11,6 +13,8 @@ export interface ArmMoment {
   readonly errorRate: number | null;
   /** `null` without a histogram, or without observations. */
   readonly p99: Quantile | null;
+  /** Mean of each further metric of the policy; `null` where nothing was measured. */
+  readonly metrics: ReadonlyMap<string, number | null>;
 }
 
 /** Both arms over one stretch of time; ms since the epoch. */
@@ -55,11 +59,17 @@ export function portraitOf(recording: Recording, untilMs: number): Portrait {
   const longestMs = Math.ceil((untilMs - startMs) / MOST_MOMENTS / scrapeIntervalMs) * scrapeIntervalMs;
   const blockMs = Math.max(scrapeIntervalMs, Math.ceil(judgedMs / scrapeIntervalMs) * scrapeIntervalMs, longestMs);
   const blocks = blocksOf(canary, other, { fromMs: startMs, toMs: untilMs, blockMs, scrapeIntervalMs });
-  const moments = blocks.map((block) => ({
+  const names = furtherMetrics(policy).map(({ name }) => name);
+  const valuesOf = (arm: ArmHistory) => {
+    const means = new Map(names.map((name) => [name, metricOver(name, arm, blocks)]));
+    return (i: number) => new Map(names.map((name) => [name, means.get(name)?.[i] ?? null]));
+  };
+  const [ownValues, otherValues] = [valuesOf(canary), valuesOf(other)];
+  const moments = blocks.map((block, i) => ({
     fromMs: block.fromMs,
     toMs: block.toMs,
-    canary: momentOf(block.canary, canary.boundsSeconds),
-    comparison: comparison === null ? null : momentOf(block.comparison, comparison.boundsSeconds),
+    canary: momentOf(block.canary, canary.boundsSeconds, ownValues(i)),
+    comparison: comparison === null ? null : momentOf(block.comparison, comparison.boundsSeconds, otherValues(i)),
   }));
   const fromMs = startMs + policy.warmUpMs;
   const own = histogramWithin(canary, fromMs, untilMs, fromMs);
@@ -78,11 +88,12 @@ export function portraitOf(recording: Recording, untilMs: number): Portrait {
   };
 }
 
-function momentOf(arm: ArmBlock, boundsSeconds: readonly number[]): ArmMoment {
+function momentOf(arm: ArmBlock, boundsSeconds: readonly number[], metrics: ArmMoment['metrics']): ArmMoment {
   return {
     requests: arm.requests,
     errorRate: arm.requests === 0 ? null : arm.errors / arm.requests,
     p99: arm.histogram === null ? null : histogramQuantile(0.99, boundsSeconds, arm.histogram),
+    metrics,
   };
 }
 

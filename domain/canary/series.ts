@@ -307,11 +307,20 @@ export function addHistograms(histograms: readonly (Histogram | null)[]): Histog
  * @returns seconds; `null` without observations
  */
 export function histogramQuantile(q: number, boundsSeconds: readonly number[], histogram: Histogram): Quantile | null {
+  const index = bucketOf(q, boundsSeconds, histogram);
+  return index === null ? null : linearWithin(index, q, boundsSeconds, histogram);
+}
+
+/** Index of the bucket in which a quantile lies, -1 if it is above the largest bound; `null` without observations. */
+function bucketOf(q: number, boundsSeconds: readonly number[], histogram: Histogram): number | null {
   const rank = q * totalOf(histogram);
-  const largest = boundsSeconds[boundsSeconds.length - 1];
-  if (totalOf(histogram) === 0 || largest === undefined) return null;
-  const index = boundsSeconds.findIndex((_, i) => (histogram[i] ?? 0) >= rank);
-  if (index < 0) return { seconds: largest, saturated: true };
+  if (totalOf(histogram) === 0 || boundsSeconds.length === 0) return null;
+  return boundsSeconds.findIndex((_, i) => (histogram[i] ?? 0) >= rank);
+}
+
+function linearWithin(index: number, q: number, boundsSeconds: readonly number[], histogram: Histogram): Quantile {
+  if (index < 0) return { seconds: boundsSeconds.at(-1)!, saturated: true };
+  const rank = q * totalOf(histogram);
   const upper = boundsSeconds[index]!;
   if (index === 0 && upper <= 0) return { seconds: upper, saturated: false };
   const lower = index === 0 ? 0 : boundsSeconds[index - 1]!;
@@ -326,12 +335,12 @@ export function histogramQuantile(q: number, boundsSeconds: readonly number[], h
  * that rises by a third within one wide bucket moves by a few percent only. Elsewhere as `histogramQuantile`.
  */
 export function tailQuantile(q: number, boundsSeconds: readonly number[], histogram: Histogram): Quantile | null {
-  const linear = histogramQuantile(q, boundsSeconds, histogram);
-  if (linear === null || linear.saturated) return linear;
+  const index = bucketOf(q, boundsSeconds, histogram);
+  if (index === null) return null;
+  const linear = linearWithin(index, q, boundsSeconds, histogram);
+  const [lower, upper] = [boundsSeconds[index - 1] ?? 0, boundsSeconds[index]];
+  if (upper === undefined || lower <= 0) return linear;
   const total = totalOf(histogram);
-  const index = boundsSeconds.findIndex((_, i) => (histogram[i] ?? 0) >= q * total);
-  const [lower, upper] = [boundsSeconds[index - 1] ?? 0, boundsSeconds[index]!];
-  if (lower <= 0) return linear;
   const slower = total - histogram[index - 1]!;
   // Nobody was slower than the bucket: half a request stands for those who might have been.
   const slowest = Math.max(0.5, total - histogram[index]!);

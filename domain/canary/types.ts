@@ -97,6 +97,12 @@ export interface MetricPolicy {
   readonly max: number | null;
 }
 
+/** When a stage may be promoted before its duration is up, if the canary has been shown to be no worse by then. */
+export interface EarlyPromotion {
+  /** The stage's least time, ms: nothing is promoted before. */
+  readonly afterMs: number;
+}
+
 /** The metrics that every service has, counted or read from its counters. */
 export const BUILT_IN_METRICS = ['error-rate', 'latency-p99'] as const;
 
@@ -214,6 +220,11 @@ export interface AnalysisPolicy {
   readonly latencyMargin: number;
   /** Requests that each arm must have served in the stage before a PROMOTE. @default 100 */
   readonly minRequests: number;
+  /**
+   * `sequential` may promote a stage before its duration is up; left out: it may not. A release whose fault begins later
+   * than that is then not seen in this stage.
+   */
+  readonly earlyPromotion?: EarlyPromotion;
   /** How far apart arms of one version are at this service; widens tolerances and guards of `sequential`. @default null */
   readonly noiseFloor: NoiseFloor | null;
   readonly limits: HardLimits;
@@ -252,7 +263,7 @@ export interface JudgeInput {
   readonly startMs: number;
   /** Now, ms since the epoch; samples after it are ignored. */
   readonly atMs: number;
-  /** The planned length of this stage, ms. A PROMOTE is not given before it is up. */
+  /** The planned length of this stage, ms. A PROMOTE is not given before it is up, but for `policy.earlyPromotion`. */
   readonly durationMs: number;
   /** Share of the rollout's error budget that this stage may spend, 0 to 1 (the plan divides it over the stages). */
   readonly budgetShare: number;

@@ -1,4 +1,5 @@
 import { MARGIN_OF_RATE } from './compare-errors.js';
+import { earliestEndMs } from './early-promotion.js';
 import { effectOf, isTested } from './effects.js';
 import { noiseRatios } from './noise-floor.js';
 import { evidenceOf, countsWithin } from './series.js';
@@ -101,7 +102,10 @@ function held(verdict: Said, input: JudgeInput | null): readonly string[] {
     case 'watching': {
       const end = input === null ? null : input.startMs + input.durationMs - verdict.atMs;
       const left = end === null || end <= 0 ? "the stage's end" : `the stage's end in ${durationText(end)}`;
-      return [`Time: a PROMOTE comes with ${left}, if nothing is found until then.`, ...promoted(verdict)];
+      const from = input === null ? null : earliestEndMs(input.policy, input.durationMs);
+      const early =
+        from === null ? '' : `, or at a look from ${durationText(from)} on that shows each metric within its margin`;
+      return [`Time: a PROMOTE comes with ${left}${early}, if nothing is found until then.`, ...promoted(verdict)];
     }
     case 'insufficient-data':
       return input === null ? ['More requests: the sentence above says how many.'] : [moreRequests(verdict, input)];

@@ -175,6 +175,71 @@ describe('judge --jsonl', () => {
     assert.deepEqual([odd?.['id'], String(odd?.['error']).slice(0, 7)], ['odd', 'line 3:']);
   });
 
+  it('judges further metrics of the arms, by default or as the line says, and names what is wrong with them', async () => {
+    const plain = JSON.parse(scenarioLine('depth', 0.002)) as { t_s: number[]; canary: object; baseline: object };
+    const values = (level: number) => plain.t_s.map((_, i) => (i % 9 === 4 ? null : level + ((i * 7) % 5)));
+    const line = (own: unknown, other: unknown, rest: object = {}) =>
+      JSON.stringify({
+        ...plain,
+        canary: { ...plain.canary, metrics: own },
+        baseline: { ...plain.baseline, metrics: other },
+        ...rest,
+      });
+    const [high, low] = [{ depth: values(80) }, { depth: values(50) }];
+    const asked = [
+      line(high, low),
+      line(low, low),
+      line(low, high),
+      line(low, high, { metrics: [{ name: 'depth', direction: 'decrease' }] }),
+      line(high, low, { metrics: [{ name: 'depth', critical: false }] }),
+      line(high, low, { metrics: [{ name: 'depth', tolerance: { difference: 60 } }] }),
+      line({}, low),
+    ];
+    const { code, lines } = await fed(asked.join('\n'), 'judge', '--jsonl');
+    const said = lines.map((text) => JSON.parse(text) as { verdict: string; summary: string });
+    assert.deepEqual(
+      [code, ...said.map(({ verdict }) => verdict)],
+      [0, 'ROLLBACK', 'PROMOTE', 'PROMOTE', 'ROLLBACK', 'PROMOTE', 'PROMOTE', 'HOLD'],
+      JSON.stringify(said),
+    );
+    assert.match(said[0]?.summary ?? '', /^Metric depth: 8\d(\.\d)? against 5\d/);
+    assert.match(said[6]?.summary ?? '', /Metric depth: no values on the canary/);
+
+    const odd: readonly (readonly [string, RegExp])[] = [
+      [
+        line({ depth: values(1).slice(1) }, low),
+        /canary\.metrics\.depth: has 120 values where t_s has 121; give one value/,
+      ],
+      [line(low, { depth: plain.t_s.map(() => 'x') }), /baseline\.metrics\.depth\[0\]: must be a number, or null/],
+      [line(low, low).replace('[50,', '[NaN,'), /metrics\.depth\[0\]: must be a number, or null/],
+      [
+        line({ 'error-rate': values(1) }, low),
+        /canary\.metrics\.error-rate: error-rate is read from the counters; give it another name/,
+      ],
+      [line({ 'a\nb': values(1) }, low), /metrics: "a\\nb" is no name; write 1 to 100 characters/],
+      [
+        line(low, low, { metrics: [{ name: 'dpeth' }] }),
+        /metrics\[0\]\.name: no arm has values of "dpeth"; there are depth/,
+      ],
+      [
+        line(low, low, { metrics: [{ name: 'depth' }, { name: 'depth' }] }),
+        /metrics\[1\]\.name: "depth" is there twice/,
+      ],
+      [
+        line(low, low, { metrics: [{ name: 'depth', tolerance: { ratio: 1 } }] }),
+        /metrics\[0\]\.tolerance\.ratio: must be above 1/,
+      ],
+      [
+        line(low, low, { metrics: [{ name: 'depth', tolerance: 5 }] }),
+        /metrics\[0\]\.tolerance: write \{ "ratio": 1\.2 \}/,
+      ],
+      [line(low, low, { metrics: [{ name: 'depth', query: 'up' }] }), /metrics\[0\]: .*"query"/],
+    ];
+    const refused = await fed(odd.map(([text]) => text).join('\n'), 'judge', '--jsonl');
+    for (const [i, [, expected]] of odd.entries())
+      assert.match((JSON.parse(refused.lines[i] ?? '{}') as { error?: string }).error ?? '', expected);
+  });
+
   it('knows its judges by name', async () => {
     const { lines } = await fed(scenarioLine('bad', 0.2), 'judge', '--jsonl', '--judge', 'mann-whitney');
     const bad = JSON.parse(lines[0]!) as Record<string, unknown>;

@@ -5,7 +5,11 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { judge } from '../../domain/canary/judge.js';
-import type { JudgeInput } from '../../domain/canary/types.js';
+import { metricPolicy } from '../../domain/canary/defaults.js';
+import { replay } from '../../domain/canary/replay.js';
+import type { Recording } from '../../domain/canary/replay.js';
+import type { ArmSamples, JudgeInput } from '../../domain/canary/types.js';
+import { seededRandom } from '../../bench/canary/random.js';
 import { judgeCase } from '../../client/judging/judgement.js';
 import type { Candidate, Judgement } from '../../client/judging/judgement.js';
 import { reportPage } from '../../client/report/page.js';
@@ -15,10 +19,42 @@ import { ARMS, recordedInput } from '../support/recorded.js';
 /** What `docs/judge-report` shows is made anew where this says so. */
 const PICTURES = process.env['SLIPWAY_PICTURES'] === '1' ? 'docs/judge-report' : null;
 
+/** A rollout whose queue grows from the sixth minute on; a second metric, which may be below 0, is only shown. */
+function queueing(): JudgeInput {
+  const { atMs, ...recording } = recordedInput(ARMS.good);
+  const random = seededRandom(3);
+  const withValues = (arm: ArmSamples, rise: number): ArmSamples => ({
+    ...arm,
+    values: {
+      'queue-depth': arm.timesMs.map((_, i) => (i % 17 === 5 ? null : 40 + 12 * random() + rise * Math.max(0, i - 20))),
+      'inlet-temperature': arm.timesMs.map(() => -4 + random()),
+    },
+  });
+  const queue: Recording = {
+    ...recording,
+    policy: {
+      ...recording.policy,
+      metrics: [
+        metricPolicy('queue-depth'),
+        {
+          ...metricPolicy('inlet-temperature'),
+          direction: 'either',
+          critical: false,
+          tolerance: { kind: 'difference', difference: 2 },
+        },
+      ],
+    },
+    canary: withValues(recording.canary, 1),
+    comparison: withValues(recording.comparison!, 0),
+  };
+  return { ...queue, atMs: replay(queue, atMs).atMs };
+}
+
 const CASES = {
   good: recordedInput(ARMS.good),
   bad: { ...recordedInput({ ...ARMS.slow, minutes: 15 }) },
   held: recordedInput(ARMS.held),
+  metric: queueing(),
 } as const;
 
 function judgement(
@@ -63,6 +99,35 @@ describe('the page of judge --html', () => {
     assert.doesNotMatch(page, /NaN|undefined|Infinity/);
   });
 
+  it('shows further metrics over time, at each look with their limits, and block by block', () => {
+    const page = reportPage([judgement('stage-1', CASES.metric)], []);
+    const titles = [...page.matchAll(/<figcaption>([^<]+)</g)].map(([, title]) => title);
+    assert.deepEqual(
+      titles.filter((title) => /queue|inlet/.test(title ?? '')),
+      [
+        'queue-depth over time',
+        'Ratio of queue-depth at each look, 95 % intervals',
+        'queue-depth, block by block',
+        'inlet-temperature (advisory) over time',
+        'Difference of inlet-temperature (advisory) at each look, 95 % intervals',
+        'inlet-temperature (advisory), block by block',
+      ],
+    );
+    assert.match(page, /Mean of queue-depth over time\. Canary: [\d.]+ to [\d.]+\. Comparison: [\d.]+ to [\d.]+\./);
+    assert.match(page, /At the last look [\d.]+×, 95 % interval [\d.]+× to [\d.]+×; the limit is 1\.2×\./);
+    assert.match(page, /At the last look -?[\d.]+, 95 % interval -?[\d.]+ to -?[\d.]+; the limit is 2 or -2\./);
+    // An advisory metric is no reason for a rollback, and so never the nearest to one.
+    const looks = page.slice(page.indexOf('How near each look came to a rollback'));
+    assert.match(looks, /queue-depth/);
+    assert.doesNotMatch(looks, /inlet-temperature/);
+    const evil = { ...CASES.metric, policy: { ...CASES.metric.policy, metrics: [metricPolicy(EVIL)] } };
+    assert.match(
+      reportPage([judgement('stage-1', evil)], []),
+      /Metric &lt;script&gt;.*: no values, so that there is nothing to plot/,
+    );
+    assert.doesNotMatch(page, /NaN|undefined|Infinity/);
+  });
+
   it('can be made of arms without histograms, without requests, and without a comparison', () => {
     const { good } = CASES;
     const bare = (arm: JudgeInput['canary']) => ({
@@ -77,6 +142,13 @@ describe('the page of judge --html', () => {
       { ...good, canary: { timesMs: [], leSeconds: [], series: [] } },
       { ...good, atMs: good.startMs },
       quiet,
+      { ...CASES.metric, comparison: null },
+      { ...CASES.metric, policy: { ...CASES.metric.policy, judge: 'kayenta' } },
+      {
+        ...CASES.metric,
+        canary: { ...CASES.metric.canary, values: { 'queue-depth': CASES.metric.canary.timesMs.map(() => 0) } },
+        comparison: { ...CASES.metric.comparison!, values: {} },
+      },
     ];
     for (const input of odd) {
       const page = reportPage([judgement('stage-1', input)], []);
@@ -105,6 +177,7 @@ describe(
     for (const [name, input] of Object.entries(CASES)) {
       it(`shows a ${name} rollout without a request, a complaint, or anything wider than the screen`, async () => {
         const place = path.join(folder, `${name}.html`);
+        const plots = 8 + 3 * input.policy.metrics.length;
         const other: Candidate = (policy) => ({ ...policy, judge: 'mann-whitney' });
         const shown = judgement('stage-2', input, `${EVIL} in production`, name === 'bad' ? other : null);
         await writeFile(place, reportPage([shown], []));
@@ -115,7 +188,7 @@ describe(
           { width: 390, height: 844, mobile: true, scheme: 'light' },
         ] as const) {
           await browser.open(url, screen);
-          assert.equal(await browser.evaluate('document.querySelectorAll("figure svg.plot").length'), 8);
+          assert.equal(await browser.evaluate('document.querySelectorAll("figure svg.plot").length'), plots);
           assert.equal(await browser.evaluate('document.documentElement.scrollWidth'), screen.width);
           assert.match(
             await browser.evaluate('document.querySelector("h1").textContent'),
@@ -145,7 +218,7 @@ describe(
     if (PICTURES !== null)
       it('is what docs/judge-report shows', async () => {
         await mkdir(PICTURES, { recursive: true });
-        const releases = { good: 'v1.8.0', bad: 'v1.9.0', held: 'v1.9.1' } as const;
+        const releases = { good: 'v1.8.0', bad: 'v1.9.0', held: 'v1.9.1', metric: 'v1.9.2' } as const;
         for (const [name, input] of Object.entries(CASES)) {
           const about = `checkout in production: ${releases[name as keyof typeof releases]}, rollout 3f2a9c1e5b7d8f00`;
           const place = path.join(folder, `${name}-shown.html`);

@@ -38,6 +38,13 @@ describe('a plan in one line', () => {
   it('names strategy, weights, times and gates', () => {
     assert.equal(planLine({ plan: PLAN }), 'canary_10: 10 % for 15 min, 50 % for 15 min (after approval), then all');
     assert.equal(planLine({ plan: { ...PLAN, strategy: 'direct', stages: [] } }), 'direct: then all');
+    const { policy } = testView();
+    const early = { ...policy, analysis: { ...policy.analysis, earlyPromotion: { afterMs: 120_000 } } };
+    assert.equal(
+      planLine({ plan: PLAN, policy: early }),
+      'canary_10: 10 % for 15 min (may end after 2 min at the earliest), 50 % for 15 min (may end after 2 min at the earliest) (after approval), then all',
+    );
+    assert.equal(planLine({ plan: PLAN, policy }), planLine({ plan: PLAN }));
   });
 
   it('says that there is none yet, or nothing to compare with', () => {

@@ -820,6 +820,23 @@ describe('warnings', () => {
     );
   });
 
+  test('early promotion is the first thing to be said off, and that it changes nothing is pointed out', () => {
+    const analysis = (text: string, head = HEAD) => `${head}    analysis: ${text}\n`;
+    assert.equal('earlyPromotion' in policyOf(HEAD).analysis, false);
+    assert.deepEqual(policyOf(analysis('{ earlyPromotion: { after: 2m } }')).analysis.earlyPromotion, {
+      afterMs: 120_000,
+    });
+    const shared = `defaults: { analysis: { earlyPromotion: { after: 2m } } }\n${HEAD}`;
+    assert.deepEqual(policyOf(shared).analysis.earlyPromotion, { afterMs: 120_000 });
+    assert.equal('earlyPromotion' in policyOf(analysis('{ earlyPromotion: off }', shared)).analysis, false);
+    const path = ['environments.local.analysis.earlyPromotion'];
+    assert.deepEqual(warningsOf(analysis('{ earlyPromotion: { after: 2m } }')), []);
+    assert.deepEqual(warningsOf(analysis('{ earlyPromotion: { after: 14m30s } }')), path);
+    assert.deepEqual(warningsOf(analysis('{ earlyPromotion: { after: 2m }, judge: mann-whitney }')), path);
+    assertProblem(analysis('{ earlyPromotion: {} }'), '6:17', /earlyPromotion\.after: is missing/, /add it/);
+    assertProblem(analysis('{ earlyPromotion: { after: 2 } }'), '6:42', /earlyPromotion\.after: 2/, /2m|2s/);
+  });
+
   test('a warning about a default stands where the default is written', () => {
     const text = `service: a\ndefaults:\n  verify: 0s\n${HEAD.replace('service: hello\n', '')}`;
     const parsed = parseSlipwayYaml(text, 'slipway.yaml');

@@ -1,6 +1,7 @@
 /** How a rollout ends, whatever the platform and the metrics do. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { judge } from '../../domain/canary/judge.js';
 import type { Policy } from '../../domain/policy.js';
 import { appliedTwice, until } from '../support/drive.js';
 import type { Pilot } from '../support/drive.js';
@@ -9,7 +10,7 @@ import type { World } from '../support/fake-activities.js';
 import { startFakeEnv } from '../support/fake-env.js';
 import type { FakeEnv } from '../support/fake-env.js';
 import { refusal } from '../support/memory-gateway.js';
-import { testRequest } from '../support/request.js';
+import { stage, testRequest } from '../support/request.js';
 
 let env: FakeEnv;
 let pilot: Pilot;
@@ -47,6 +48,40 @@ describe('outcomes', { concurrency: 6 }, () => {
     await until('its record is kept', () =>
       world.records.some(({ view: kept }) => kept.rolloutId === view.rolloutId && kept.outcome === 'completed'),
     );
+  });
+
+  test('a stage ends early once the judge has seen enough, where the policy allows it, and no sooner', async () => {
+    const world = await env.worldWithV1();
+    const policy = world.policy({ stages: { ...world.policy().stages, canary_25: [stage(25, 600), stage(50, 600)] } });
+    const analysis = { ...policy.analysis, lookEveryMs: 1000, warmUpMs: 1000, earlyPromotion: { afterMs: 3000 } };
+    // The real judge, on an arm that answers 5,000 requests a second without an error.
+    world.watch = (call) => {
+      if (call.mode === 'guard' || call.stage === 'verify') return allIsWell(call);
+      const atMs = Date.now();
+      const timesMs = Array.from(
+        { length: Math.floor((atMs - call.startMs) / 1000) + 1 },
+        (_, i) => call.startMs + i * 1000,
+      );
+      const requests = timesMs.map((_, i) => i * 5000);
+      const series = [{ instance: 'all', requests, errors: requests.map(() => 0), buckets: [] }];
+      const arm = { timesMs, leSeconds: [], series };
+      const { startMs, durationMs, budgetShare } = call;
+      const asked = { startMs, durationMs, budgetShare, expectedShare: null, atMs, canary: arm, comparison: arm };
+      const said = judge({ ...asked, policy: call.analysis });
+      return said.kind === 'HOLD' ? 'wait' : { kind: 'verdict', verdict: said, evidence: null };
+    };
+    const view = await pilot.ship(testRequest({ policy: { ...policy, analysis }, tag: 'v2' }));
+    assert.equal(view.outcome, 'completed');
+    const stages = world.watches.filter(({ stage: name, mode }) => name.startsWith('stage-') && mode === 'watch');
+    for (const label of ['stage-1', 'stage-2']) {
+      const call = stages.find(({ stage: name }) => name === label);
+      const said = view.verdicts.find(({ stage: name }) => name === label)?.verdict;
+      assert.ok(call !== undefined && said?.kind === 'PROMOTE', label);
+      const tookMs = said.atMs - call.startMs;
+      assert.ok(tookMs >= 3000 && tookMs < 30_000, `${label} took ${tookMs} ms of 600 s`);
+      assert.match(said.summary, /^Not worse than the comparison after \d+ s of 10 min, early as the policy allows/);
+    }
+    assert.ok(Date.parse(view.endedAt ?? '') - Date.parse(view.startedAt) < 120_000);
   });
 
   test('a verdict rolls back', async () => {

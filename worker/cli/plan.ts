@@ -81,7 +81,7 @@ export async function plan(
       );
       context.out(`plan ${planned.digest}`);
       for (const line of imageLines(planned, policy)) context.out(`  image ${plain(line)}`);
-      context.out(`  ${planLine({ plan: planned })}`);
+      context.out(`  ${planLine({ plan: planned, policy })}`);
       for (const stage of planned.stages) {
         const { stable, canary, baseline } = stage.weights;
         context.out(

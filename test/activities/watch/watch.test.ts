@@ -188,6 +188,30 @@ describe('a watch', () => {
     assert.ok(atMs >= CALL.durationMs && atMs <= HELD_AFTER_MS, String(atMs));
   });
 
+  it('says PROMOTE before the stage is over where the policy allows it, not before its time, and can be judged again', async () => {
+    const lab = new Lab();
+    // Without buckets: all of them are alike, of which ranks can't tell a p99.
+    const bare = (answer: MetricsAnswer): MetricsAnswer =>
+      answer.kind !== 'value'
+        ? answer
+        : {
+            ...answer,
+            arms: Object.fromEntries(
+              Object.entries(answer.arms).map(([name, arm]) => [
+                name,
+                { ...arm, leSeconds: [], series: arm.series.map((series) => ({ ...series, buckets: [] })) },
+              ]),
+            ),
+          };
+    lab.answer = (query) => bare(scraped(query, { perSecond: 2000 }));
+    lab.begin({ durationMs: 60_000, analysis: { ...CALL.analysis, earlyPromotion: { afterMs: 10_000 } } });
+    const { atMs, result } = await lab.result();
+    assert.ok(result.kind === 'verdict' && result.verdict.kind === 'PROMOTE', result.kind);
+    assert.ok(atMs >= 12_000 && atMs <= 14_000, String(atMs));
+    assert.match(result.verdict.summary, /after 12 s of 1 min|after 12 s of 60 s/);
+    assert.deepEqual(judge(lab.stored[0]!), result.verdict);
+  });
+
   it('says ROLLBACK as soon as the evidence is there, long before the stage is over', async () => {
     const lab = new Lab();
     lab.answer = (query) => scraped(query, { perSecond: 20, errorRate: 1 });

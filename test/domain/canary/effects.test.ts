@@ -240,6 +240,14 @@ describe('sampleFault', () => {
   it('names the field, the value and the remedy', () => {
     const odd: readonly (readonly [ArmSamples, RegExp])[] = [
       [
+        { ...canary, values: { depth: [1, 2] } },
+        /^canary\.values\.depth: has 2 values where canary\.timesMs has 61; give one value for each/,
+      ],
+      [
+        { ...canary, values: { depth: canary.timesMs.map((_, i) => (i === 5 ? NaN : i)) } },
+        /^canary\.values\.depth\[5\]: NaN is no measurement; give a number, or null/,
+      ],
+      [
         changed({ requests: series!.requests.slice(1) }),
         /^canary\.series\[0\]\.requests: has 60 values where canary\.timesMs has 61; give one value for each/,
       ],
