@@ -39,6 +39,10 @@ export function offersFor(view: RolloutView, identity: Identity): readonly Offer
     offer('retry', again, view.outcome === 'completed' ? 'it was shipped: there is nothing to try again' : null);
     return offers;
   }
+  if (view.status === 'queued') {
+    offer('abort', 'it leaves the queue; nothing was touched', null);
+    return offers;
+  }
   const back = goingBack(view);
   const gate = view.approvals !== null && gateState(view.approvals) === 'open' ? view.approvals : null;
   if (gate !== null) {
@@ -53,14 +57,20 @@ export function offersFor(view: RolloutView, identity: Identity): readonly Offer
           ? 'the rollout begins'
           : 'the next stage begins'
         : `${missing} more needed after yours`;
-    offer('approve', `approves gate "${gate.gate}" (${gate.approvedBy.length} of ${gate.quorum}): ${then}`, refusal('approve'));
+    offer(
+      'approve',
+      `approves gate "${gate.gate}" (${gate.approvedBy.length} of ${gate.quorum}): ${then}`,
+      refusal('approve'),
+    );
     const ends = isBeforeCanary(view.phase) ? 'the rollout ends, nothing was touched' : traffic(view);
     offer('reject', `rejects gate "${gate.gate}": ${ends}`, refusal('reject'), true);
   }
   if (view.paused || view.wait?.kind === 'drift')
     offer(
       'resume',
-      view.wait?.kind === 'drift' ? 'writes over what somebody else has changed, and goes on' : 'ends the pause: it goes on',
+      view.wait?.kind === 'drift'
+        ? 'writes over what somebody else has changed, and goes on'
+        : 'ends the pause: it goes on',
       back,
     );
   else offer('pause', 'no advance until resumed; the canary is still guarded', back);
@@ -78,7 +88,12 @@ export function offersFor(view: RolloutView, identity: Identity): readonly Offer
     const stages = view.plan?.stages.length ?? 0;
     const last = view.stage === null || view.stage >= stages;
     const next = last ? 'all traffic moves to the new version' : `stage ${(view.stage ?? 0) + 1} of ${stages} begins`;
-    offer('promote', `skips the rest of this ${view.phase === 'verifying' ? 'verification' : 'stage'}: ${next}`, refused, held);
+    offer(
+      'promote',
+      `skips the rest of this ${view.phase === 'verifying' ? 'verification' : 'stage'}: ${next}`,
+      refused,
+      held,
+    );
   }
   offer('abort', isBeforeCanary(view.phase) ? 'the rollout ends, nothing was touched' : traffic(view), back);
   return offers;
@@ -110,7 +125,8 @@ function goingBack({ phase }: RolloutView): string | null {
 function traffic({ plan, weights, releaseName }: RolloutView): string {
   const old = plan?.stableVersion ?? null;
   if (old === null) return `${releaseName} is taken away: nothing served before it`;
-  const share = weights === null || weights.canary === 0 ? '' : ` (${percentText(weights.canary)} of it is on ${releaseName})`;
+  const share =
+    weights === null || weights.canary === 0 ? '' : ` (${percentText(weights.canary)} of it is on ${releaseName})`;
   return `all traffic back to ${old}${share}; the canary is removed`;
 }
 

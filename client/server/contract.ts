@@ -1,5 +1,5 @@
 /** What the HTTP API takes and gives, in types: the server's schemas, the page and the CLI all follow these. */
-import type { DecisionReceipt, Verb } from '../../domain/approval/decision.js';
+import type { DecisionReceipt, RefusalCode, Verb } from '../../domain/approval/decision.js';
 import type { Offer } from '../../domain/offers.js';
 import type { LiveStage } from '../../domain/live.js';
 import type { Identity, Right } from '../../domain/people.js';
@@ -116,6 +116,8 @@ export interface Problem {
   /** What to do. */
   readonly next: string;
   readonly errors?: readonly { readonly pointer: string; readonly detail: string }[];
+  /** Of a decision that was refused: which rule refused it. */
+  readonly refusal?: RefusalCode;
 }
 
 /** `GET /me`. */
