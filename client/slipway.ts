@@ -463,7 +463,7 @@ function summaryOfExecution(run: Execution): RolloutSummary {
     risk: typeof risk === 'number' ? risk : null,
     startedAt: at(run.startTime) ?? '',
     closedAt: at(run.closeTime),
-    workflowStatus: run.status === 1 ? 'RUNNING' : 'CLOSED',
+    workflowStatus: run.closeTime == null ? 'RUNNING' : 'CLOSED',
   };
 }
 

@@ -162,7 +162,7 @@ export function createApp(options: AppOptions): ServerApp {
     await next();
   });
 
-  app.onError((error, c) => {
+  app.onError(async (error, c) => {
     const requestId = c.get('requestId');
     const problem = problemOf(error);
     const { status } = problem;
@@ -171,10 +171,10 @@ export function createApp(options: AppOptions): ServerApp {
     if (problem.code === 'internal') log.error({ requestId, error: stackOf(error) }, 'a request failed');
     const html =
       status !== 409 && wantsHtml(c)
-        ? pageOf(c, { page: 'problem', me: null, problem: problem.document(requestId) })
+        ? await pageOf(c, { page: 'problem', me: null, problem: problem.document(requestId) })
         : null;
     if (html === null) return problem.response(requestId);
-    return Promise.resolve(html).then((shown) => new Response(shown.body, { status, headers: shown.headers }));
+    return new Response(html.body, { status, headers: html.headers });
   });
 
   function tellRefusal(c: Context, problem: ApiProblem, requestId: string): void {
@@ -223,9 +223,12 @@ export function createApp(options: AppOptions): ServerApp {
   async function signedIn(c: Context): Promise<Caller> {
     const caller = await callerOf(c);
     if (caller !== null) return caller;
-    throw new ApiProblem('unauthenticated', 'the request carries neither a session nor a token', {
-      ...(oidc === null ? { next: 'send Authorization: Bearer …, or open a session with POST /login/token' } : {}),
-    });
+    const next = 'send Authorization: Bearer …, or open a session with POST /login/token';
+    throw new ApiProblem(
+      'unauthenticated',
+      'the request carries neither a session nor a token',
+      oidc === null ? { next } : {},
+    );
   }
 
   /** The rollout of the path, for one who may see it: for all others it does not exist. */
@@ -312,10 +315,9 @@ export function createApp(options: AppOptions): ServerApp {
   async function showPage(c: Context, draw: (caller: Caller) => Promise<PageData>): Promise<Response> {
     c.set('endpoint', 'page');
     const caller = await callerOf(c);
-    const back = `${c.req.path}`;
     const data: PageData =
       caller === null
-        ? { page: 'login', login: loginWays, back: safeReturn(back), notice: null }
+        ? { page: 'login', login: loginWays, back: safeReturn(c.req.path), notice: null }
         : await draw(caller).catch((error: unknown) => {
             const problem = problemOf(error);
             if (problem.code === 'internal') throw error;
@@ -655,7 +657,7 @@ export function createApp(options: AppOptions): ServerApp {
       clearInterval(pings);
       follower.close();
       lists.close();
-      for (const stream of [...streams]) stream.end('the server stops: connect again');
+      for (const stream of streams) stream.end('the server stops: connect again');
     },
   };
 }

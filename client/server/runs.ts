@@ -16,6 +16,8 @@ import type { Follower } from './follow/follower.js';
 import { ApiProblem } from './problems.js';
 import type { Archive, ArchivedRun } from './seams.js';
 
+/** Of gRPC. */
+const INVALID_ARGUMENT = 3;
 const MAX_KNOWN = 50_000;
 /** Views that are asked for at once for one list. */
 const AT_ONCE = 8;
@@ -172,8 +174,9 @@ export class Runs {
     try {
       return await this.options.slipway.page(query, limit, token);
     } catch (error) {
-      // A token that Temporal does not take (any more): 3 is gRPC's INVALID_ARGUMENT.
-      if (token !== null && isGrpcServiceError(error) && error.code === 3) throw badCursor();
+      // A token that Temporal does not take (any more).
+      const status: number | null = isGrpcServiceError(error) ? error.code : null;
+      if (token !== null && status === INVALID_ARGUMENT) throw badCursor();
       throw error;
     }
   }

@@ -74,7 +74,7 @@ export async function serve({ config, env, log, pingMs, ...seams }: ServeOptions
     const { port } = http.address() as AddressInfo;
     const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
     const publicUrl = config.publicUrl ?? url;
-    const { app, close } = createApp({
+    const server = createApp({
       ...seams,
       config,
       publicUrl,
@@ -84,12 +84,13 @@ export async function serve({ config, env, log, pingMs, ...seams }: ServeOptions
       log,
       ...(pingMs === undefined ? {} : { pingMs }),
     });
-    http.on('request', getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+    const listener = getRequestListener(server.app.fetch, { overrideGlobalObjects: false });
+    http.on('request', (request, response) => void listener(request, response));
     return {
       url,
       publicUrl,
       async close() {
-        close();
+        server.close();
         await new Promise<void>((resolve) => {
           http.close(() => resolve());
           http.closeIdleConnections();

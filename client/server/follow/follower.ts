@@ -166,7 +166,7 @@ export class Follower {
   }
 
   private tell(topic: Topic, change: Change): void {
-    for (const listener of [...topic.listeners]) listener(change);
+    for (const listener of topic.listeners) listener(change);
   }
 
   /** As long as somebody watches. */
@@ -212,53 +212,30 @@ export class Follower {
     const { signal } = topic.abort;
     const { connection, options } = this.slipway.client;
     const execution = { workflowId: rolloutWorkflowId(topic.ref.lane, topic.ref.rolloutId) };
+    const questions = new Questions(() => this.ask(topic), signal);
     let nextPageToken: Uint8Array | undefined;
-    let askedMs = Date.now();
-    let asking: Promise<void> | null = null;
-    let again = false;
-    let failed: unknown = null;
-    const changed = (): void => {
-      again = true;
-      asking ??= (async () => {
-        while (again && !signal.aborted) {
-          await sleep(Math.max(SETTLE_MS, askedMs + ASK_EVERY_MS - Date.now()), undefined, { signal });
-          again = false;
-          askedMs = Date.now();
-          await this.ask(topic);
-        }
-      })()
-        .catch((error: unknown) => {
-          failed = error;
-        })
-        .finally(() => {
-          asking = null;
-        });
-    };
     while (!signal.aborted) {
+      const token = nextPageToken;
       const page = await connection.withAbortSignal(signal, () =>
         connection.withDeadline(Date.now() + POLL_MS, () =>
           connection.workflowService.getWorkflowExecutionHistory({
             namespace: options.namespace,
             execution,
             waitNewEvent: true,
-            ...(nextPageToken === undefined ? {} : { nextPageToken }),
+            ...(token === undefined ? {} : { nextPageToken: token }),
           }),
         ),
       );
-      const events = page.history?.events ?? [];
-      if (failed !== null) throw failed;
-      if (events.length > 0) changed();
+      if ((page.history?.events ?? []).length > 0) questions.ask();
+      questions.check();
       nextPageToken = page.nextPageToken ?? undefined;
-      if (nextPageToken === undefined || nextPageToken.length === 0) {
-        if (asking !== null) await asking;
-        if (failed !== null) throw failed;
-        await this.ask(topic);
-        if (topic.found?.kind === 'running' && !isFinal(topic.found.view.phase)) {
-          // Closed without an outcome (reset, terminated, continued as new): another run follows, or its lane recovers it.
-          await sleep(QUEUED_EVERY_MS, undefined, { signal });
-        }
-        return;
-      }
+      if (nextPageToken !== undefined && nextPageToken.length > 0) continue;
+      await questions.settled();
+      await this.ask(topic);
+      // Closed without an outcome (reset, terminated, continued as new): another run follows, or its lane recovers it.
+      if (topic.found?.kind === 'running' && !isFinal(topic.found.view.phase))
+        await sleep(QUEUED_EVERY_MS, undefined, { signal });
+      return;
     }
   }
 
@@ -289,6 +266,49 @@ export class Follower {
       this.tell(topic, { kind: 'live', seq: topic.seq, live });
     } catch (error) {
       this.onTrouble(error instanceof Error ? error.message : String(error), ref.rolloutId);
+    }
+  }
+}
+
+/** Puts a question soon after something happened: once for many things that happen together, and never twice at a time. */
+class Questions {
+  private asking: Promise<void> | null = null;
+  private again = false;
+  private askedMs = Date.now();
+  private failure: Error | null = null;
+
+  constructor(
+    private readonly question: () => Promise<void>,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  ask(): void {
+    this.again = true;
+    this.asking ??= this.run();
+  }
+
+  /** @throws what the last question failed with */
+  check(): void {
+    if (this.failure !== null) throw this.failure;
+  }
+
+  async settled(): Promise<void> {
+    await this.asking;
+    this.check();
+  }
+
+  private async run(): Promise<void> {
+    try {
+      while (this.again && !this.signal.aborted) {
+        await sleep(Math.max(SETTLE_MS, this.askedMs + ASK_EVERY_MS - Date.now()), undefined, { signal: this.signal });
+        this.again = false;
+        this.askedMs = Date.now();
+        await this.question();
+      }
+    } catch (error) {
+      this.failure = error instanceof Error ? error : new Error(String(error));
+    } finally {
+      this.asking = null;
     }
   }
 }

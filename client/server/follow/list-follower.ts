@@ -52,7 +52,7 @@ export class ListFollower {
           this.text = text;
           this.rows = rows;
           this.seq += 1;
-          for (const listener of [...this.listeners]) listener(rows, this.seq);
+          for (const listener of this.listeners) listener(rows, this.seq);
         }
       } catch (error) {
         this.onTrouble(error instanceof Error ? error.message : String(error));
