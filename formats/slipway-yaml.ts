@@ -34,9 +34,11 @@ import {
   valueAt,
 } from './yaml-problems.js';
 import type { Problem } from './yaml-problems.js';
+import { MAX_FILE_BYTES } from './yaml-file.js';
 import { readYaml } from './yaml-source.js';
 import type { YamlSource } from './yaml-source.js';
 
+export { MAX_FILE_BYTES } from './yaml-file.js';
 export { formatProblems } from './yaml-problems.js';
 export type { Problem } from './yaml-problems.js';
 
@@ -68,8 +70,6 @@ export type SlipwayYaml =
   | { readonly ok: true; readonly config: SlipwayConfig; readonly warnings: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** Larger files are refused unread. */
-export const MAX_FILE_BYTES = 256 * 1024;
 
 /**
  * Reads a `slipway.yaml`: all its problems at once, each with its place, or what it says, with warnings about what is
@@ -279,6 +279,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
       canary5From: settings.risk?.canary5From ?? DEFAULT_RISK_POLICY.canary5From,
       timeZone: settings.risk?.timeZone ?? DEFAULT_RISK_POLICY.timeZone,
     },
+    ...(settings.onAlert === undefined ? {} : { onAlert: settings.onAlert }),
     notify: settings.notify ?? [],
   };
 }

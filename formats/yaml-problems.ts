@@ -167,7 +167,7 @@ function unknownKeyRemedy(key: string, parent: YamlPath, root: z.core.$ZodType):
   const here = schemasAt(parent, root).flatMap(keysOf);
   const near = nearest(key, here);
   if (near !== null) return `did you mean ${near}?`;
-  const elsewhere = placesOf(key, Environment);
+  const elsewhere = root === SlipwayFile ? placesOf(key, Environment) : [];
   if (elsewhere.length > 0) return `${key} belongs under ${elsewhere.slice(0, 3).join(' or ')}`;
   return here.length === 0 ? 'remove it' : `known keys here: ${here.join(', ')}`;
 }

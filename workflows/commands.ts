@@ -4,19 +4,15 @@ import { setHandler } from '@temporalio/workflow';
 import {
   applyToGate,
   countText,
-  gateState,
   isExcluded,
   needsSignature,
   refusalAtGate,
-  refusalByRole,
-  refusalToBreakGlass,
   refusalUnverified,
-  whoCan,
   withMembership,
 } from '../domain/approval/gate.js';
 import { isGateVerb } from '../domain/approval/decision.js';
 import type { BreakGlass, Decision, DecisionReceipt, Refusal } from '../domain/approval/decision.js';
-import { rulesAt } from '../domain/approval/rules.js';
+import { approverGroups, isHeld, notNow, refusalToPromote } from '../domain/approval/promote.js';
 import { isBeforeCanary, isFinal } from '../domain/rollout.js';
 import { Intake } from './intake.js';
 import type { Vouched } from './intake.js';
@@ -134,7 +130,7 @@ function refuse({ state, controls }: Pick<Desk, 'state' | 'controls'>, decision:
         ? null
         : notNow('nothing is paused', 'nothing: it goes on by itself');
     case 'promote':
-      return refusePromote(state, decision);
+      return refusalToPromote(standing(state), decision);
     case 'abort':
       return null;
   }
@@ -144,55 +140,9 @@ function late(code: 'finished' | 'too-late', text: string): Refusal {
   return { code, text, whoCan: '', next: 'see how it ended with `slipway status`; `slipway retry` begins anew' };
 }
 
-function notNow(text: string, next: string): Refusal {
-  return { code: 'not-now', text, whoCan: '', next };
-}
-
-function refusePromote(state: RunState, decision: Decision): Refusal | null {
-  const { approval } = state.request.policy;
-  if (state.phase !== 'canary' && state.phase !== 'verifying') {
-    return notNow(`promote skips the rest of a stage, and the rollout is ${state.phase}`, 'wait for the canary');
-  }
-  const { approvals } = state;
-  if (approvals !== null && approvals.closed === null && gateState(approvals) === 'open') {
-    const text = `gate "${approvals.gate}" is open: approve or reject it`;
-    return { code: 'not-now', text, whoCan: whoCan(approvals), next: '`slipway approve` or `slipway reject`' };
-  }
-  const unproved = refusalUnverified(decision, approval) ?? refusalByRole(decision);
-  if (unproved !== null) return unproved;
-  const groups = approverGroups(state);
-  const held = isHeld(state);
-  // Over a HOLD it is the role that counts: nobody is asked who could be of a group.
-  if (
-    groups.length > 0 &&
-    !(held && isKnown(decision)) &&
-    !decision.actor.groups.some((name) => groups.includes(name))
-  ) {
-    const text = `promote needs one of the approvers' groups: ${groups.join(', ')}`;
-    return { code: 'not-in-group', text, whoCan: `members of ${groups.join(', ')}`, next: 'ask one of them' };
-  }
-  if (!held) return null;
-  if ((decision.reason ?? '').trim() === '') {
-    return notNow('to promote over a HOLD say why: --reason "…"', 'say why: --reason "…"');
-  }
-  if (isKnown(decision) || approval.breakGlass?.allowed === false) return refusalToBreakGlass(decision, approval);
-  return null;
-}
-
-/** The groups that may approve a change of this risk; empty: anyone. */
-function approverGroups({ request, assessment }: RunState): readonly string[] {
-  const rules = rulesAt(request.policy.approval, assessment?.risk.level ?? null);
-  return [...new Set(rules.flatMap(({ groups }) => groups))];
-}
-
-/** Whether it is known what somebody may do: where a server vouches for it, or says so where nobody need vouch. */
-function isKnown({ actor }: Decision): boolean {
-  return actor.verified || actor.roles !== undefined;
-}
-
-/** Whether the judge could not say that all is well: going on all the same is break-glass. */
-function isHeld({ wait }: RunState): boolean {
-  return wait?.kind === 'inconclusive' || wait?.kind === 'blind';
+function standing(state: RunState): Parameters<typeof refusalToPromote>[0] {
+  const { phase, assessment, approvals, wait, request } = state;
+  return { policy: request.policy, phase, assessment, approvals, wait };
 }
 
 /** Counts what has been verified, or refuses what turns out not to hold: by the state as it is now. */
@@ -288,7 +238,7 @@ function breakGlass(
     severity: 'page',
     title: `${state.name}: break-glass by ${mark.by}`,
     text,
-    groups: approverGroups(state),
+    groups: approverGroups(standing(state)),
     n: id,
   });
   return tell(state, text);

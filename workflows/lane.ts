@@ -30,6 +30,7 @@ import {
   enqueueUpdate,
   giveWaySignal,
   laneQuery,
+  queuedQuery,
   recoverWorkflowId,
   rolloutWorkflowId,
   searchAttributes,
@@ -112,6 +113,10 @@ class Lane {
       this.check = target;
     });
     setHandler(laneQuery, () => laneView(this.state));
+    setHandler(
+      queuedQuery,
+      (rolloutId) => this.state.queue.find(({ request }) => request.rolloutId === rolloutId)?.request ?? null,
+    );
   }
 
   async run(): Promise<void> {

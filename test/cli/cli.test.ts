@@ -47,6 +47,8 @@ const COMMANDS = [
   'lane',
   'setup',
   'worker',
+  'server',
+  'token',
   'local-gateway',
 ];
 
