@@ -18,6 +18,7 @@ import type { Permit } from '../domain/fence.js';
 import type { Assessment } from '../domain/risk.js';
 import type { RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
 import type { Notification } from './notify/notifier.js';
+import type { SlackCall, SlackPosted } from './slack/slack-message.js';
 import type { AnchorSweep, ClaimRequest, PlatformScope } from './platform.js';
 
 /** One effect, with the permit that makes it exactly-once. */
@@ -117,6 +118,8 @@ export interface Activities {
   /** The evidence gates of the policy. */
   checkEvidence(call: { request: RolloutRequest; assessment: Assessment }): Promise<GateResult>;
   notify(notification: Notification): Promise<void>;
+  /** Brings the rollout's one message in Slack, and its thread, up to date (heartbeating). */
+  slackMessage(call: SlackCall): Promise<SlackPosted>;
   /** Keeps the decision record; gives its digest. */
   recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;
   /** The lane's anchor; never throws: an unreachable platform is an answer here. */

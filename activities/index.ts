@@ -9,10 +9,12 @@ import { createImageActivities } from './registry/resolve-images.js';
 import type { ImageDeps } from './registry/resolve-images.js';
 import { createRunActivities } from './runs.js';
 import type { RunDeps } from './runs.js';
+import { createSlackMessage } from './slack/slack-message.js';
+import type { SlackDeps } from './slack/slack-message.js';
 import { createWatch } from './watch/watch.js';
 import type { WatchDeps } from './watch/watch.js';
 
-export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps, ImageDeps {
+export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps, ImageDeps, SlackDeps {
   readonly evidence: EvidenceStore;
   readonly notifier: Notifier;
   /** The gates of a policy: the port passes where the policy asks for no evidence. */
@@ -30,6 +32,7 @@ export function createActivities(deps: ActivityDeps): Activities {
     assessRisk: createAssessment(deps),
     checkEvidence: (call) => deps.evidenceGate(call),
     notify: (notification) => deps.notifier.notify(notification),
+    slackMessage: createSlackMessage(deps),
     async recordRollout(record) {
       deps.onEnded({ outcome: record.view.outcome ?? 'unknown', environment: record.view.lane.environment });
       return deps.evidence.put(record);

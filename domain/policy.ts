@@ -75,6 +75,11 @@ export interface CustomQueries {
   readonly latencyBuckets: string | null;
 }
 
+export interface SlackPolicy {
+  /** Id of a channel that the app is in, not its name: names change. */
+  readonly channel: string;
+}
+
 /** A service in one environment, as its owners' reviewed `slipway.yaml` says. */
 export interface Policy {
   readonly lane: LaneRef;
@@ -106,6 +111,8 @@ export interface Policy {
   readonly risk: RiskPolicy;
   /** URLs that get notifications, besides the worker's log. Names of the worker's webhooks, never URLs with secrets. */
   readonly notify: readonly string[];
+  /** Where the rollout's message in Slack is. @default none */
+  readonly slack?: SlackPolicy;
 }
 
 /** How risk is turned into care; tunable per team. */

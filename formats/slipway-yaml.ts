@@ -558,6 +558,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
       timeZone: settings.risk?.timeZone ?? DEFAULT_RISK_POLICY.timeZone,
     },
     notify: settings.notify ?? [],
+    ...(settings.slack === undefined ? {} : { slack: settings.slack }),
   };
 }
 

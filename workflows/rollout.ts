@@ -20,6 +20,7 @@ import type { GateCall } from './gates.js';
 import { Notices } from './notices.js';
 import { rollBack } from './roll-back.js';
 import { now, RunState } from './run-state.js';
+import { SlackFollower } from './slack-follow.js';
 import { guardUntil, soak, stopReason } from './soak.js';
 import type { SoakRequest, SoakResult } from './soak.js';
 
@@ -59,6 +60,7 @@ class Rollout {
   private readonly runner: EffectRunner;
   private readonly notices: Notices;
   private readonly gates: Gates;
+  private readonly slack: SlackFollower;
   /** Whether anything on the platform may have been changed. */
   private touched = false;
   /** What was watched last, for as long as users are sent to it. */
@@ -73,7 +75,9 @@ class Rollout {
     });
     this.notices = new Notices(request, (text) => this.state.warn(text));
     this.gates = new Gates(this.state, this.notices);
+    this.slack = new SlackFollower(this.state);
     handleCommands(this.state, this.controls);
+    this.slack.follow();
   }
 
   async run(): Promise<RolloutResult> {
@@ -540,7 +544,7 @@ class Rollout {
       n: 'ended',
     });
     const record = await this.record();
-    await this.notices.settled();
+    await Promise.all([this.notices.settled(), this.slack.settled()]);
     return { rolloutId: state.request.rolloutId, outcome, reason, rolledBack, endedAt: state.endedAt, record };
   }
 

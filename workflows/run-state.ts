@@ -44,6 +44,8 @@ export class RunState {
   readonly decisions: Decision[] = [];
   readonly verdicts: StageVerdict[] = [];
   readonly warnings: string[] = [];
+  /** Called after each change of what is shown. */
+  onChange: () => void = () => undefined;
   private readonly timeline: TimelineEntry[] = [];
   private readonly startedAt = now();
 
@@ -100,6 +102,7 @@ export class RunState {
   /** Rewrites what Temporal Web shows first. */
   refresh(): void {
     setCurrentDetails(currentDetails(this.view()));
+    this.onChange();
   }
 
   view(): RolloutView {

@@ -1,6 +1,8 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Activities, RolloutRecord, WatchCall, WatchResult } from '../../activities/contract.js';
 import { createLocalPlatform } from '../../activities/local/local-platform.js';
+import { createSlackMessage } from '../../activities/slack/slack-message.js';
+import type { SlackDeps } from '../../activities/slack/slack-message.js';
 import type { Notification } from '../../activities/notify/notifier.js';
 import { createPlatformActivities } from '../../activities/platform-activities.js';
 import { createRunActivities } from '../../activities/runs.js';
@@ -208,6 +210,8 @@ export interface FakeOutside {
   readonly registry?: ImageRegistry | undefined;
   /** In place of those in memory. */
   readonly platforms?: Platforms;
+  /** Without it there must be no message in Slack. */
+  readonly slack?: SlackDeps['slack'];
 }
 
 /**
@@ -217,7 +221,7 @@ export interface FakeOutside {
 export function createFakeActivities(
   worlds: Worlds,
   wakeLane: RunDeps['wakeLane'],
-  { registry = NO_REGISTRY, platforms: others = {} }: FakeOutside = {},
+  { registry = NO_REGISTRY, platforms: others = {}, slack }: FakeOutside = {},
 ): Activities {
   const memory: typeof fetch = (input, init) =>
     worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
@@ -282,6 +286,8 @@ export function createFakeActivities(
     notify: held('notify', of, async (notification: Notification) => {
       of(notification).notifications.push(notification);
     }),
+    slackMessage:
+      slack === undefined ? () => Promise.reject(new Error('this test has no Slack')) : createSlackMessage({ slack }),
     recordRollout: held(
       'recordRollout',
       ({ view }: RolloutRecord) => of(view),
