@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { gateState } from '../../domain/approval/decision.js';
 import { planLine, statusLine } from '../../domain/details.js';
-import type { Identity } from '../../domain/people.js';
 import { DIALOG, reasonDialog } from '../../domain/slack/dialog.js';
 import type { DialogOptions } from '../../domain/slack/dialog.js';
 import { ACTIONS } from '../../domain/slack/message.js';
@@ -88,20 +87,29 @@ export function createTalk(options: TalkOptions) {
 
   async function tell({ user, channel, responseUrl }: Ear, text: string): Promise<void> {
     const said = clip(text, MAX_TEXT);
-    if (responseUrl !== null && hooks.includes(new URL(responseUrl).origin)) {
-      const response = await fetch(responseUrl, {
+    if (responseUrl !== null && (await respond(responseUrl, said))) return;
+    if (channel === null) return;
+    const answer = await api('chat.postEphemeral', { channel, user, text: said }, Nothing);
+    if (answer.kind !== 'ok') log.warn({ slack: answer }, 'a person could not be told something in Slack');
+  }
+
+  /** False: that address is not Slack's, has been used up, or can't be reached. */
+  async function respond(url: string, text: string): Promise<boolean> {
+    if (!hooks.includes(new URL(url).origin)) return false;
+    try {
+      const response = await fetch(url, {
         method: 'POST',
         headers: { 'content-type': 'application/json; charset=utf-8' },
-        body: JSON.stringify({ response_type: 'ephemeral', replace_original: false, text: said }),
+        body: JSON.stringify({ response_type: 'ephemeral', replace_original: false, text }),
         redirect: 'error',
         signal: AbortSignal.timeout(RESPONSE_MS),
       });
       await response.body?.cancel();
-      if (response.ok) return;
+      return response.ok;
+    } catch {
+      // There is a second way, and the address is a secret: nothing of the error can be said.
+      return false;
     }
-    if (channel === null) return;
-    const answer = await api('chat.postEphemeral', { channel, user, text: said }, Nothing);
-    if (answer.kind !== 'ok') log.warn({ slack: answer }, 'a person could not be told something in Slack');
   }
 
   /** Work that Slack does not wait for. What goes wrong is logged: the person sees no change, and can ask again. */
@@ -150,16 +158,19 @@ export function createTalk(options: TalkOptions) {
 
   async function decide(metadata: DialogMetadata, reason: string | null): Promise<Decided> {
     const { id, verb, rolloutId, gate, planDigest, team, user } = metadata;
-    const person = await people.find(team, user);
-    if (person.kind === 'unknown') return { kind: 'refused', text: person.text, next: '' };
-    return ask(person.identity, rolloutId, { id, verb, gate, planDigest, ...(reason === null ? {} : { reason }) });
+    return said(id, async () => {
+      const person = await people.find(team, user);
+      if (person.kind === 'unknown') return { kind: 'refused', text: person.text, next: '' };
+      const decision = { id, verb, gate, planDigest, ...(reason === null ? {} : { reason }) };
+      return deciding.decide(person.identity, rolloutId, decision);
+    });
   }
 
-  async function ask(...args: Parameters<Deciding['decide']>): Promise<Decided> {
+  async function said(id: string, work: () => Promise<Decided>): Promise<Decided> {
     try {
-      return await deciding.decide(...args);
+      return await work();
     } catch (error) {
-      log.warn({ error: nameOf(error), decision: args[2].id }, 'Slack: a decision got no answer');
+      log.warn({ error: nameOf(error), decision: id }, 'Slack: a decision got no answer');
       return {
         kind: 'refused',
         text: 'it can’t be told whether this was recorded',
@@ -229,7 +240,11 @@ export function createTalk(options: TalkOptions) {
     const { user_id: user, channel_id: channel, response_url: responseUrl } = command;
     const ear = { user, channel, responseUrl };
     const late = { text: 'Asked; the answer follows.' };
-    const answer = await inTime<{ readonly text: string } | null>(commandAnswer(command, ear), late, async (value) => {
+    const work = commandAnswer(command, ear).catch((error: unknown) => {
+      log.warn({ error: nameOf(error) }, 'Slack: a command got no answer');
+      return { text: `Slipway can’t answer just now: try again, or look at the page: ${publicUrl}` };
+    });
+    const answer = await inTime<{ readonly text: string } | null>(work, late, async (value) => {
       if (value !== null) await tell(ear, value.text);
     });
     return answer === null ? null : { response_type: 'ephemeral', text: clip(answer.text, MAX_TEXT) };
@@ -251,8 +266,8 @@ export function createTalk(options: TalkOptions) {
     const { identity } = person;
     const id = keyOf([team, user, command.trigger_id, known.data, rolloutId]);
     if (known.data === 'status' || known.data === 'approve' || known.data === 'reject') {
-      const run = await statusOf(identity, rolloutId);
-      if (typeof run === 'string') return { text: run };
+      const run = await deciding.status(identity, rolloutId);
+      if (run === null) return { text: `There is no rollout ${rolloutId} that you may see.` };
       if (known.data === 'status') return { text: statusText(run) };
       const { approvals } = run.view;
       if (approvals === null || gateState(approvals) !== 'open')
@@ -268,17 +283,8 @@ export function createTalk(options: TalkOptions) {
       return null;
     }
     const reason = words.join(' ');
-    const decided = await ask(identity, rolloutId, { id, verb: known.data, ...(reason === '' ? {} : { reason }) });
-    return { text: saidText(decided) };
-  }
-
-  async function statusOf(identity: Identity, rolloutId: string): Promise<RunDocument | string> {
-    try {
-      return (await deciding.status(identity, rolloutId)) ?? `There is no rollout ${rolloutId} that you may see.`;
-    } catch (error) {
-      log.warn({ error: nameOf(error) }, 'Slack: the status of a rollout got no answer');
-      return `Slipway can't tell now how ${rolloutId} stands: try again, or look at the page: ${page(rolloutId)}`;
-    }
+    const decision = { id, verb: known.data, ...(reason === '' ? {} : { reason }) };
+    return { text: saidText(await said(id, () => deciding.decide(identity, rolloutId, decision))) };
   }
 
   function statusText({ view, links }: RunDocument): string {

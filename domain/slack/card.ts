@@ -65,8 +65,8 @@ export function slackCard(view: RolloutView): SlackCard {
   const evidence = view.timeline.findLast(({ phase }) => phase === 'gating');
   return {
     rolloutId: view.rolloutId,
-    service: lane.service,
-    environment: lane.environment,
+    service: short(lane.service, 100),
+    environment: short(lane.environment, 100),
     release: short(view.releaseName, 200),
     phase: view.phase,
     outcome: view.outcome,
@@ -104,7 +104,7 @@ export function slackCard(view: RolloutView): SlackCard {
     verdict:
       verdict === undefined
         ? null
-        : { stage: verdict.stage, kind: verdict.verdict.kind, summary: short(verdict.verdict.summary, 1000) },
+        : { stage: short(verdict.stage, 100), kind: verdict.verdict.kind, summary: short(verdict.verdict.summary, 1000) },
     wait:
       wait === null
         ? null
