@@ -51,6 +51,8 @@ export type Trouble =
   | 'error before'
   | 'error after'
   | 'internal_error after'
+  /** Answers with an error at once, and does it 3 s later all the same. */
+  | 'error, done late'
   | 'reset before'
   | 'reset after'
   | 'hang before'
@@ -120,12 +122,13 @@ export class SlackStandin {
   readonly scopes = new Set(SCOPES);
   /** Whether calls are counted against Slack's limits. */
   limited = true;
-  /** How long what was posted is not shown yet, ms. */
-  hiddenMs = 0;
+  /** How long what was posted is not shown yet, ms, by channel. */
+  readonly hiddenIn = new Map<string, number>();
   /** Called at each moment of each call; the call waits for it. */
-  onMoment: (method: string, moment: Moment) => Promise<void> | void = () => undefined;
+  onMoment: (call: StandinCall, moment: Moment) => Promise<void> | void = () => undefined;
   private readonly channels = new Map<string, { readonly messages: StandinMessage[]; member: boolean }>();
-  private readonly troubles: { readonly method: string; readonly trouble: Trouble }[] = [];
+  private readonly troubles: { readonly method: string; readonly channel: string | null; readonly trouble: Trouble }[] =
+    [];
   private readonly buckets = new Map<string, { tokens: number; atMs: number }>();
   private readonly triggers = new Map<string, { readonly user: string; readonly untilMs: number; used: boolean }>();
   private readonly responses = new Map<string, { readonly user: string; readonly untilMs: number; uses: number }>();
@@ -167,7 +170,17 @@ export class SlackStandin {
 
   /** The next so many calls of a method go wrong like this. */
   trouble(method: string, ...troubles: readonly Trouble[]): void {
-    this.troubles.push(...troubles.map((trouble) => ({ method, trouble })));
+    this.troubles.push(...troubles.map((trouble) => ({ method, channel: null, trouble })));
+  }
+
+  /** The same for calls that are about one channel. */
+  troubleIn(channel: string, method: string, ...troubles: readonly Trouble[]): void {
+    this.troubles.push(...troubles.map((trouble) => ({ method, channel, trouble })));
+  }
+
+  /** Whether all that was to go wrong in a channel has. */
+  isCalmIn(channel: string): boolean {
+    return this.troubles.every((one) => one.channel !== channel);
   }
 
   /** What stands in a channel, threads left out. */
@@ -313,8 +326,10 @@ export class SlackStandin {
     const args = Object.fromEntries(new URLSearchParams(body));
     const call: StandinCall = { method, args, atMs: Date.now(), error: null };
     this.calls.push(call);
-    await this.onMoment(method, 'arrived');
-    const index = this.troubles.findIndex((one) => one.method === method);
+    await this.onMoment(call, 'arrived');
+    const index = this.troubles.findIndex(
+      (one) => one.method === method && (one.channel === null || one.channel === args['channel']),
+    );
     const trouble = index < 0 ? null : (this.troubles.splice(index, 1)[0]?.trouble ?? null);
     if (trouble === 'error before') return void response.writeHead(503).end('upstream');
     if (trouble === 'reset before') return void request.socket.destroy();
@@ -326,9 +341,13 @@ export class SlackStandin {
       return void response
         .writeHead(429, { 'retry-after': String(waitSeconds) })
         .end('{"ok":false,"error":"ratelimited"}');
+    if (trouble === 'error, done late') {
+      setTimeout(() => this.answer(method, args, request.headers.authorization ?? ''), 3000).unref();
+      return void response.writeHead(502).end('upstream');
+    }
     const answer = this.answer(method, args, request.headers.authorization ?? '');
     call.error = answer['ok'] === true ? null : String(answer['error']);
-    await this.onMoment(method, 'stored');
+    await this.onMoment(call, 'stored');
     if (trouble === 'error after') return void response.writeHead(500).end('oops');
     if (trouble === 'internal_error after') return void response.end('{"ok":false,"error":"internal_error"}');
     if (trouble === 'reset after') return void request.socket.destroy();
@@ -337,7 +356,7 @@ export class SlackStandin {
     if (trouble === 'slow') await sleep(3000);
     response.setHeader('content-type', 'application/json; charset=utf-8');
     response.end(JSON.stringify(answer));
-    await this.onMoment(method, 'answered');
+    await this.onMoment(call, 'answered');
   }
 
   /** Seconds to wait, or 0. */
@@ -518,7 +537,12 @@ export class SlackStandin {
     channel: string,
     message: Pick<StandinMessage, 'botId' | 'thread' | 'metadata' | 'text' | 'blocks'>,
   ): StandinMessage {
-    const stored = { ...message, ts: this.newTs(), visibleFromMs: Date.now() + this.hiddenMs, edits: 0 };
+    const stored = {
+      ...message,
+      ts: this.newTs(),
+      visibleFromMs: Date.now() + (this.hiddenIn.get(channel) ?? 0),
+      edits: 0,
+    };
     this.messagesIn(channel).push(stored);
     return stored;
   }
