@@ -79,7 +79,15 @@ export interface Acknowledged {
   readonly body: string;
 }
 
-const SCOPES = ['chat:write', 'channels:history', 'groups:history', 'users:read', 'users:read.email', 'commands'];
+const SCOPES = [
+  'chat:write',
+  'metadata.message:read',
+  'channels:history',
+  'groups:history',
+  'users:read',
+  'users:read.email',
+  'commands',
+];
 const SCOPE_OF: Readonly<Record<string, string>> = {
   'chat.postMessage': 'chat:write',
   'chat.update': 'chat:write',
@@ -144,6 +152,8 @@ export class SlackStandin {
       standin.serve(request, response).catch((error: unknown) => response.destroy(error as Error));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    // A test that fails before it stops anything must end all the same.
+    server.unref();
     standin.port = (server.address() as AddressInfo).port;
     return standin;
   }
@@ -465,7 +475,9 @@ export class SlackStandin {
       ts,
       text,
       bot_id: botId,
-      ...(args['include_all_metadata'] === 'true' && metadata !== null ? { metadata } : {}),
+      ...(args['include_all_metadata'] === 'true' && this.scopes.has('metadata.message:read') && metadata !== null
+        ? { metadata }
+        : {}),
     }));
     const next = from + limit < all.length ? String(from + limit) : '';
     return { ok: true, messages: page, has_more: next !== '', response_metadata: { next_cursor: next } };
