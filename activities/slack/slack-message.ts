@@ -92,7 +92,7 @@ export function createSlackMessage({ slack }: SlackDeps): (call: SlackCall) => P
         run: info.workflowExecution?.runId ?? '',
         botId: await askBotId(api, signal),
       });
-      const page = publicUrl === null ? null : `${publicUrl}/runs/${call.card.rolloutId}`;
+      const page = publicUrl === null ? null : `${publicUrl}/rollouts/${call.card.rolloutId}`;
       return await beating(async () => {
         const posted = await writer.write(slackMessage(call.card, page), again);
         // The next change waits for this one: so no more than one in `everyMs` is sent, and it is the latest. What is

@@ -180,7 +180,7 @@ export function createTalk(options: TalkOptions) {
   }
 
   function page(rolloutId: string): string {
-    return `${publicUrl}/runs/${rolloutId}`;
+    return `${publicUrl}/rollouts/${rolloutId}`;
   }
 
   /** A click: asks for the reason with what the button carries, for its `trigger_id` lives for 3 s. */

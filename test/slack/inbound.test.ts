@@ -61,7 +61,7 @@ class Core implements Deciding {
     return {
       summary: { release: 'hello:v2', service: 'hello', environment: 'test' },
       view: VIEW,
-      links: { page: `https://slipway.example.com/runs/${rolloutId}` },
+      links: { page: `https://slipway.example.com/rollouts/${rolloutId}` },
     } as RunDocument;
   }
 }
@@ -127,7 +127,7 @@ beforeEach(async () => {
   logged = [];
   byMail = null;
   now = Date.now;
-  const { text, blocks } = slackMessage(slackCard(VIEW), 'https://slipway.example.com/runs/x');
+  const { text, blocks } = slackMessage(slackCard(VIEW), 'https://slipway.example.com/rollouts/x');
   const metadata = { event_type: MESSAGE_EVENT, event_payload: { rollout_id: VIEW.rolloutId, key: VIEW.rolloutId } };
   const posted = await createSlackApi({ apiUrl: slack.apiUrl, token: TOKEN })(
     'chat.postMessage',

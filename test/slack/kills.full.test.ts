@@ -19,7 +19,6 @@ const POINTS: readonly Point[] = MOMENTS.flatMap((moment): readonly Point[] => [
 let site: SlackSite;
 before(async () => {
   site = await SlackSite.start();
-  for (const user of ['U0ANN', 'U0BERT']) site.slack.addUser(user);
 });
 after(() => site.stop());
 

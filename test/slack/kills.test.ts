@@ -8,7 +8,6 @@ import { SlackSite } from '../support/slack/site.js';
 let site: SlackSite;
 before(async () => {
   site = await SlackSite.start();
-  for (const user of ['U0ANN', 'U0BERT']) site.slack.addUser(user);
 });
 after(() => site.stop());
 
@@ -47,7 +46,10 @@ test('a server that is killed while a dialog is submitted loses no decision and 
   await site.assertTold(rollout, 'rejected');
   const end = await site.view(rollout);
   assert.deepEqual(
-    end?.decisions.map(({ verb }) => verb),
-    ['approve', 'reject'],
+    end?.decisions.map(({ actor, verb, signature }) => [actor.subject, actor.via, verb, typeof signature]),
+    [
+      ['u0ann@example.com', 'slack', 'approve', 'string'],
+      ['u0bert@example.com', 'slack', 'reject', 'string'],
+    ],
   );
 });

@@ -13,7 +13,7 @@ import { ButtonValue } from '../../formats/slack.js';
 import { misuseOf, totalLength } from '../support/slack/block-kit.js';
 import { openRelease, PLAN, testVerdict, testView } from '../support/view.js';
 
-const PAGE = 'https://slipway.example.com/runs/0123456789abcdef';
+const PAGE = 'https://slipway.example.com/rollouts/0123456789abcdef';
 
 function waiting(change: Partial<RolloutView> = {}): RolloutView {
   const approvals = openRelease();

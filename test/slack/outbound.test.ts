@@ -107,7 +107,7 @@ describe('the message of a rollout', { concurrency: 5 }, () => {
     const { request } = told;
     await until('the question is there', () => contentOf(theOnly(channel)).includes(ACTIONS.approve));
     assert.match(contentOf(theOnly(channel)), /0 of 2/);
-    assert.match(contentOf(theOnly(channel)), new RegExp(`https://slipway.example.com/runs/${request.rolloutId}`));
+    assert.match(contentOf(theOnly(channel)), new RegExp(`https://slipway.example.com/rollouts/${request.rolloutId}`));
     await env.pilot.decide(request, 'approve', { by: 'anna@example.com' });
     await until('the first approval shows', () => /●○ 1 of 2/.test(contentOf(theOnly(channel))));
     await env.pilot.decide(request, 'approve', { by: 'bert@example.com' });

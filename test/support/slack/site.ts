@@ -1,19 +1,25 @@
 /** Temporal, a gateway, a worker and a server for Slack, each a process that may be killed, before a stand-in for Slack. */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Slipway } from '../../../client/slipway.js';
 import type { RolloutRequest, RolloutView } from '../../../domain/rollout.js';
 import { ACTIONS } from '../../../domain/slack/message.js';
-import { startStack } from '../../../tools/stack.js';
+import { SLIPWAY, startStack } from '../../../tools/stack.js';
 import { freePort, startServer } from '../../../tools/supervise.js';
 import type { Server } from '../../../tools/supervise.js';
 import { Pilot, until } from '../drive.js';
 import { testPolicy, testRequest } from '../request.js';
-import { SlackStandin, TOKEN } from './standin.js';
+import { APP, HOME, SIGNING_SECRET, SlackStandin, TOKEN } from './standin.js';
 import type { Moment, StandinCall, StandinMessage, StandinView } from './standin.js';
 
-const SLACK_SERVER = fileURLToPath(new URL('slack-server.js', import.meta.url));
+export const PEOPLE = ['U0ANN', 'U0BERT'] as const;
+const SUBJECTS = PEOPLE.map((user) => `${user.toLowerCase()}@example.com`);
+const SERVER_FILE = {
+  slack: { app: APP, team: HOME },
+  people: PEOPLE.map((user, n) => ({ subject: SUBJECTS[n], slack: [{ team: HOME, user }] })),
+  roles: [{ role: 'approver', subjects: SUBJECTS }],
+};
 
 /** The call at which something is killed: the first, in this channel, that is as described. */
 export interface Point {
@@ -61,22 +67,27 @@ export class SlackSite {
   static async start(): Promise<SlackSite> {
     const slack = await SlackStandin.start();
     slack.limited = false;
+    for (const user of PEOPLE) slack.addUser(user);
     const port = await freePort();
     const env = {
       SLIPWAY_SLACK_BOT_TOKEN: TOKEN,
       SLIPWAY_SLACK_API_URL: slack.apiUrl,
       SLIPWAY_PUBLIC_URL: 'https://slipway.example.com',
-      SLACK_SERVER_PORT: String(port),
+      SLIPWAY_SLACK_SIGNING_SECRET: SIGNING_SECRET,
+      SLIPWAY_SERVER_PORT: String(port),
     };
     const stack = await startStack();
     const worker = await stack.startWorker(env);
+    // YAML has all of JSON.
+    await writeFile(path.join(stack.folder, 'slipway-server.yaml'), JSON.stringify(SERVER_FILE));
     const server = await startServer({
-      name: 'server for Slack',
+      name: 'slipway server',
       command: process.execPath,
-      args: [SLACK_SERVER],
+      args: [SLIPWAY, 'server'],
+      cwd: stack.folder,
       env: { ...stack.env, ...env },
       ready: `http://127.0.0.1:${port}/healthz`,
-      logFile: path.join(stack.folder, 'slack-server.log'),
+      logFile: path.join(stack.folder, 'server.log'),
     });
     const slipway = await Slipway.connect(stack.env);
     const stop = async (): Promise<void> => {
