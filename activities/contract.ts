@@ -20,6 +20,7 @@ import type { RolloutRequest, RolloutResult, RolloutView } from '../domain/rollo
 import type { Verification } from '../formats/decision-token.js';
 import type { TrailEntry } from '../domain/trail.js';
 import type { Notification } from './notify/notifier.js';
+import type { SlackCall, SlackPosted } from './slack/slack-message.js';
 import type { AnchorSweep, ClaimRequest, PlatformScope } from './platform.js';
 
 /** One effect, with the permit that makes it exactly-once. */
@@ -133,6 +134,8 @@ export interface Activities {
     readonly entries: readonly TrailEntry[];
     readonly closes: boolean;
   }): Promise<void>;
+  /** Brings the rollout's one message in Slack, and its thread, up to date (heartbeating). */
+  slackMessage(call: SlackCall): Promise<SlackPosted>;
   /** Keeps the decision record; gives its digest. */
   recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;
   /** The lane's anchor; never throws: an unreachable platform is an answer here. */

@@ -13,12 +13,15 @@ import { createImageActivities } from './registry/resolve-images.js';
 import type { ImageDeps } from './registry/resolve-images.js';
 import { createRunActivities } from './runs.js';
 import type { RunDeps } from './runs.js';
+import { createSlackMessage } from './slack/slack-message.js';
+import type { SlackDeps } from './slack/slack-message.js';
 import { createTrailActivities } from './trail/append-trail.js';
 import type { TrailStore } from './trail/trail-store.js';
 import { createWatch } from './watch/watch.js';
 import type { WatchDeps } from './watch/watch.js';
 
-export interface ActivityDeps extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps, ImageDeps, DecisionDeps {
+export interface ActivityDeps
+  extends PlatformDeps, RunDeps, WatchDeps, AssessmentDeps, ImageDeps, DecisionDeps, SlackDeps {
   readonly evidence: EvidenceStore;
   readonly trails: TrailStore;
   readonly archive: Archive;
@@ -40,6 +43,7 @@ export function createActivities(deps: ActivityDeps): Activities {
     assessRisk: createAssessment(deps),
     checkEvidence: (call) => deps.evidenceGate(call),
     notify: (notification) => deps.notifier.notify(notification),
+    slackMessage: createSlackMessage(deps),
     async recordRollout(record) {
       deps.onEnded({ outcome: record.view.outcome ?? 'unknown', environment: record.view.lane.environment });
       const { digest } = await retryable(() => deps.archive.keep(record));

@@ -116,6 +116,11 @@ export interface CustomQueries {
   readonly latencyBuckets: string | null;
 }
 
+export interface SlackPolicy {
+  /** Id of a channel that the app is in, not its name: names change. */
+  readonly channel: string;
+}
+
 /** A service in one environment, as its owners' reviewed `slipway.yaml` says. */
 export interface Policy {
   readonly lane: LaneRef;
@@ -149,6 +154,8 @@ export interface Policy {
   readonly onAlert?: OnAlert;
   /** URLs that get notifications, besides the worker's log. Names of the worker's webhooks, never URLs with secrets. */
   readonly notify: readonly string[];
+  /** Where the rollout's message in Slack is. @default none */
+  readonly slack?: SlackPolicy;
 }
 
 /** How risk is turned into care; tunable per team. */

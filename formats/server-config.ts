@@ -145,11 +145,6 @@ const Slack = z.strictObject({
     .string()
     .regex(/^E[A-Z0-9]+$/)
     .optional(),
-  /** Channel id by service; `*` for all others. */
-  channels: z.record(
-    z.string().min(1),
-    z.string().regex(/^[CG][A-Z0-9]+$/, 'is no id of a channel\nwrite it as C0123456789'),
-  ),
   /** Take the mail address of a Slack user for the subject where `people` does not name them. @default false */
   matchEmail: z.boolean().default(false),
 });

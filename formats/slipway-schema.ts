@@ -330,6 +330,19 @@ const Prometheus = z.strictObject({
   ),
 });
 
+const Slack = z.strictObject({
+  channel: z
+    .string({ error: objection('the channel is missing', 'add channel: C0123456789') })
+    .regex(/^[CG][A-Z0-9]{8,20}$/, {
+      error: ({ input }) =>
+        objection(
+          `${shown(input)} is no id of a channel`,
+          'write the id that stands at the end of the channel’s details in Slack, such as C0123456789: names change',
+        ),
+    })
+    .meta({ description: 'Id of the channel, which the app must be a member of.' }),
+});
+
 const Run = z.strictObject({
   command: optional(
     z
@@ -917,6 +930,7 @@ export const Environment = z
       "Names of the worker's webhooks that are told of each step, besides its log.",
       { default: [] },
     ),
+    slack: optional(Slack, 'The message in Slack that follows each rollout, with its buttons.', { defaultText: 'none' }),
   })
   .meta({ id: 'Environment', description: 'How the service is deployed to an environment.' });
 export type Environment = z.infer<typeof Environment>;

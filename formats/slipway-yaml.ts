@@ -281,6 +281,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
     },
     ...(settings.onAlert === undefined ? {} : { onAlert: settings.onAlert }),
     notify: settings.notify ?? [],
+    ...(settings.slack === undefined ? {} : { slack: settings.slack }),
   };
 }
 

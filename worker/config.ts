@@ -2,10 +2,16 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { KubePlace } from '../activities/kubernetes/kubernetes-platform.js';
 import type { S3Config } from '../activities/objects/s3-objects.js';
+import { SLACK_API_URL } from '../formats/slack-api.js';
 import { digestOf, shortDigest } from '../domain/canonical.js';
 
 const Url = z.url({ protocol: /^https?$/, message: 'an http:// or https:// address' });
 const Port = z.coerce.number().int().min(0).max(65535);
+
+/** Paths are put behind it. */
+function withoutSlash(url: string): string {
+  return url.replace(/\/+$/, '');
+}
 
 /** Texts between commas. */
 function commaList(fallback = '') {
@@ -104,6 +110,12 @@ const WorkerEnv = z.object({
   SLIPWAY_RISK_MODEL: z.string().min(1).default('gpt-5-mini'),
   SLIPWAY_RISK_MODEL_TIMEOUT_MS: z.coerce.number().int().min(100).max(50_000).default(20_000),
   SLIPWAY_RISK_MODEL_CALLS_PER_HOUR: z.coerce.number().int().min(0).default(200),
+  /** Token of the app's bot, `xoxb-…`: without it a policy's `slack` is a warning. */
+  SLIPWAY_SLACK_BOT_TOKEN: z.string().min(1).optional(),
+  /** Address of Slack's Web API. */
+  SLIPWAY_SLACK_API_URL: Url.default(SLACK_API_URL).transform(withoutSlash),
+  /** Where people reach `slipway server`: messages link to its pages. */
+  SLIPWAY_PUBLIC_URL: Url.transform(withoutSlash).optional(),
 });
 
 export interface RegistryConfig {
@@ -140,6 +152,13 @@ export interface WorkerConfig {
     readonly timeoutMs: number;
     readonly maxCallsPerHour: number;
   };
+  readonly slack: {
+    /** Null: no message is sent. */
+    readonly botToken: string | null;
+    readonly apiUrl: string;
+  };
+  /** Address of the server's pages, without a slash at its end; null where there is none. */
+  readonly publicUrl: string | null;
   /** Webhook addresses by name, from `SLIPWAY_WEBHOOK_<NAME>`. */
   readonly webhooks: Readonly<Record<string, string>>;
   /** Secrets that a policy may name, from `SLIPWAY_SECRET_<NAME>`. */
@@ -176,7 +195,9 @@ export function loadWorkerConfig(env: Env): WorkerConfig {
     maxWatches: values.SLIPWAY_MAX_WATCHES,
     maxCachedWorkflows: values.SLIPWAY_MAX_CACHED_WORKFLOWS,
     registry: registryConfig(values),
+    publicUrl: values.SLIPWAY_PUBLIC_URL ?? null,
   };
+  const slack = { botToken: values.SLIPWAY_SLACK_BOT_TOKEN ?? null, apiUrl: values.SLIPWAY_SLACK_API_URL };
   const riskModel = {
     apiKey: values.OPENAI_API_KEY ?? null,
     baseUrl: values.OPENAI_BASE_URL ?? null,
@@ -190,10 +211,11 @@ export function loadWorkerConfig(env: Env): WorkerConfig {
     ...config,
     s3: s3 === null ? null : { bucket: s3.bucket, prefix: s3.prefix, endpoint: s3.endpoint, region: s3.region },
     riskModel: { ...riskModel, apiKey: riskModel.apiKey !== null },
+    slack: { ...slack, botToken: slack.botToken !== null },
     webhooks: Object.keys(webhooks),
     secrets: Object.keys(secrets),
   };
-  return { ...config, storage, riskModel, webhooks, secrets, version: shortDigest(digestOf(public_)) };
+  return { ...config, storage, riskModel, slack, webhooks, secrets, version: shortDigest(digestOf(public_)) };
 }
 
 /** The `Authorization` headers that policies name, by name. */

@@ -26,6 +26,7 @@ import {
   waitsQueue,
   WORKFLOW_TASK_TIMEOUT,
 } from '../workflows/messages.js';
+import { createSlackApi } from '../formats/slack-api.js';
 import type { WorkerConfig } from './config.js';
 import { startWorkerHttp } from './http.js';
 import { createMetrics } from './metrics.js';
@@ -138,6 +139,13 @@ async function serve(
           throw error;
         }
       },
+    },
+    slack: {
+      api:
+        config.slack.botToken === null
+          ? null
+          : createSlackApi({ apiUrl: config.slack.apiUrl, token: config.slack.botToken }),
+      publicUrl: config.publicUrl,
     },
     // The gates of the policy come with the issue on evidence: until then a policy can't ask for any.
     evidenceGate: async () => ({ kind: 'pass', text: 'no evidence is asked for' }),

@@ -69,6 +69,17 @@ export function waits(maxMs: number): Activities {
   });
 }
 
+/** Messages that must not be given up, nor overtake one another: a cancelled one has ended before the next begins. */
+export function followers(): Activities {
+  return proxyActivities<Activities>({
+    taskQueue: waitsQueue(workflowInfo().taskQueue),
+    startToCloseTimeout: '2m',
+    heartbeatTimeout: '5s',
+    cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+    retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '60s' },
+  });
+}
+
 /** Things that may fail without stopping a rollout: a model's opinion, messages, records. */
 export function courtesies(): Activities {
   return proxyActivities<Activities>({

@@ -29,6 +29,7 @@ import type { GateCall } from './gates.js';
 import { Notices } from './notices.js';
 import { rollBack } from './roll-back.js';
 import { now, RunState } from './run-state.js';
+import { SlackFollower } from './slack-follow.js';
 import { guardUntil, soak, stopReason } from './soak.js';
 import type { SoakRequest, SoakResult } from './soak.js';
 
@@ -68,6 +69,7 @@ class Rollout {
   private readonly runner: EffectRunner;
   private readonly notices: Notices;
   private readonly gates: Gates;
+  private readonly slack: SlackFollower;
   /** Whether anything on the platform may have been changed. */
   private touched = false;
   /** Whether users may be sent past stable by a route, while nothing changes stable: going back is one write. */
@@ -90,6 +92,8 @@ class Rollout {
     };
     const { state, controls, notices } = this;
     this.gates = new Gates(state, controls, notices, handleCommands({ state, controls, notices }));
+    this.slack = new SlackFollower(state);
+    this.slack.follow();
   }
 
   async run(): Promise<RolloutResult> {
@@ -585,7 +589,7 @@ class Rollout {
     const record = await this.record();
     const { breakGlass, trail, request, endedAt } = state;
     trail.close(outcomeFact(outcome, reason, { rolledBack, record }));
-    await Promise.all([this.notices.settled(), trail.settled()]);
+    await Promise.all([this.notices.settled(), trail.settled(), this.slack.settled()]);
     await condition(allHandlersFinished);
     return {
       rolloutId: request.rolloutId,

@@ -58,6 +58,8 @@ export class RunState {
   readonly verdicts: StageVerdict[] = [];
   readonly warnings: string[] = [];
   readonly trail: Trail;
+  /** Called after each change of what is shown. */
+  onChange: () => void = () => undefined;
   private readonly timeline: TimelineEntry[] = [];
   private readonly startedAt = now();
 
@@ -145,6 +147,7 @@ export class RunState {
   /** Rewrites what Temporal Web shows first. */
   refresh(): void {
     setCurrentDetails(currentDetails(this.view()));
+    this.onChange();
   }
 
   view(): RolloutView {

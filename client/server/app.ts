@@ -35,6 +35,7 @@ import { RateLimit } from './rate-limit.js';
 import { rowFor, Runs } from './runs.js';
 import type { ListFilter, Located } from './runs.js';
 import type { PageData, Seams } from './seams.js';
+import { slackFor } from './slack.js';
 import { idempotencyKey, requestOf, retryOf, startRun, traceIdOf } from './start.js';
 
 export const BODY_LIMIT = 256 * 1024;
@@ -95,7 +96,7 @@ type Handlers = { readonly [Id in EndpointId]: (call: Call<Id>) => Promise<Respo
 
 /** The HTTP API. Everything that a request may do is decided by its entry in `ENDPOINTS` before its handler runs. */
 export function createApp(options: AppOptions): ServerApp {
-  const { config, publicUrl, slipway, signingKey, policies, log, page, archive, evidence, refusals, slack } = options;
+  const { config, publicUrl, slipway, signingKey, policies, log, page, archive, evidence, refusals } = options;
   const { file } = config;
   const directory = new Directory(file);
   const sessions = new Sessions(config.sessionKeys, publicUrl.startsWith('https:'));
@@ -638,7 +639,20 @@ export function createApp(options: AppOptions): ServerApp {
     else app.post(path, limited, handler);
     methods.set(path, [...(methods.get(path) ?? []), ...(endpoint.method === 'get' ? ['GET', 'HEAD'] : ['POST'])]);
   }
-  if (slack !== undefined) app.route('/slack', slack);
+  const slack = slackFor({
+    ...{ config, publicUrl, slipway, signingKey, directory, runs, log, refusals },
+    onDecided({ rolloutId, verb, result }) {
+      metrics.decisions.inc({ verb, result });
+      follower.stale(rolloutId);
+    },
+  });
+  if (slack !== null) {
+    app.use('/slack/*', async (c, next) => {
+      c.set('endpoint', 'slack');
+      await next();
+    });
+    app.route('/slack', slack);
+  }
   for (const [path, allowed] of methods)
     app.all(path, (c) => {
       throw new ApiProblem('method-not-allowed', `${printable(c.req.method)} is not known here`, {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { parseServerFile } from '../../formats/server-config.js';
+import { SLACK_API_URL } from '../../formats/slack-api.js';
 import type { ServerFile } from '../../formats/server-config.js';
 import { formatProblems } from '../../formats/slipway-yaml.js';
 import { CliError, EXIT } from '../exit-codes.js';
@@ -39,6 +40,11 @@ export const ServerEnv = z.object({
   SLIPWAY_SESSION_KEYS: list(z.string().regex(/^[A-Za-z0-9_-]{43}=?$/, '32 bytes as base64url each, between commas')),
   SLIPWAY_OIDC_CLIENT_SECRET: z.string().min(1).optional(),
   SLIPWAY_SLACK_BOT_TOKEN: z.string().min(1).optional(),
+  /** Address of Slack's Web API. @default https://slack.com/api */
+  SLIPWAY_SLACK_API_URL: z
+    .url({ protocol: /^https?$/ })
+    .default(SLACK_API_URL)
+    .transform((url) => url.replace(/\/+$/, '')),
   /** Several between commas while one is being replaced. */
   SLIPWAY_SLACK_SIGNING_SECRET: list(z.string().min(1)),
   /** SHA-256 (hex) of the bearer tokens that Alertmanager may send, between commas. */
@@ -64,7 +70,11 @@ export interface ServerConfig {
   readonly policies: string | null;
   readonly sessionKeys: readonly Uint8Array[];
   readonly oidcClientSecret: string | null;
-  readonly slack: { readonly botToken: string | null; readonly signingSecrets: readonly string[] };
+  readonly slack: {
+    readonly botToken: string | null;
+    readonly signingSecrets: readonly string[];
+    readonly apiUrl: string;
+  };
   readonly alertTokens: readonly string[];
   readonly trustedProxies: readonly string[];
   readonly signingKeyFile: string;
@@ -129,6 +139,17 @@ export async function loadServerConfig(env: Env, cwd: string): Promise<ServerCon
     warnings.push(
       'SLIPWAY_SESSION_KEYS is not set: sessions end with this process, and a second server knows none of them',
     );
+  const slack = {
+    botToken: values.SLIPWAY_SLACK_BOT_TOKEN ?? null,
+    signingSecrets: values.SLIPWAY_SLACK_SIGNING_SECRET,
+    apiUrl: values.SLIPWAY_SLACK_API_URL,
+  };
+  if (file.slack !== undefined && (slack.botToken === null || slack.signingSecrets.length === 0))
+    throw new CliError(
+      EXIT.usage,
+      `${fileName} has \`slack\`, and ${slack.botToken === null ? 'SLIPWAY_SLACK_BOT_TOKEN' : 'SLIPWAY_SLACK_SIGNING_SECRET'} is not set`,
+      'set it as docs/slack.md tells, or take `slack` out of the file',
+    );
   const keys = path.resolve(cwd, values.SLIPWAY_DATA_DIR, 'keys');
   return {
     host: values.SLIPWAY_SERVER_HOST,
@@ -139,7 +160,7 @@ export async function loadServerConfig(env: Env, cwd: string): Promise<ServerCon
     policies: file.policies === undefined ? null : path.resolve(path.dirname(place), file.policies),
     sessionKeys: values.SLIPWAY_SESSION_KEYS.map((text) => Buffer.from(text, 'base64url')),
     oidcClientSecret: values.SLIPWAY_OIDC_CLIENT_SECRET ?? null,
-    slack: { botToken: values.SLIPWAY_SLACK_BOT_TOKEN ?? null, signingSecrets: values.SLIPWAY_SLACK_SIGNING_SECRET },
+    slack,
     alertTokens: values.SLIPWAY_ALERTS_TOKEN_SHA256,
     trustedProxies: values.SLIPWAY_TRUSTED_PROXIES,
     signingKeyFile: path.resolve(cwd, values.SLIPWAY_SIGNING_KEY_FILE ?? path.join(keys, 'signing-key.json')),

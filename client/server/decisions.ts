@@ -68,7 +68,7 @@ export async function sayDecision(slipway: Slipway, ref: RolloutRef, decision: D
 /** What a person hears. @throws ApiProblem `refused` or `forbidden`, with the rule's code */
 export async function decide(
   { slipway, key }: { readonly slipway: Slipway; readonly key: SigningKey },
-  caller: Caller,
+  caller: Pick<Caller, 'identity'>,
   ref: RolloutRef,
   body: DecisionBody,
 ): Promise<{ readonly status: 200 | 202; readonly answer: DecisionAnswer }> {

@@ -1,5 +1,4 @@
 /** What the server is given by others: each is optional, and what is missing is said by a problem, never by a crash. */
-import type { Hono } from 'hono';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { TrailEntry } from '../../domain/trail.js';
 import type { Me, Problem, RunDocument, RunList } from './contract.js';
@@ -79,6 +78,4 @@ export interface Seams {
   readonly archive?: Archive;
   readonly evidence?: Evidence;
   readonly refusals?: RefusalLog;
-  /** Mounted at `/slack`; checks Slack's signatures by itself. */
-  readonly slack?: Hono;
 }

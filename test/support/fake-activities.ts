@@ -2,6 +2,8 @@ import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Activities, RolloutRecord, WatchCall, WatchResult } from '../../activities/contract.js';
 import { createDecisionActivities } from '../../activities/decisions/verify-decision.js';
 import { createLocalPlatform } from '../../activities/local/local-platform.js';
+import { createSlackMessage } from '../../activities/slack/slack-message.js';
+import type { SlackDeps } from '../../activities/slack/slack-message.js';
 import type { Notification } from '../../activities/notify/notifier.js';
 import { createPlatformActivities } from '../../activities/platform-activities.js';
 import { createRunActivities } from '../../activities/runs.js';
@@ -221,6 +223,8 @@ export interface FakeOutside {
   readonly platforms?: Platforms;
   /** Whose signature counts; without it, nobody's. */
   readonly verifyDecision?: Activities['verifyDecision'];
+  /** Without it there must be no message in Slack. */
+  readonly slack?: SlackDeps['slack'];
 }
 
 /**
@@ -230,7 +234,7 @@ export interface FakeOutside {
 export function createFakeActivities(
   worlds: Worlds,
   wakeLane: RunDeps['wakeLane'],
-  { registry = NO_REGISTRY, platforms: others = {}, verifyDecision = NOBODY_TRUSTED }: FakeOutside = {},
+  { registry = NO_REGISTRY, platforms: others = {}, verifyDecision = NOBODY_TRUSTED, slack }: FakeOutside = {},
 ): Activities {
   const memory: typeof fetch = (input, init) =>
     worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
@@ -307,6 +311,8 @@ export function createFakeActivities(
     notify: held('notify', of, async (notification: Notification) => {
       of(notification).notifications.push(notification);
     }),
+    slackMessage:
+      slack === undefined ? () => Promise.reject(new Error('this test has no Slack')) : createSlackMessage({ slack }),
     recordRollout: held(
       'recordRollout',
       ({ view }: RolloutRecord) => of(view),

@@ -53,10 +53,19 @@ export class Directory {
   /** The person whom the file links to a Slack user; null: nobody. */
   slackPerson(team: string, user: string): Identity | null {
     const person = this.file.people.find(({ slack }) => slack.some((at) => at.team === team && at.user === user));
-    if (person === undefined) return null;
+    return person === undefined ? null : this.inSlack(person.subject, person.name ?? person.subject);
+  }
+
+  /** The person whose subject or alias is this mail address, which Slack knows of them; null: nobody who may do anything. */
+  mailPerson(email: string): Identity | null {
+    const identity = this.inSlack(email, email);
+    return identity.grants.length === 0 ? null : identity;
+  }
+
+  private inSlack(subject: string, name: string): Identity {
     return this.identify({
-      subject: person.subject,
-      name: person.name ?? person.subject,
+      subject,
+      name,
       kind: 'person',
       via: 'slack',
       groups: [],
