@@ -11,7 +11,10 @@ export type Result<T> =
 /** The server may wait for a workflow for half a minute. */
 const CALL_MS = 45_000;
 
-async function call<T>(path: string, init: RequestInit = {}): Promise<Result<T>> {
+async function call<T>(
+  path: string,
+  init: { readonly method?: string; readonly headers?: Readonly<Record<string, string>>; readonly body?: string } = {},
+): Promise<Result<T>> {
   try {
     const response = await fetch(path, {
       ...init,

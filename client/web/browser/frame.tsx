@@ -161,7 +161,12 @@ function LostNotice({ live, asOf }: { readonly live: Live; readonly asOf: Readon
 }
 
 function LoginLink() {
-  return <a href={`${LOGIN_PATH}?back=${encodeURIComponent(location.pathname)}`}>Log in again</a>;
+  return <a href={loginAgainPath()}>Log in again</a>;
+}
+
+/** A new login, and back to here. */
+export function loginAgainPath(): string {
+  return `${LOGIN_PATH}?fresh=1&return=${encodeURIComponent(location.pathname)}`;
 }
 
 function NextTry({ atMs }: { readonly atMs: number }) {

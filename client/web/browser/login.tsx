@@ -8,7 +8,7 @@ import { plain } from './words.js';
 export function LoginPage({ boot }: { readonly boot: Extract<Boot, { readonly page: 'login' }> }) {
   const { login, back, notice } = boot;
   document.title = 'Log in · Slipway';
-  const target = login.oidc === null ? null : `${login.oidc}?back=${encodeURIComponent(back)}`;
+  const target = login.oidc === null ? null : `${login.oidc}?return=${encodeURIComponent(back)}`;
   return (
     <Frame me={null} version={boot.version}>
       <section class="login card">

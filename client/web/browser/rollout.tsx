@@ -32,21 +32,27 @@ export function RolloutPage({
       <Head run={run} />
       <Waiting view={view} />
       <div class="columns">
-        <div class="side">
+        <div class="doing">
           {view.approvals !== null && view.endedAt === null && (
             <Gate approvals={view.approvals} changed={changesOf(first, view)} />
           )}
           <Actions run={run} me={boot.me} />
-          {view.assessment !== null && <RiskCard assessment={view.assessment} />}
-          {view.plan !== null && <PlanCard view={view} plan={view.plan} />}
-          <Decisions decisions={view.decisions} />
-          <Links run={run} />
         </div>
         <div class="story">
           <StageStrip run={run} stages={stages} />
           <Canary run={run} stages={stages} />
           {view.warnings.length > 0 && <Warnings warnings={view.warnings} />}
+          {(view.assessment !== null || view.plan !== null) && (
+            <div class="pair">
+              {view.assessment !== null && <RiskCard assessment={view.assessment} />}
+              {view.plan !== null && <PlanCard view={view} plan={view.plan} />}
+            </div>
+          )}
           <Timeline entries={view.timeline} />
+        </div>
+        <div class="rest">
+          <Decisions decisions={view.decisions} />
+          <Links run={run} />
           <Command text={`npx slipway watch ${summary.rolloutId}`} label="Follow it in a terminal" />
         </div>
       </div>

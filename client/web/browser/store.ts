@@ -1,9 +1,8 @@
 /** What a page knows, as signals; events are put in together, once a frame. */
-import { batch, computed, signal } from '@preact/signals';
+import { batch, signal } from '@preact/signals';
 import type { ReadonlySignal, Signal } from '@preact/signals';
 import type { RunDocument, RunList, StreamEvent } from '../../server/contract.js';
 import type { LiveStage } from '../../../domain/live.js';
-import { clockText } from './words.js';
 import { serverSays } from './clock.js';
 import { follow } from './stream.js';
 import type { Link, Source } from './stream.js';
@@ -48,13 +47,8 @@ function perFrame(apply: (event: StreamEvent) => void): (event: StreamEvent) => 
 
 function following(source: Source, apply: (event: StreamEvent) => void): Live {
   const link: Signal<Link> = signal<Link>({ kind: 'connecting' });
-  const { tryNow } = followed(source, apply, link);
-  return { link, tryNow };
-}
-
-function followed(source: Source, apply: (event: StreamEvent) => void, link: Signal<Link>): { tryNow(): void } {
-  const one = follow(source, { event: perFrame(apply), link: (found) => (link.value = found) });
-  return { tryNow: () => one.tryNow() };
+  const followed = follow(source, { event: perFrame(apply), link: (found) => (link.value = found) });
+  return { link, tryNow: () => followed.tryNow() };
 }
 
 export function listStore(first: RunList): ListStore {
@@ -90,9 +84,4 @@ export function rolloutStore(first: RunDocument): RolloutStore {
     seen(event.data.live);
   });
   return { ...live, run, stages };
-}
-
-/** `as of 12:03:11`. */
-export function asOfText(iso: ReadonlySignal<string>): ReadonlySignal<string> {
-  return computed(() => `as of ${clockText(Date.parse(iso.value))}`);
 }

@@ -22,7 +22,7 @@ export function momentText(ms: number, nowMs: number): string {
   return `${day}, ${time}`;
 }
 
-/** `4 min 05 s`, `2 h 10 min`, `3 days`: for what ticks, so it keeps its width. */
+/** `4 min 05 s`, `2 h 10 min`, `2 days 23 h`: for what ticks, so it keeps its width. */
 export function spanText(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
@@ -30,7 +30,7 @@ export function spanText(ms: number): string {
   if (minutes < 60) return `${minutes} min ${String(seconds % 60).padStart(2, '0')} s`;
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return `${hours} h ${String(minutes % 60).padStart(2, '0')} min`;
-  return `${Math.floor(hours / 24)} days`;
+  return `${Math.floor(hours / 24)} days ${hours % 24} h`;
 }
 
 /** `sha256:1f2e3d…` as `1f2e3d4c5b6a`, which is as much as people compare. */
