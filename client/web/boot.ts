@@ -36,3 +36,8 @@ export const LOGIN_PATH = '/login';
 export function rolloutPath(rolloutId: string): string {
   return `/rollouts/${encodeURIComponent(rolloutId)}`;
 }
+
+/** A path of this server to return to: never another server's (`//evil.example`, `/\evil.example`). */
+export function backPath(asked: string | null): string {
+  return asked !== null && /^\/(?![/\\])[\u0021-\u007E]*$/.test(asked) ? asked : LIST_PATH;
+}

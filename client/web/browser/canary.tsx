@@ -62,11 +62,17 @@ function StagePlots({ live, verdict }: { readonly live: LiveStage; readonly verd
   const lines = useMemo(() => stageLines(live), [live]);
   const compared = live.points.some(({ comparison }) => comparison !== null);
   const decided = verdict === null ? [] : [{ atMs: verdict.atMs, kind: verdict.kind }];
+  const from = live.startMs / 1000;
+  const lastSeen = lines.times.at(-1) ?? from;
   const shared = {
     times: lines.times,
     looks: [...live.looks, ...decided],
-    from: live.startMs / 1000,
-    until: Math.max((live.startMs + live.durationMs) / 1000, lines.times.at(-1) ?? 0),
+    from,
+    // A stage that was ended early is shown as long as it was.
+    until:
+      verdict === null
+        ? Math.max((live.startMs + live.durationMs) / 1000, lastSeen)
+        : lastSeen + (lastSeen - from) / 20,
   };
   const arms = (found: typeof lines.errorRate) => [
     { name: 'canary', values: found.canary, color: '--canary' as const },

@@ -137,7 +137,7 @@ function DecisionDialog(props: {
           <Done progress={progress} onClose={() => dialog.current?.close()} />
         ) : (
           <>
-            <p>{plain(offer.does)}</p>
+            <p class="does">{plain(offer.does)}.</p>
             {OF_GATES.includes(offer.verb) && <WhatIsDecided shown={shown} />}
             {offer.verb === 'promote' && (view.plan?.stages.length ?? 0) > 1 && (
               <label class="check">

@@ -1,12 +1,14 @@
 /** Who are you: a link to the identity provider, or a token that is shown once for a session. */
 import { useState } from 'preact/hooks';
+import { backPath } from '../boot.js';
 import type { Boot } from '../boot.js';
 import { logInByToken } from './api.js';
 import { Frame } from './frame.js';
 import { plain } from './words.js';
 
 export function LoginPage({ boot }: { readonly boot: Extract<Boot, { readonly page: 'login' }> }) {
-  const { login, back, notice } = boot;
+  const { login, notice } = boot;
+  const back = backPath(boot.back);
   document.title = 'Log in · Slipway';
   const target = login.oidc === null ? null : `${login.oidc}?return=${encodeURIComponent(back)}`;
   return (
