@@ -344,6 +344,25 @@ command(
 ).action((options) => perform(options, async (context) => (await import('../worker/cli/worker.js')).worker(context)));
 
 command(
+  'server',
+  'run the HTTP API until SIGINT or SIGTERM: start, watch, decide; settings: docs/server.md',
+  'slipway server',
+).action((options) => perform(options, async (context) => (await import('../worker/cli/server.js')).server(context)));
+
+command(
+  'token <new>',
+  'make a static token for the server; it is printed once, with what to add to slipway-server.yaml',
+  'slipway token new --id grafana --subject grafana --expires 90d',
+)
+  .option('--id <name>', 'part of the token that can be seen: small letters, digits and - (default: one at random)')
+  .requiredOption('--subject <name>', 'who it speaks for, as `roles` names them')
+  .option('--person', 'it is a person’s: only people can approve')
+  .option('--expires <duration>', 'from now (default: 90d)')
+  .action((what: string, options) =>
+    perform(options, async (context) => (await import('../client/cli/token.js')).token(context, what, options)),
+  );
+
+command(
   'local-gateway',
   'run the embedded platform: a service’s versions as processes behind a weighted gateway',
   'slipway local-gateway --state-dir .slipway/gateway',

@@ -18,6 +18,7 @@ import type { LaneRef } from '../domain/target.js';
 import {
   abortUpdate,
   decideUpdate,
+  decisionSignal,
   DEFAULT_TASK_QUEUE,
   enqueueUpdate,
   LANE_WORKFLOW,
@@ -25,15 +26,18 @@ import {
   laneWorkflowId,
   pauseUpdate,
   promoteUpdate,
+  queuedQuery,
   resumeUpdate,
   ROLLOUT_WORKFLOW,
   rolloutWorkflowId,
+  searchAttributes,
   unblockUpdate,
   withdrawUpdate,
   viewQuery,
   WORKFLOW_TASK_TIMEOUT,
 } from '../workflows/messages.js';
 import type { lane } from '../workflows/lane.js';
+import type { rollout } from '../workflows/rollout.js';
 import { connectConfig } from './connection.js';
 import { CliError, EXIT } from './exit-codes.js';
 import { ensureSetup } from './setup.js';
@@ -211,6 +215,44 @@ export class Slipway {
     return { kind: 'refused', code: 'finished', text: 'this rollout is over (or never began)' };
   }
 
+  /**
+   * Leaves a decision for when a worker is up again: the signal is durable, and counts once with the update of the same
+   * id. False: there is no run that could take it.
+   */
+  async record({ lane: ref, rolloutId }: RolloutRef, decision: Decision): Promise<boolean> {
+    try {
+      await this.call(() =>
+        this.client.workflow.getHandle(rolloutWorkflowId(ref, rolloutId)).signal(decisionSignal, decision),
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
+    }
+  }
+
+  /** What was asked for, while it waits in its lane; null: it does not wait there. */
+  async queued({ lane: ref, rolloutId }: RolloutRef): Promise<RolloutRequest | null> {
+    try {
+      return await this.call(() => this.client.workflow.getHandle(laneWorkflowId(ref)).query(queuedQuery, rolloutId));
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return null;
+      throw error;
+    }
+  }
+
+  /** Digest of the decision record of a rollout that is over; null where none was written. */
+  async recordDigest({ lane: ref, rolloutId }: RolloutRef): Promise<string | null> {
+    const handle = this.client.workflow.getHandle<typeof rollout>(rolloutWorkflowId(ref, rolloutId));
+    try {
+      return (await this.call(() => handle.result())).record;
+    } catch (error) {
+      // Terminated, or forgotten: there is no result then.
+      if (error instanceof WorkflowNotFoundError || error instanceof WorkflowFailedError) return null;
+      throw error;
+    }
+  }
+
   /** Null: there is no run (any more). */
   private async decideRun(ref: RolloutRef, decision: Decision): Promise<DecisionReceipt | null> {
     const handle = this.client.workflow.getHandle(rolloutWorkflowId(ref.lane, ref.rolloutId));
@@ -279,6 +321,25 @@ export class Slipway {
     });
   }
 
+  /** One page of rollouts by search attributes, newest first, and Temporal's token for the next. */
+  async page(
+    query: string,
+    limit: number,
+    token: Uint8Array | null,
+  ): Promise<{ readonly runs: readonly RolloutSummary[]; readonly next: Uint8Array | null }> {
+    const { connection, options } = this.client;
+    const found = await this.call(() =>
+      connection.workflowService.listWorkflowExecutions({
+        namespace: options.namespace,
+        query: `WorkflowType = '${ROLLOUT_WORKFLOW}'${query === '' ? '' : ` AND (${query})`}`,
+        pageSize: limit,
+        ...(token === null ? {} : { nextPageToken: token }),
+      }),
+    );
+    const next = found.nextPageToken ?? new Uint8Array();
+    return { runs: (found.executions ?? []).map(summaryOfExecution), next: next.length === 0 ? null : next };
+  }
+
   /** Finds a rollout by its id alone, or by `environment/service/id`. */
   async resolve(text: string): Promise<RolloutRef> {
     const parts = text.split('/');
@@ -299,6 +360,14 @@ export class Slipway {
       if (Date.now() > until) throw new CliError(EXIT.usage, `there is no rollout ${text}`, 'see `slipway list`');
       await new Promise((resolve) => setTimeout(resolve, 300));
     }
+  }
+
+  /** Where the rollout of this id is, asked once; null: nobody knows it. */
+  async locate(rolloutId: string): Promise<RolloutRef | null> {
+    if (!/^[0-9a-f]{16}$/.test(rolloutId)) return null;
+    const [run] = await this.list(`SlipwayRolloutId = '${rolloutId}'`, 1);
+    if (run !== undefined) return { lane: { environment: run.environment, service: run.service }, rolloutId };
+    return this.resolveInLanes(rolloutId);
   }
 
   /** A rollout that is queued, or that never ran, is known to its lane only. */
@@ -326,7 +395,7 @@ export class Slipway {
   private async untilAnswered<T>(work: () => Promise<T>): Promise<T> {
     for (const until = Date.now() + this.updateMs; ;) {
       try {
-        return await this.client.connection.withDeadline(Date.now() + UPDATE_TRY_MS, work);
+        return await this.client.connection.withDeadline(Date.now() + Math.min(UPDATE_TRY_MS, this.updateMs), work);
       } catch (error) {
         const again =
           error instanceof WorkflowUpdateRPCTimeoutOrCancelledError ||
@@ -363,6 +432,39 @@ export class Slipway {
     if (/no poller|no worker/i.test(String(error))) return noWorker(this.taskQueue);
     return error;
   }
+}
+
+type Execution = NonNullable<
+  Awaited<ReturnType<Connection['workflowService']['listWorkflowExecutions']>>['executions']
+>[number];
+
+function summaryOfExecution(run: Execution): RolloutSummary {
+  const fields = run.searchAttributes?.indexedFields ?? {};
+  const value = (name: string): unknown => {
+    const data = fields[name]?.data;
+    return data == null ? null : (JSON.parse(Buffer.from(data).toString('utf8')) as unknown);
+  };
+  const text = (name: string): string | null => {
+    const found = value(name);
+    const first: unknown = Array.isArray(found) ? found[0] : found;
+    return typeof first === 'string' ? first : null;
+  };
+  const at = (time: { readonly seconds?: unknown } | null | undefined): string | null =>
+    time?.seconds == null ? null : new Date(Number(time.seconds) * 1000).toISOString();
+  const risk = value(searchAttributes.risk.name);
+  return {
+    rolloutId: text(searchAttributes.rolloutId.name) ?? run.execution?.workflowId ?? '',
+    service: text(searchAttributes.service.name) ?? '',
+    environment: text(searchAttributes.environment.name) ?? '',
+    release: text(searchAttributes.release.name) ?? '',
+    phase: text(searchAttributes.phase.name) ?? '',
+    waitsFor: text(searchAttributes.waitsFor.name),
+    outcome: text(searchAttributes.outcome.name),
+    risk: typeof risk === 'number' ? risk : null,
+    startedAt: at(run.startTime) ?? '',
+    closedAt: at(run.closeTime),
+    workflowStatus: run.closeTime == null ? 'RUNNING' : 'CLOSED',
+  };
 }
 
 /** A decision as the CLI says it. */

@@ -28,6 +28,10 @@ export interface ApprovalPolicy {
   readonly allowUnverified: boolean;
 }
 
+/** `rollback`: at once; `hold`: it is paused, and the guard goes on; `ignore`: nothing. */
+export const ON_ALERT = ['rollback', 'hold', 'ignore'] as const;
+export type OnAlert = (typeof ON_ALERT)[number];
+
 /** Deadlines of waits, ms (semantics.md, "Waits and verbs"). At the end of each the rollout is rejected or rolled back. */
 export interface WaitPolicy {
   readonly approvalMs: number;
@@ -104,6 +108,8 @@ export interface Policy {
   readonly metrics: MetricsPolicy;
   readonly waits: WaitPolicy;
   readonly risk: RiskPolicy;
+  /** What a firing alert that names the service does to a canary of it under traffic. @default rollback */
+  readonly onAlert?: OnAlert;
   /** URLs that get notifications, besides the worker's log. Names of the worker's webhooks, never URLs with secrets. */
   readonly notify: readonly string[];
 }

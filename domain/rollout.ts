@@ -19,6 +19,8 @@ export interface Actor {
   /** Other names of the same person (`Identity.aliases`). */
   readonly aliases?: readonly string[];
   readonly via?: Via;
+  /** Somebody else whom the caller named: a word of the caller's, proved by nobody. */
+  readonly onBehalfOf?: string;
 }
 
 /** What a lane is given: everything that a rollout needs, fixed when it was asked for. */

@@ -142,6 +142,28 @@ export function policyFor(
   return { ok: true, policy: policyOf(config, environment, settings, baseDir), images: config.images };
 }
 
+/** Reads another YAML file by its schema, with problems of the same kind: each with its place, value and remedy. */
+export function parseYamlAs<Schema extends z.ZodType>(
+  text: string,
+  fileName: string,
+  schema: Schema,
+):
+  | { readonly ok: true; readonly value: z.infer<Schema>; readonly source: YamlSource }
+  | { readonly ok: false; readonly problems: readonly Problem[] } {
+  if (new TextEncoder().encode(text).length > MAX_FILE_BYTES) {
+    const message = `${fileName} has more than ${MAX_FILE_BYTES / 1024} KB`;
+    return { ok: false, problems: [fileProblem(message, 'is it the right file?')] };
+  }
+  const yaml = readYaml(text);
+  if (!yaml.ok) return { ok: false, problems: inOrder(yaml.faults.map((fault) => ({ path: '', ...fault }))) };
+  const { source } = yaml;
+  const written: unknown = source.value ?? {};
+  const read = schema.safeParse(written);
+  if (read.success) return { ok: true, value: read.data, source };
+  const issues = read.error.issues.slice(0, ENOUGH_PROBLEMS);
+  return { ok: false, problems: inOrder(issues.flatMap((issue) => problemsOf(issue, written, source, schema))) };
+}
+
 /**
  * Problems for a terminal: `slipway.yaml:12:5: …`, the line with a caret under the place, and what to do.
  *
@@ -300,7 +322,7 @@ function unknownKeyRemedy(key: string, parent: YamlPath, root: z.core.$ZodType):
   const here = schemasAt(parent, root).flatMap(keysOf);
   const near = nearest(key, here);
   if (near !== null) return `did you mean ${near}?`;
-  const elsewhere = placesOf(key, Environment);
+  const elsewhere = root === SlipwayFile ? placesOf(key, Environment) : [];
   if (elsewhere.length > 0) return `${key} belongs under ${elsewhere.slice(0, 3).join(' or ')}`;
   return here.length === 0 ? 'remove it' : `known keys here: ${here.join(', ')}`;
 }

@@ -21,6 +21,7 @@ import {
   enqueueUpdate,
   giveWaySignal,
   laneQuery,
+  queuedQuery,
   recoverWorkflowId,
   rolloutWorkflowId,
   searchAttributes,
@@ -98,6 +99,10 @@ class Lane {
       this.check = target;
     });
     setHandler(laneQuery, () => laneView(this.state));
+    setHandler(
+      queuedQuery,
+      (rolloutId) => this.state.queue.find(({ request }) => request.rolloutId === rolloutId)?.request ?? null,
+    );
   }
 
   async run(): Promise<void> {

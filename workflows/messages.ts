@@ -58,6 +58,8 @@ export const withdrawUpdate = defineUpdate<
 /** Settle what the anchor says, if nothing runs. */
 export const checkSignal = defineSignal<[{ readonly target: Target }]>('check');
 export const laneQuery = defineQuery<LaneView>('lane');
+/** What was asked for, of a rollout that waits in the queue; null for any other. */
+export const queuedQuery = defineQuery<RolloutRequest | null, [string]>('queued');
 
 /** Searchable facts of a rollout; registered by `slipway setup`. They are not encrypted: never a secret here. */
 export const searchAttributes = {

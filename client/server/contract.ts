@@ -1,9 +1,12 @@
 /** What the HTTP API takes and gives, in types: the server's schemas, the page and the CLI all follow these. */
-import type { DecisionReceipt, Verb } from '../../domain/approval/decision.js';
+import type { DecisionReceipt, RefusalCode, Verb } from '../../domain/approval/decision.js';
+import type { Offer } from '../../domain/offers.js';
 import type { LiveStage } from '../../domain/live.js';
 import type { Identity, Right } from '../../domain/people.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { TrailEntry } from '../../domain/trail.js';
+
+export type { Offer };
 
 /** `POST /runs`. Unknown keys are refused. */
 export interface StartRun {
@@ -74,19 +77,6 @@ export interface RunList {
   readonly asOf: string;
 }
 
-/** What one person may do to one rollout now. */
-export interface Offer {
-  readonly verb: Verb | 'retry';
-  readonly allowed: boolean;
-  /** Why not. */
-  readonly why: string | null;
-  /** What it will do, for the button and its dialog: "all traffic back to v1; the canary is removed". */
-  readonly does: string;
-  /** The same as a line for a terminal. */
-  readonly command: string;
-  readonly needsReason: boolean;
-}
-
 /** `GET /runs/:id`, and the data of the event `run`. */
 export interface RunDocument {
   readonly summary: RunSummary;
@@ -126,6 +116,8 @@ export interface Problem {
   /** What to do. */
   readonly next: string;
   readonly errors?: readonly { readonly pointer: string; readonly detail: string }[];
+  /** Of a decision that was refused: which rule refused it. */
+  readonly refusal?: RefusalCode;
 }
 
 /** `GET /me`. */

@@ -43,6 +43,8 @@ const COMMANDS = [
   'lane',
   'setup',
   'worker',
+  'server',
+  'token',
   'local-gateway',
 ];
 

@@ -1,0 +1,130 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { Identity } from '../../../domain/people.js';
+import type { ServerFile } from '../../../formats/server-config.js';
+import { ApiProblem } from '../problems.js';
+import type { CiToken, CiTokens } from './ci.js';
+import { LOCAL } from './people.js';
+import type { Directory } from './people.js';
+import type { Session, Sessions } from './session.js';
+import { checkStaticToken, looksLikeStaticToken } from './static-token.js';
+
+/** Whoever speaks, and how that was proved. */
+export interface Caller {
+  readonly identity: Identity;
+  /** `cookie` and `local` come from browsers, that other sites can make speak; `bearer` does not. */
+  readonly how: 'cookie' | 'bearer' | 'local';
+  readonly csrf: string | null;
+  /** ms since the epoch; null: no end. */
+  readonly untilMs: number | null;
+  readonly session: Session | null;
+  /** Tokens of CI are good for one change each. */
+  readonly ci: CiToken | null;
+}
+
+export interface Proofs {
+  readonly directory: Directory;
+  readonly sessions: Sessions;
+  readonly ci: CiTokens;
+  readonly tokens: ServerFile['tokens'];
+  /** Without a login everybody is `local`. */
+  readonly local: boolean;
+}
+
+/** Who speaks; null: nobody said. @throws ApiProblem where a credential is given and not accepted */
+export async function authenticate(
+  request: Request,
+  { directory, sessions, ci, tokens, local }: Proofs,
+): Promise<Caller | null> {
+  const nowMs = Date.now();
+  const authorization = request.headers.get('authorization');
+  const cookie = cookieOf(request, sessions.cookie);
+  if (authorization !== null && cookie !== null)
+    throw new ApiProblem('two-credentials', 'the request carries a session cookie and an Authorization header');
+  if (authorization !== null) {
+    const bearer = /^Bearer ([\x21-\x7e]+)$/i.exec(authorization)?.[1];
+    if (bearer === undefined) throw new ApiProblem('invalid-token', 'the Authorization header is no bearer token');
+    if (looksLikeStaticToken(bearer)) {
+      const checked = staticCaller(bearer, tokens, directory, nowMs);
+      return { ...checked, how: 'bearer', csrf: null, session: null, ci: null };
+    }
+    const token = await ci.check(bearer);
+    const identity = directory.identify(token.proved);
+    return { identity, how: 'bearer', csrf: null, untilMs: token.expiresMs, session: null, ci: token };
+  }
+  if (cookie !== null) {
+    const session = await sessions.read(cookie);
+    // A session that is over is nobody; the page then shows its login.
+    if (session === null) return local ? localCaller(nowMs) : null;
+    if (session.tokenId !== null) {
+      const token = tokens.find(({ id }) => id === session.tokenId);
+      if (token === undefined || Date.parse(token.expires) <= nowMs) return null;
+    }
+    return {
+      identity: directory.identify(session.proved),
+      how: 'cookie',
+      csrf: session.csrf,
+      untilMs: sessions.until(session),
+      session,
+      ci: null,
+    };
+  }
+  return local ? localCaller(nowMs) : null;
+}
+
+function localCaller(nowMs: number): Caller {
+  const identity = { ...LOCAL, authenticatedAtMs: nowMs };
+  return { identity, how: 'local', csrf: null, untilMs: null, session: null, ci: null };
+}
+
+/** Whose static token this is. @throws ApiProblem `invalid-token` */
+export function staticCaller(
+  text: string,
+  tokens: ServerFile['tokens'],
+  directory: Directory,
+  nowMs: number,
+): { readonly identity: Identity; readonly untilMs: number; readonly tokenId: string } {
+  const checked = checkStaticToken(text, tokens, nowMs);
+  if (checked.kind === 'invalid') throw new ApiProblem('invalid-token', `the token is not accepted: ${checked.why}`);
+  const { subject, name, kind, groups, id } = checked.token;
+  const identity = directory.identify({
+    subject,
+    name: name ?? subject,
+    kind,
+    via: 'token',
+    groups,
+    aliases: [],
+    authenticatedAtMs: nowMs,
+  });
+  return { identity, untilMs: checked.expiresMs, tokenId: id };
+}
+
+/** The value of one cookie. A cookie that is given twice is nobody's: one of them was planted. */
+export function cookieOf(request: Request, name: string): string | null {
+  const found = (request.headers.get('cookie') ?? '')
+    .split(';')
+    .map((part) => part.trim())
+    .filter((part) => part.startsWith(`${name}=`))
+    .map((part) => part.slice(name.length + 1));
+  return found.length === 1 && found[0] !== '' ? (found[0] ?? null) : null;
+}
+
+/** @throws ApiProblem where a browser sends this for another site: `cross-site`, `csrf-missing` */
+export function checkOrigin(
+  request: Request,
+  caller: Pick<Caller, 'how' | 'csrf'>,
+  origins: ReadonlySet<string>,
+): void {
+  if (caller.how === 'bearer') return;
+  const site = request.headers.get('sec-fetch-site');
+  const origin = request.headers.get('origin');
+  const foreign = (site !== null && site !== 'same-origin') || (origin !== null && !origins.has(origin));
+  // Browsers say where a request comes from; without a cookie it may be curl, with one it must be a browser that says so.
+  const silent = site === null && origin === null && caller.how === 'cookie';
+  if (foreign || silent)
+    throw new ApiProblem('cross-site', `a request that changes something must come from ${[...origins][0]} itself`);
+  if (caller.how !== 'cookie') return;
+  const given = Buffer.from(request.headers.get('x-slipway-csrf') ?? '');
+  const wanted = Buffer.from(caller.csrf ?? '');
+  if (given.length !== wanted.length || !timingSafeEqual(given, wanted))
+    throw new ApiProblem('csrf-missing', 'the header X-Slipway-CSRF is not the one of this session');
+}

@@ -1,0 +1,150 @@
+import { gateState, refusalAtGate } from './approval/decision.js';
+import type { Decision, Verb } from './approval/decision.js';
+import { authorize, rolesAt } from './people.js';
+import type { Identity } from './people.js';
+import type { LaneRef } from './target.js';
+import { isBeforeCanary, isFinal, needsPerson } from './rollout.js';
+import type { Actor, RolloutView, Wait } from './rollout.js';
+import { percentText } from './words.js';
+
+/** What one person may do to one rollout now. */
+export interface Offer {
+  readonly verb: Verb | 'retry';
+  readonly allowed: boolean;
+  /** Why not. */
+  readonly why: string | null;
+  /** What it will do, for the button and its dialog: "all traffic back to v1; the canary is removed". */
+  readonly does: string;
+  /** The same as a line for a terminal. */
+  readonly command: string;
+  readonly needsReason: boolean;
+}
+
+/** The person as decisions on a rollout of this lane carry them; nobody has vouched for it yet. */
+export function actorOf(identity: Identity, lane: LaneRef): Actor {
+  const { subject, name, groups, aliases, via } = identity;
+  return { subject, name, groups, aliases, via, roles: rolesAt(identity, lane), verified: false };
+}
+
+/** What somebody may do to a rollout now, and what each would do. Rights that are not theirs at all are left out. */
+export function offersFor(view: RolloutView, identity: Identity): readonly Offer[] {
+  const offers: Offer[] = [];
+  const offer = (verb: Offer['verb'], does: string, refused: string | null, needsReason = false): void => {
+    const allowed = authorize(identity, verb, view.lane);
+    const why = allowed.kind === 'denied' ? allowed.text : refused;
+    offers.push({ verb, allowed: why === null, why, does, command: commandFor(view, verb, needsReason), needsReason });
+  };
+  if (isFinal(view.phase)) {
+    const again = `a new rollout of ${view.releaseName} under the same policy; this one stays as it is`;
+    offer('retry', again, view.outcome === 'completed' ? 'it was shipped: there is nothing to try again' : null);
+    return offers;
+  }
+  if (view.status === 'queued') {
+    offer('abort', 'it leaves the queue; nothing was touched', null);
+    return offers;
+  }
+  const back = goingBack(view);
+  const gate = view.approvals !== null && gateState(view.approvals) === 'open' ? view.approvals : null;
+  if (gate !== null) {
+    const refusal = (verb: Verb): string | null => {
+      const said = probe(view, identity, verb);
+      return back ?? refusalAtGate(gate, said, view.policy.approval)?.text ?? null;
+    };
+    const missing = Math.max(0, gate.quorum - gate.approvedBy.length - 1);
+    const then =
+      missing === 0
+        ? gate.gate === 'release'
+          ? 'the rollout begins'
+          : 'the next stage begins'
+        : `${missing} more needed after yours`;
+    offer(
+      'approve',
+      `approves gate "${gate.gate}" (${gate.approvedBy.length} of ${gate.quorum}): ${then}`,
+      refusal('approve'),
+    );
+    const ends = isBeforeCanary(view.phase) ? 'the rollout ends, nothing was touched' : traffic(view);
+    offer('reject', `rejects gate "${gate.gate}": ${ends}`, refusal('reject'), true);
+  }
+  if (view.paused || view.wait?.kind === 'drift')
+    offer(
+      'resume',
+      view.wait?.kind === 'drift'
+        ? 'writes over what somebody else has changed, and goes on'
+        : 'ends the pause: it goes on',
+      back,
+    );
+  else offer('pause', 'no advance until resumed; the canary is still guarded', back);
+  if (view.phase === 'canary' || view.phase === 'verifying') {
+    const held = view.wait?.kind === 'inconclusive' || view.wait?.kind === 'blind';
+    const { groups } = view.policy.approval;
+    const outside = groups.length > 0 && !identity.groups.some((group) => groups.includes(group));
+    const refused =
+      back ??
+      (gate !== null
+        ? `gate "${gate.gate}" is open: approve or reject it`
+        : outside
+          ? `promote needs one of the approvers' groups: ${groups.join(', ')}`
+          : null);
+    const stages = view.plan?.stages.length ?? 0;
+    const last = view.stage === null || view.stage >= stages;
+    const next = last ? 'all traffic moves to the new version' : `stage ${(view.stage ?? 0) + 1} of ${stages} begins`;
+    offer(
+      'promote',
+      `skips the rest of this ${view.phase === 'verifying' ? 'verification' : 'stage'}: ${next}`,
+      refused,
+      held,
+    );
+  }
+  offer('abort', isBeforeCanary(view.phase) ? 'the rollout ends, nothing was touched' : traffic(view), back);
+  return offers;
+}
+
+/** Whether one of the offers ends what the rollout waits for. */
+export function endsWait(wait: Wait | null, offers: readonly Offer[]): boolean {
+  if (!needsPerson(wait)) return false;
+  return offers.some(({ verb, allowed }) => allowed && ENDS[wait?.kind ?? 'paused'].includes(verb));
+}
+
+const ENDS: Readonly<Record<Wait['kind'], readonly Offer['verb'][]>> = {
+  approval: ['approve', 'reject'],
+  gate: ['approve', 'reject'],
+  inconclusive: ['promote'],
+  paused: ['resume'],
+  drift: ['resume'],
+  blind: [],
+  platform: [],
+  evidence: [],
+  'not-ready': [],
+};
+
+function goingBack({ phase }: RolloutView): string | null {
+  return phase === 'rolling-back' ? 'this rollout is already going back' : null;
+}
+
+/** What going back would do now. */
+function traffic({ plan, weights, releaseName }: RolloutView): string {
+  const old = plan?.stableVersion ?? null;
+  if (old === null) return `${releaseName} is taken away: nothing served before it`;
+  const share =
+    weights === null || weights.canary === 0 ? '' : ` (${percentText(weights.canary)} of it is on ${releaseName})`;
+  return `all traffic back to ${old}${share}; the canary is removed`;
+}
+
+/** An approval or rejection as this person would say it now. */
+function probe(view: RolloutView, identity: Identity, verb: Verb): Decision {
+  return {
+    id: 'offer',
+    verb,
+    gate: view.approvals?.gate ?? null,
+    planDigest: view.approvals?.planDigest ?? null,
+    actor: { ...actorOf(identity, view.lane), verified: true },
+    reason: null,
+    full: false,
+    at: view.startedAt,
+  };
+}
+
+function commandFor({ rolloutId, approvals }: RolloutView, verb: Offer['verb'], needsReason: boolean): string {
+  const gate = (verb === 'approve' || verb === 'reject') && approvals !== null ? ` --gate ${approvals.gate}` : '';
+  return `slipway ${verb} ${rolloutId}${gate}${needsReason ? ' --reason "…"' : ''}`;
+}
