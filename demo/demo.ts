@@ -12,12 +12,15 @@ import { clusterOptions, clusterScene } from './cluster.js';
 import type { ClusterOptions } from './cluster.js';
 import { kubernetesScene, localScene, ROOT } from './scene.js';
 import type { Scene } from './scene.js';
+import { serveDemo } from './serve.js';
 
-const HELP = `npm run demo [-- --kubernetes [--context NAME …]] [--json] [--interrupt]
+const HELP = `npm run demo [-- --serve | [--kubernetes [--context NAME …]] [--json] [--interrupt]]
 
 Starts Temporal, a local gateway and a worker, ships a small service under traffic that it makes itself: first a good
 release, which ends at 100 %, then a bad one, which is rolled back.
 
+  --serve       everything stays up until interrupted, with the web page and rollouts that wait for you; the first line on
+                standard output is one JSON object {api, page, temporalWeb, tokens}
   --kubernetes  on a Kubernetes of its own instead of the local gateway: a real API server with its controllers, pods that
                 are processes, Traefik and Prometheus, in a network namespace (Linux). Building it once takes minutes
   --context     with --kubernetes: on the cluster of this context of your kubeconfig, in a namespace slipway-demo that is
@@ -44,6 +47,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(`${HELP}\n`);
     return 0;
   }
+  if (options === 'serve') return serve();
   if (typeof options === 'string') {
     process.stderr.write(`demo: ${options}\n${HELP}\n`);
     return 2;
@@ -68,7 +72,19 @@ interface Options {
   readonly place: Place;
 }
 
-/** A text other than `help` says what is wrong. */
+/** Until Ctrl-C, or whoever started it says so. */
+async function serve(): Promise<number> {
+  const stopped = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stopped.abort());
+  await serveDemo({
+    signal: stopped.signal,
+    tell: (line) => void process.stdout.write(`${line}\n`),
+    note: (line) => void process.stderr.write(`${line}\n`),
+  });
+  return 0;
+}
+
+/** A text other than `help` and `serve` says what is wrong. */
 function readOptions(args: readonly string[]): Options | string {
   const flag = { type: 'boolean', default: false } as const;
   const value = { type: 'string' } as const;
@@ -80,6 +96,7 @@ function readOptions(args: readonly string[]): Options | string {
         json: flag,
         interrupt: flag,
         help: flag,
+        serve: flag,
         context: value,
         gateway: value,
         url: value,
@@ -87,8 +104,9 @@ function readOptions(args: readonly string[]): Options | string {
         queries: value,
       },
     });
-    const { json, interrupt, kubernetes, help, ...ofCluster } = values;
+    const { json, interrupt, kubernetes, help, serve, ...ofCluster } = values;
     if (help) return 'help';
+    if (serve) return args.length === 1 ? 'serve' : '--serve goes with nothing else';
     const given = new Map(Object.entries(ofCluster).map(([name, text]) => [`--${name}`, text]));
     if (given.size === 0) return { json, interrupt, place: { kind: kubernetes ? 'kubernetes' : 'local' } };
     if (!kubernetes) return `${[...given.keys()].join(', ')}: for --kubernetes only`;

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { JournalEntry } from '../formats/gateway.js';
 import { freePort, startServer } from './supervise.js';
-import type { Server } from './supervise.js';
+import type { Server, ServerOptions } from './supervise.js';
 import { startTemporal } from './temporal-server.js';
 import type { TemporalServer } from './temporal-server.js';
 
@@ -36,6 +36,8 @@ export interface Stack {
   /** Environment for `slipway` commands against this stack. */
   readonly env: Readonly<Record<string, string>>;
   startWorker(env?: Readonly<Record<string, string>>): Promise<Server>;
+  /** Starts a further part, which ends with the rest. */
+  start(options: ServerOptions): Promise<Server>;
   /** Starts the gateway again after it was killed, on the same ports and state. */
   restartGateway(): Promise<void>;
   stop(): Promise<void>;
@@ -99,6 +101,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       dataUrl: `http://127.0.0.1:${dataPort}`,
       env,
       startWorker,
+      async start(part) {
+        const server = await startServer(part);
+        started.push(server);
+        return server;
+      },
       restartGateway: () => gateway.restart(),
       stop,
     };

@@ -5,12 +5,15 @@ import { done } from '../../client/cli/context.js';
 import { loadServerConfig } from '../../client/server/config.js';
 import type { Seams } from '../../client/server/seams.js';
 import { createServerLog, serve } from '../../client/server/serve.js';
+import { loadPage } from '../../client/web/page.js';
+import { SLIPWAY_VERSION } from '../../domain/version.js';
 
 /** `slipway server`: runs until SIGINT or SIGTERM. */
 export async function server(context: CliContext): Promise<CommandResult> {
   const config = await loadServerConfig(context.env, context.cwd);
   const log = createServerLog(config.logLevel);
-  const running = await serve({ config, env: context.env, log, ...seamsOf(config) });
+  const page = await loadPage({ version: SLIPWAY_VERSION });
+  const running = await serve({ config, env: context.env, log, page, ...seamsOf(config) });
   for (const warning of config.warnings) log.warn(warning);
   if (config.local) {
     context.note(
