@@ -1,7 +1,7 @@
 /** What a server would say of rollouts in several states: for the page's tests, and for the pictures in docs/page. */
 import type { Me, Offer, RunDocument, RunList, RunSummary } from '../../client/server/contract.js';
-import { openGate } from '../../domain/approval/decision.js';
 import type { Decision } from '../../domain/approval/decision.js';
+import { openGate } from '../../domain/approval/gate.js';
 import { judge } from '../../domain/canary/judge.js';
 import { portraitOf } from '../../domain/canary/portrait.js';
 import type { ArmMoment } from '../../domain/canary/portrait.js';
@@ -157,6 +157,7 @@ function view(change: Partial<RolloutView>): RolloutView {
     paused: false,
     wait: null,
     approvals: null,
+    breakGlass: null,
     decisions: [],
     verdicts: [],
     timeline: story(3),
@@ -208,6 +209,7 @@ const DOES: Readonly<Record<Offer['verb'], string>> = {
   resume: 'goes on where it was paused',
   promote: 'skips the rest of this stage: 50 % next',
   abort: 'all traffic back to checkout:v1.8.0; the canary is removed',
+  'break-glass': 'opens the gate past everybody who is asked; all of them are told',
   retry: 'asks for a new rollout of the same release',
 };
 
