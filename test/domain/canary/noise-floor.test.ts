@@ -129,7 +129,7 @@ describe('the noise floor', () => {
     assert.match(worse.summary, /limit of 1\.41 times/);
     // What was learned as a ratio says nothing of a difference.
     const absolute: MetricPolicy = { ...depth, tolerance: { kind: 'difference', difference: 8 } };
-    assert.equal(judged(1.35, absolute, noise).kind, 'ROLLBACK');
+    assert.equal(judged(1.35, absolute, { depth: { pairs: 30, kind: 'ratio', sd: 10 } }).kind, 'ROLLBACK');
     const own = { depth: { pairs: 30, kind: 'difference', sd: 10 } } as const;
     assert.equal(judged(1.35, absolute, own).kind, 'PROMOTE');
   });
