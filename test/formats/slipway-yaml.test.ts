@@ -820,6 +820,33 @@ describe('warnings', () => {
     );
   });
 
+  test('the noise of further metrics is read, and what is not used of it is pointed out', () => {
+    const file = (noise: string) => `${HEAD}    metrics: { prometheus: http://prometheus:9090, queries: traefik }
+    analysis:
+      metrics: [{ name: depth, query: up }, { name: heat, query: up, tolerance: { difference: 5 } }]
+      noiseFloor: { pairs: 20, p99: 5%, errorRate: 10%, metrics: ${noise} }
+`;
+    const both = '{ depth: { pairs: 18, ratio: 8% }, heat: { pairs: 20, difference: 1.5 } }';
+    assert.deepEqual(policyOf(file(both)).analysis.noiseFloor, {
+      pairs: 20,
+      latencyLogSd: 0.05,
+      errorLogSd: 0.1,
+      metrics: {
+        depth: { pairs: 18, kind: 'ratio', sd: 0.08 },
+        heat: { pairs: 20, kind: 'difference', sd: 1.5 },
+      },
+    });
+    assert.deepEqual(warningsOf(file(both)), []);
+    const path = (name: string) => [`environments.local.analysis.noiseFloor.metrics.${name}`];
+    assert.deepEqual(warningsOf(file('{ heat: { pairs: 18, ratio: 8% } }')), path('heat'));
+    assert.deepEqual(warningsOf(file('{ dpeth: { pairs: 18, ratio: 8% } }')), path('dpeth'));
+    const [none] = problemsOf(file('{ depth: { pairs: 18 } }'));
+    assert.match(
+      `${none?.message} ${none?.remedy}`,
+      /metrics\.depth: it needs one of ratio and difference .*ratio: 5 %/,
+    );
+  });
+
   test('early promotion is the first thing to be said off, and that it changes nothing is pointed out', () => {
     const analysis = (text: string, head = HEAD) => `${head}    analysis: ${text}\n`;
     assert.equal('earlyPromotion' in policyOf(HEAD).analysis, false);
