@@ -219,6 +219,11 @@ export function isExcluded(
   return isSamePerson(actor, { subject: '', aliases: excluded });
 }
 
+/** Whether an approval of somebody stands here, under any of their names. */
+export function hasVoted(gate: Approvals | null, actor: Pick<Actor, 'subject' | 'aliases'>): boolean {
+  return gate !== null && gate.closed === null && gate.votes.some((vote) => isSamePerson(vote, actor));
+}
+
 /** When the oldest approval that counts was given; null where none does. */
 export function oldestVoteMs({ votes, approvedBy }: Approvals): number | null {
   const counted = votes.filter(({ subject }) => approvedBy.includes(subject)).map(({ atMs }) => atMs);

@@ -35,6 +35,7 @@ const COMMANDS = [
   'resume',
   'promote',
   'abort',
+  'break-glass',
   'retry',
   'lint',
   'stats',
@@ -244,6 +245,13 @@ describe('the command line', { concurrency: 3 }, () => {
       await at.run('approve', id, '--as', 'an@x', ...ops, '--plan', 'sha256:0'),
       2,
       /you decided on plan sha256:0, the plan now is sha256:[0-9a-f]{64}/,
+    );
+    const named = await at.run('approve', id, '--as', 'cy@x');
+    assert.match(named.err, /members of ops but au@x, st@x could; ask one of them; slipway status/);
+    assertRefused(
+      await at.run('break-glass', id, '--as', 'gil@x', '--reason', 'no time'),
+      2,
+      /break-glass needs a reason of 15 characters or more, and this has 7/,
     );
     assertRefused(await at.run('promote', id, '--as', 'an@x', ...ops), 2, /the rollout is awaiting-approval/);
     assertRefused(await at.run('resume', id, '--as', 'an@x'), 2, /nothing is paused/);
