@@ -298,6 +298,21 @@ describe('the command line', { concurrency: 3 }, () => {
     assert.equal(documentOf<RolloutView>(ended).outcome, 'aborted');
     assert.match(ended.err, /aborted by cy@x: wrong image/);
     assert.deepEqual(await journalOf(stack, 'refuse'), []);
+
+    const { rolloutId: broken } = await at.json<Deployed>('retry', id, '--as', 'cy@x');
+    await at.until(broken, 'it waits again', ({ wait }) => wait?.kind === 'approval');
+    const said = await at.expect(0, 'break-glass', broken, '--as', 'cy@x', '--reason', 'the login is down, all sleep');
+    assert.equal(
+      said.out,
+      'cy@x went past gate "release" with 0 of 1 approvals (break-glass, own work): the login is down, all sleep\n',
+    );
+    await at.expect(0, 'watch', broken);
+    const marked = /break-glass: cy@x went past gate "release" at \S+, own work: the login is down, all sleep/;
+    assert.match((await at.expect(0, 'status', broken)).out, marked);
+    assert.match(
+      (await at.expect(0, 'lane', 'refuse', '--env', 'local')).out,
+      new RegExp(`^break-glass: ${broken} by cy@x at \\S+: the login is down, all sleep$`, 'm'),
+    );
   });
 
   it('steers a canary: pause, resume, promote, abort', async () => {

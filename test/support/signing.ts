@@ -1,3 +1,4 @@
+import { ApplicationFailure } from '@temporalio/common';
 import { calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose';
 import { createDecisionActivities } from '../../activities/decisions/verify-decision.js';
 import type { TrustedKeySet } from '../../activities/decisions/verify-decision.js';
@@ -33,6 +34,8 @@ export class Verifier {
   readonly seen: string[] = [];
   private readonly gates = new Map<string, { readonly opened: Promise<void>; readonly open: () => void }>();
 
+  private readonly failing = new Set<string>();
+
   constructor(private readonly trusted: TrustedKeySet) {}
 
   /** From now on this decision's verification stands still; gives what lets it go on. */
@@ -45,6 +48,11 @@ export class Verifier {
     return open;
   }
 
+  /** From now on this decision can't be verified: the far side of the disk is gone. */
+  fail(id: string): void {
+    this.failing.add(id);
+  }
+
   /** Lets everything go on. */
   releaseAll(): void {
     for (const { open } of this.gates.values()) open();
@@ -53,6 +61,7 @@ export class Verifier {
   readonly verifyDecision: Activities['verifyDecision'] = async (call) => {
     this.seen.push(call.decision.id);
     await this.gates.get(call.decision.id)?.opened;
+    if (this.failing.has(call.decision.id)) throw ApplicationFailure.nonRetryable('EIO: the keys can’t be read');
     const { verifyDecision } = createDecisionActivities({ trustedKeys: async () => this.trusted });
     return verifyDecision(call);
   };

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Decision } from '../../domain/approval/decision.js';
 import type { ApprovalPolicy } from '../../domain/policy.js';
 import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
@@ -98,14 +99,22 @@ describe('approvals', { concurrency: 6 }, () => {
     assert.ok(forged.kind === 'refused' && forged.code === 'unverified', JSON.stringify(forged));
     assert.match(forged.text, /no trusted key signed it/);
     const said = await pilot.decision(request, 'approve', { ...anna, signer });
-    const changed: Decision = { ...said, id: randomUUID(), actor: person('bert') };
-    assert.equal(await code(env.slipway.decide(refOf(request), changed)), 'unverified');
+    // A forgery under the id of another decision does not spoil that.
+    const changed: Decision = { ...said, actor: person('bert') };
+    const handle = pilot.handle(request);
+    const spoilt = await handle.executeUpdate(decideUpdate, { args: [changed], updateId: randomUUID() });
+    assert.ok(spoilt.kind === 'refused' && spoilt.code === 'unverified', JSON.stringify(spoilt));
     const elsewhere = { ...said, id: randomUUID() };
     const signature = await signer.sign('another-rollout', elsewhere);
     assert.equal(await code(env.slipway.decide(refOf(request), { ...elsewhere, signature })), 'unverified');
+    const unread = await pilot.decision(request, 'approve', { ...anna, signer });
+    verifier.fail(unread.id);
+    const failed = await env.slipway.decide(refOf(request), unread);
+    assert.ok(failed.kind === 'refused' && failed.code === 'unverified', JSON.stringify(failed));
+    assert.match(failed.text, /its signature could not be verified: EIO/);
     const open = await viewOf(request);
     assert.deepEqual([open.decisions, open.approvals?.approvedBy, open.phase], [[], [], 'awaiting-approval']);
-    assert.equal(open.warnings.length, 3, 'what was forged is not told of');
+    assert.equal(open.warnings.length, 4, 'what was forged is not told of');
 
     assert.equal(await code(env.slipway.decide(refOf(request), said)), 'accepted');
     const view = await pilot.ended(request);
@@ -147,6 +156,14 @@ describe('approvals', { concurrency: 6 }, () => {
     const view = await viewOf(request);
     assert.deepEqual([view.phase, view.approvals?.approvedBy], ['awaiting-approval', ['bert@example.com']]);
     assert.ok(view.timeline.some(({ text }) => text.includes('anna@example.com counts no more')));
+    // Whatever a person says tells in which groups they are.
+    for (const [verb, groups, counting] of [
+      ['pause', ['sales'], []],
+      ['resume', ['ops'], ['bert@example.com']],
+    ] as const) {
+      await pilot.decide(request, verb, { actor: person('bert', { groups }), signer });
+      assert.deepEqual((await viewOf(request)).approvals?.approvedBy, counting);
+    }
     assert.equal(await say('cleo', ['ops']), 'accepted');
     assert.equal((await pilot.ended(request)).outcome, 'completed');
   });
@@ -163,12 +180,19 @@ describe('approvals', { concurrency: 6 }, () => {
       handle.executeUpdate(decideUpdate, { args: [decision], updateId: randomUUID() }),
     );
     await until('both are being verified', () => [one, two].every(({ id }) => verifier.seen.includes(id)));
-    for (const open of release) open();
+    // What came first counts first, however much faster the other one is verified.
+    release[1]?.();
+    await sleep(500);
+    assert.deepEqual((await viewOf(request)).decisions, []);
+    release[0]?.();
     const kinds = (await Promise.all(updates)).map(({ kind }) => kind);
     assert.deepEqual(kinds.toSorted(), ['accepted', 'duplicate', 'duplicate']);
     const view = await viewOf(request);
     assert.deepEqual(view.approvals?.approvedBy, ['anna@example.com']);
-    assert.equal(view.decisions.length, 2);
+    assert.deepEqual(
+      view.decisions.map(({ id }) => id),
+      [one.id, two.id],
+    );
     assert.equal(view.phase, 'awaiting-approval');
     await abort(request);
   });
