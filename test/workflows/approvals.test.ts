@@ -319,6 +319,20 @@ describe('approvals', { concurrency: 6 }, () => {
     assert.equal((await pilot.ended(request)).outcome, 'completed');
   });
 
+  test('and their rejection count at a gate that is paused: it waits with the one, and goes back with the other', async () => {
+    const world = await env.worldWithV1();
+    const request = await atStageGate(world);
+    await pilot.decide(request, 'pause');
+    await pilot.until(request, 'it is paused', ({ wait }) => wait?.kind === 'paused');
+    const say = (verb: 'approve' | 'reject', name: string) =>
+      code(pilot.decide(request, verb, { actor: person(name), signer, gate: 'stage-2' }));
+    assert.equal(await say('approve', 'anna'), 'accepted');
+    assert.equal((await viewOf(request)).wait?.kind, 'paused');
+    assert.equal(await say('reject', 'bert'), 'accepted');
+    const view = await pilot.ended(request);
+    assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'approval-rejected']);
+  });
+
   test('count once over a reset, and again only by a click of one’s own', async () => {
     const world = await env.worldWithV1();
     const request = await awaitingApproval(world, { quorum: 2 });
