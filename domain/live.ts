@@ -152,6 +152,6 @@ function p99Of(boundsSeconds: readonly number[], histogram: Histogram | null): n
 }
 
 function shortened(summary: string): string {
-  const characters = [...summary];
+  const characters = Array.from(summary);
   return characters.length <= SUMMARY_CHARACTERS ? summary : `${characters.slice(0, SUMMARY_CHARACTERS - 1).join('')}…`;
 }
