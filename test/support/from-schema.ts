@@ -32,7 +32,7 @@ export function valid(schema: JsonSchema, components: Components): fc.Arbitrary<
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum);
   const choices = schema.anyOf ?? schema.oneOf;
   if (choices !== undefined) return fc.oneof(...choices.map(of));
-  const type = typeof schema.type === 'string' ? schema.type : schema.type?.[0];
+  const type = typeof schema.type === 'string' ? schema.type : (schema.type?.[0] ?? 'any');
   switch (type) {
     case 'object':
       return objects(schema, of);
