@@ -828,7 +828,9 @@ export const Environment = z
       "Names of the worker's webhooks that are told of each step, besides its log.",
       { default: [] },
     ),
-    slack: optional(Slack, 'The message in Slack that follows each rollout, with its buttons.', { defaultText: 'none' }),
+    slack: optional(Slack, 'The message in Slack that follows each rollout, with its buttons.', {
+      defaultText: 'none',
+    }),
   })
   .meta({ id: 'Environment', description: 'How the service is deployed to an environment.' });
 export type Environment = z.infer<typeof Environment>;

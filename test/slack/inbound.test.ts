@@ -413,10 +413,9 @@ test('who is who is asked again after five minutes, and where Slack does not say
 test('a dialog that was altered, moved to somebody else, or is not ours decides nothing', async () => {
   await click('U0ANN');
   const view = await slack.dialogOf('U0ANN');
-  const [text = '', mac = ''] = [
-    view.private_metadata.slice(0, view.private_metadata.lastIndexOf('.')),
-    view.private_metadata.slice(view.private_metadata.lastIndexOf('.') + 1),
-  ];
+  const dot = view.private_metadata.lastIndexOf('.');
+  const text = view.private_metadata.slice(0, dot);
+  const mac = view.private_metadata.slice(dot + 1);
   const altered = (change: object): string =>
     `${JSON.stringify({ ...(JSON.parse(text) as object), ...change })}.${mac}`;
   for (const metadata of [
