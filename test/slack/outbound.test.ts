@@ -12,6 +12,7 @@ import type { World } from '../support/fake-activities.js';
 import { startFakeEnv } from '../support/fake-env.js';
 import type { FakeEnv } from '../support/fake-env.js';
 import { stage, testRequest } from '../support/request.js';
+import { currentRun, resetRun } from '../support/reset.js';
 import { SlackStandin, TOKEN } from '../support/slack/standin.js';
 import type { StandinMessage, Trouble } from '../support/slack/standin.js';
 
@@ -205,6 +206,19 @@ describe('the message of a rollout', { concurrency: 5 }, () => {
     await env.pilot.decide(told.request, 'approve', { by: 'anna@example.com' });
     await until('it is back', () => slack.parents(channel).length === 1);
     await rejected(told);
+    assert.match(contentOf(theOnly(channel)), /\*rejected\*/);
+  });
+
+  test('a run that is reset to its beginning goes on with the message that is there', async () => {
+    const world = await env.worldWithV1();
+    const channel = newChannel();
+    const told = await waiting(world, channel);
+    await until('the question is there', () => contentOf(theOnly(channel)).includes(ACTIONS.approve));
+    const { ts } = theOnly(channel);
+    await resetRun(env.slipway, told.request, await currentRun(env.slipway, told.request), 0);
+    await env.pilot.until(told.request, 'it waits again', ({ wait }) => wait?.kind === 'approval');
+    await rejected(told);
+    assert.equal(theOnly(channel).ts, ts);
     assert.match(contentOf(theOnly(channel)), /\*rejected\*/);
   });
 
