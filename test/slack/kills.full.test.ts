@@ -28,9 +28,9 @@ describe('a worker that is killed', { concurrency: 3 }, () => {
       const channel = site.newChannel();
       site.killWorkerAt(channel, point);
       const rollout = await site.deploy(channel);
-      await site.submit(await site.press(channel, 'U0ANN', 'approve'), 'ok');
+      await site.submit(await site.press(rollout, 'U0ANN', 'approve'), 'ok');
       await until('it was killed', () => site.isKilledIn(channel));
-      await site.submit(await site.press(channel, 'U0BERT', 'reject'), 'not today');
+      await site.submit(await site.press(rollout, 'U0BERT', 'reject'), 'not today');
       await site.assertTold(rollout, 'rejected');
       const view = await site.view(rollout);
       assert.deepEqual(
@@ -45,14 +45,14 @@ for (const ms of [0, 2, 5, 10, 20, 40, 80, 160, 320]) {
   test(`a server that is killed ${ms} ms after a click and a submitted dialog: one effect`, async () => {
     const channel = site.newChannel();
     const rollout = await site.deploy(channel);
-    const view = await site.press(channel, 'U0ANN', 'approve');
+    const view = await site.press(rollout, 'U0ANN', 'approve');
     const submitted = site.submitOnce(view, 'ok');
     await sleep(ms);
     await site.killServer();
     await submitted;
     await site.restartServer();
     await site.submit(view, 'ok');
-    await site.submit(await site.press(channel, 'U0BERT', 'reject'), 'not today');
+    await site.submit(await site.press(rollout, 'U0BERT', 'reject'), 'not today');
     await site.assertTold(rollout, 'rejected');
     const end = await site.view(rollout);
     assert.deepEqual(

@@ -175,7 +175,7 @@ export class SlackSite {
   }
 
   /** Waits until the message has a button, presses it, and gives the dialog; presses again where nothing happens. */
-  async press(channel: string, user: string, action: keyof typeof ACTIONS): Promise<StandinView> {
+  async press({ channel, request }: Rollout, user: string, action: keyof typeof ACTIONS): Promise<StandinView> {
     return until('a dialog opens', async () => {
       const message = this.messageIn(channel);
       if (message === null || !JSON.stringify(message.blocks).includes(ACTIONS[action])) return null;
@@ -184,7 +184,7 @@ export class SlackSite {
         `${this.parts.url}/interactions`,
         this.slack.clickBody(channel, message.ts, user, ACTIONS[action]),
       );
-      return this.slack.dialogOf(user, seen, 3000).catch(() => null);
+      return this.slack.dialogOf(user, seen, 3000, request.rolloutId).catch(() => null);
     });
   }
 

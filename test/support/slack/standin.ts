@@ -301,10 +301,10 @@ export class SlackStandin {
     }
   }
 
-  /** The dialog that a person sees, once it is there. */
-  async dialogOf(user: string, after = 0, limitMs = 5000): Promise<StandinView> {
+  /** The dialog that a person sees, once it is there. @param about what it carries, where one person sees several */
+  async dialogOf(user: string, after = 0, limitMs = 5000, about = ''): Promise<StandinView> {
     for (const untilMs = Date.now() + limitMs; ;) {
-      const view = this.views.slice(after).findLast((one) => one.user === user);
+      const view = this.views.slice(after).findLast((one) => one.user === user && one.private_metadata.includes(about));
       if (view !== undefined) return view;
       if (Date.now() > untilMs) throw new Error(`${user} sees no dialog; told: ${JSON.stringify(this.ephemerals)}`);
       await sleep(20);
