@@ -169,7 +169,8 @@ describe('the message of a rollout', { concurrency: 5 }, () => {
   test('what Slack has taken and does not show yet is not posted again', async () => {
     const world = await env.worldWithV1();
     const channel = newChannel();
-    slack.hiddenIn.set(channel, 1500);
+    // Longer than the retry waits, and shorter than that and the second look.
+    slack.hiddenIn.set(channel, 1900);
     slack.troubleIn(channel, 'chat.postMessage', 'error after');
     const told = await waiting(world, channel);
     await rejected(told);
