@@ -174,6 +174,12 @@ describe('the message of a rollout', { concurrency: 5 }, () => {
     slack.troubleIn(channel, 'chat.postMessage', 'error after');
     const told = await waiting(world, channel);
     await rejected(told);
+    // A second one would have been found and deleted by now.
+    const posts = slack.calls.filter(
+      ({ method, args }) =>
+        method === 'chat.postMessage' && args['channel'] === channel && args['thread_ts'] === undefined,
+    );
+    assert.equal(posts.length, 1);
     await assertTold(told, 'rejected');
   });
 
