@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { defaultAnalysis, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
-import { PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
+import { ON_ALERT, PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
 import { DIRECTIONS, JUDGES } from '../domain/canary/types.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
@@ -808,6 +808,11 @@ export const Environment = z
       z.enum(['best-effort', 'required', 'off']),
       'Whether the tags of a release are resolved to digests before anything else, so that approval and pods are bound to the same bytes. `best-effort`: where that can’t be done the plan says so, and the rollout goes on; `required`: it is rejected; `off`: no registry is asked. For `kubernetes` only.',
       { default: DEFAULT_RESOLVE_TAGS },
+    ),
+    onAlert: optional(
+      z.enum(ON_ALERT),
+      'What a firing alert that names the service (Alertmanager’s webhook, `POST /alerts` of the server) does to a canary under traffic: roll it back at once, hold it (paused; the guard goes on), or nothing.',
+      { default: 'rollback' },
     ),
     whenBusy: optional(
       z.enum(['queue', 'supersede', 'reject']),

@@ -579,6 +579,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
       canary5From: settings.risk?.canary5From ?? DEFAULT_RISK_POLICY.canary5From,
       timeZone: settings.risk?.timeZone ?? DEFAULT_RISK_POLICY.timeZone,
     },
+    ...(settings.onAlert === undefined ? {} : { onAlert: settings.onAlert }),
     notify: settings.notify ?? [],
     ...(settings.slack === undefined ? {} : { slack: settings.slack }),
   };
