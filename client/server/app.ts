@@ -640,7 +640,14 @@ export function createApp(options: AppOptions): ServerApp {
     methods.set(path, [...(methods.get(path) ?? []), ...(endpoint.method === 'get' ? ['GET', 'HEAD'] : ['POST'])]);
   }
   const slack = slackFor({
-    ...{ config, publicUrl, slipway, signingKey, directory, runs, log, refusals },
+    config,
+    publicUrl,
+    slipway,
+    signingKey,
+    directory,
+    runs,
+    log,
+    refusals,
     onDecided({ rolloutId, verb, result }) {
       metrics.decisions.inc({ verb, result });
       follower.stale(rolloutId);

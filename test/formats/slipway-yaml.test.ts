@@ -160,6 +160,7 @@ environments:
     waits: { queue: 1h, evidence: 2h, approval: 3h, blind: 4m, held: 5h, progress: 6s }
     risk: { model: on, approvalFrom: 0.5, canary25From: 0.1, canary10From: 0.2, canary5From: 0.3, timeZone: Europe/Berlin }
     notify: [channel]
+    slack: { channel: C0123456789 }
 `;
     const found = policyFor(configOf(text), 'prod', '/srv/shop/');
     assert.ok(found.ok);
@@ -251,6 +252,7 @@ environments:
         timeZone: 'Europe/Berlin',
       },
       notify: ['channel'],
+      slack: { channel: 'C0123456789' },
     } satisfies Policy);
   });
 
@@ -585,6 +587,7 @@ describe('problems', () => {
         /queries\.errors: is missing/,
         /add it/,
       ],
+      ['slack: { channel: "#deploys" }', '6:23', /"#deploys" is no id of a channel/, /C0123456789/],
       ['notify: hook', '6:13', /"hook" is not a list/, /\[hook\]/],
       ['notify: ["https://hooks.example.com/T0/secret"]', '6:14', /the value is not a name/, /never an address/],
       ['risk: { timeZone: Berlin }', '6:23', /no time zone/, /Europe\/Berlin/],

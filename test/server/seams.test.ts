@@ -3,7 +3,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { Hono } from 'hono';
 import type { Problem, RunDocument, TrailDocument } from '../../client/server/contract.js';
 import type { Archive, PageData } from '../../client/server/seams.js';
 import { offersFor } from '../../domain/offers.js';
@@ -13,6 +12,7 @@ import { Slipway } from '../../client/slipway.js';
 import { startTemporal } from '../../tools/temporal-server.js';
 import type { TemporalServer } from '../../tools/temporal-server.js';
 import { call, Events, startServer } from '../support/server.js';
+import { APP, HOME, signed, SIGNING_SECRET, TOKEN } from '../support/slack/standin.js';
 import type { TestServer } from '../support/server.js';
 import { openRelease, testView } from '../support/view.js';
 
@@ -53,8 +53,6 @@ describe('what others give to the server', () => {
     const slipway = await Slipway.connect(env);
     await slipway.setup();
     await slipway.close();
-    const slack = new Hono();
-    slack.post('/interactions', async (c) => c.text(`slack ${(await c.req.text()).length}`));
     server = await startServer(
       { folder, env },
       {
@@ -63,7 +61,8 @@ describe('what others give to the server', () => {
           { subject: 'stranger', roles: ['admin'], services: ['other'] },
         ],
         archive,
-        slack,
+        file: { slack: { app: APP, team: HOME } },
+        env: { SLIPWAY_SLACK_BOT_TOKEN: TOKEN, SLIPWAY_SLACK_SIGNING_SECRET: SIGNING_SECRET },
         page: {
           handle(request, data) {
             const { pathname } = new URL(request.url);
@@ -144,11 +143,11 @@ describe('what others give to the server', () => {
   });
 
   it('Slack has its own door, without a login of ours', async () => {
-    const answer = await call(`${server.url}/slack/interactions`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
-    });
-    assert.equal(answer.text, 'slack 0');
+    const body = '{"type":"url_verification","challenge":"abc"}';
+    const unsigned = await call(`${server.url}/slack/events`, { body });
+    assert.deepEqual([unsigned.status, unsigned.text], [401, 'not signed by Slack']);
+    const answer = await call(`${server.url}/slack/events`, { body, headers: signed(body) });
+    assert.deepEqual([answer.status, answer.text], [200, '{"challenge":"abc"}']);
   });
 });
 

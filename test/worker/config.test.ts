@@ -30,6 +30,8 @@ describe('the settings of a worker', () => {
       registry: { dockerConfig: null, insecure: [], timeoutMs: 3000 },
       storage: { dataDir: '.slipway', s3: null },
       riskModel: { apiKey: null, baseUrl: null, model: 'gpt-5-mini', timeoutMs: 20_000, maxCallsPerHour: 200 },
+      slack: { botToken: null, apiUrl: 'https://slack.com/api' },
+      publicUrl: null,
       webhooks: {},
       secrets: {},
     });
@@ -89,7 +91,12 @@ describe('the settings of a worker', () => {
       SLIPWAY_RISK_MODEL_TIMEOUT_MS: '500',
       SLIPWAY_WEBHOOK_ONCALL: 'https://hooks.example.com/x',
       SLIPWAY_SECRET_PROMETHEUS_TOKEN: 'Bearer abc',
+      SLIPWAY_SLACK_BOT_TOKEN: 'xoxb-1',
+      SLIPWAY_SLACK_API_URL: 'http://127.0.0.1:8/api/',
+      SLIPWAY_PUBLIC_URL: 'https://slipway.example.com/',
     });
+    assert.deepEqual(config.slack, { botToken: 'xoxb-1', apiUrl: 'http://127.0.0.1:8/api' });
+    assert.equal(config.publicUrl, 'https://slipway.example.com');
     assert.equal(config.taskQueue, 'other');
     assert.equal(config.dataDir, '/var/lib/slipway');
     assert.deepEqual(config.gateways, ['http://a:1', 'http://b:2/']);
