@@ -9,7 +9,7 @@ import { changesOf } from '../changes.js';
 import { Canary } from './canary.js';
 import { Command } from './command.js';
 import { Actions } from './decide.js';
-import { Decisions, Gate, Links, PlanCard, RiskCard, Since, Timeline, Waiting } from './facts.js';
+import { Decisions, Gate, GlassBroken, Links, PlanCard, RiskCard, Since, Timeline, Waiting } from './facts.js';
 import { Frame, say, sayNow } from './frame.js';
 import { StageStrip } from './stages.js';
 import type { RolloutStore } from './store.js';
@@ -30,10 +30,11 @@ export function RolloutPage({
   return (
     <Frame me={boot.me} version={boot.version} live={store} asOf={asOf}>
       <Head run={run} />
+      {view.breakGlass !== null && <GlassBroken broken={view.breakGlass} />}
       <Waiting view={view} />
       <div class="columns">
         <div class="doing">
-          {view.approvals !== null && view.endedAt === null && (
+          {view.approvals !== null && view.approvals.closed === null && view.endedAt === null && (
             <Gate approvals={view.approvals} changed={changesOf(first, view)} />
           )}
           <Actions run={run} me={boot.me} />
