@@ -1,8 +1,9 @@
 /** One rollout, live. */
 import { effect, useComputed } from '@preact/signals';
 import type { ReadonlySignal } from '@preact/signals';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import type { RunDocument } from '../../server/contract.js';
+import type { RolloutView } from '../../../domain/rollout.js';
 import { LIST_PATH } from '../boot.js';
 import type { Boot } from '../boot.js';
 import { changesOf } from '../changes.js';
@@ -24,9 +25,11 @@ export function RolloutPage({
 }) {
   const { run, stages } = store;
   const asOf = useComputed(() => run.value.asOf);
-  const [first] = useState(() => run.peek().view);
+  const asked = useRef<RolloutView | null>(null);
   useEffect(() => announce(run), [run]);
   const { view, summary } = run.value;
+  // What this person was asked first: a plan is made only when a rollout has got so far.
+  if (asked.current === null && view.approvals !== null) asked.current = view;
   return (
     <Frame me={boot.me} version={boot.version} live={store} asOf={asOf}>
       <Head run={run} />
@@ -35,7 +38,7 @@ export function RolloutPage({
       <div class="columns">
         <div class="doing">
           {view.approvals !== null && view.approvals.closed === null && view.endedAt === null && (
-            <Gate approvals={view.approvals} changed={changesOf(first, view)} />
+            <Gate approvals={view.approvals} changed={changesOf(asked.current ?? view, view)} />
           )}
           <Actions run={run} me={boot.me} />
         </div>
