@@ -132,7 +132,8 @@ async function writeServerFiles(stack: Stack): Promise<Served['tokens']> {
       .replace('images:\n  app: hello', `images:\n  app: ${service}`)
       .replace('http://127.0.0.1:7700', stack.adminUrl)
       .replace('cwd: .', `cwd: ${JSON.stringify(DEMO)}`)
-      .replace('required: risk, quorum: 1', `required: always, quorum: ${quorum}`);
+      // Decisions go through the server here, which signs them: no others count.
+      .replace(/approval: \{.*\}/, `approval: { required: always, quorum: ${quorum}, excludeAuthor: true }`);
     await writeFile(path.join(policies, `${service}.slipway.yaml`), text);
   }
   const expires = new Date(Date.now() + TOKENS_FOR_MS).toISOString();

@@ -46,7 +46,7 @@ interface Import {
 async function sources(room: string): Promise<readonly string[]> {
   const entries = await readdir(room, { recursive: true, withFileTypes: true });
   return entries
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name))
     .map((entry) => path.posix.join(entry.parentPath, entry.name));
 }
 
@@ -75,6 +75,26 @@ for (const [room, allowed] of Object.entries(MAY_IMPORT)) {
     );
   });
 }
+
+test('what runs in a browser imports what can run there, and is imported by nothing else', async () => {
+  const browser = /^client\/web\/browser\//;
+  const here = [
+    /^client\/web\/(browser\/|(boot|changes|series)\.js$)/,
+    /^domain\//,
+    /^(preact(\/hooks)?|@preact\/signals|uplot|eventsource-parser)$/,
+  ];
+  const imports = (await Promise.all((await sources('client')).map(importsOf))).flat();
+  const inside = imports.filter(({ file }) => browser.test(file));
+  assert.ok(inside.length > 20, 'no sources in client/web/browser');
+  const wrong = [
+    ...inside.filter(({ target, typeOnly }) => !typeOnly && !here.some((rule) => rule.test(target))),
+    ...imports.filter(({ file, target }) => !browser.test(file) && browser.test(target)),
+  ];
+  assert.deepEqual(
+    wrong.map(({ file, target }) => `${file} imports ${target}`),
+    [],
+  );
+});
 
 test('environment variables are read in the entries only', async () => {
   const rooms = ['domain', 'formats', 'workflows', 'activities', 'gateway', 'client', 'worker'];

@@ -1,63 +1,27 @@
 /** What has changed between what a person was shown and what is now, in sentences; pure. */
+import { lastVerdicts, whatChanged } from '../../domain/approval/shown.js';
+import type { Shown } from '../../domain/approval/shown.js';
 import type { RolloutView } from '../../domain/rollout.js';
-import { durationText, percentText } from '../../domain/words.js';
 
-/** The part of a view that an approval is bound to, or that a person would want to look at again. */
-export type Shown = Pick<RolloutView, 'plan' | 'assessment' | 'approvals' | 'verdicts'>;
+/** The part of a view that a decision is bound to. */
+export type Bound = Pick<RolloutView, 'plan' | 'assessment' | 'approvals' | 'verdicts'>;
 
 /** Empty: nothing that the digest covers has changed. */
-export function changesOf(before: Shown, after: Shown): readonly string[] {
-  const [old, now] = [before.plan, after.plan];
-  if (digestOf(before) === digestOf(after)) return [];
-  if (old === null || now === null) return ['The plan was made only after you opened this.'];
-  const found = [
-    ...imagesChanged(old.release.images, now.release.images),
-    changed('Environment variables', names(old.release.env), names(now.release.env)),
-    changed('Strategy', old.strategy, now.strategy),
-    changed('Stages', stagesText(old), stagesText(now)),
-    changed('What serves now', old.stableVersion ?? 'nothing', now.stableVersion ?? 'nothing'),
-    changed('Risk', riskText(before), riskText(after)),
-    changed('Last verdict', verdictText(before), verdictText(after)),
-  ].filter((text) => text !== null);
+export function changesOf(before: Bound, now: Bound): readonly string[] {
+  if (digestOf(before) === digestOf(now)) return [];
+  if (before.plan === null || now.plan === null) return ['the plan was made only after you opened this'];
+  const found = whatChanged(shownIn(before, before.plan), shownIn(now, now.plan));
   if (found.length > 0) return found;
-  if (old.stableDigest !== now.stableDigest) return ['The template of what serves now has changed.'];
-  return ['The policy, the target or the evidence has changed: its digest is another one.'];
+  // The evidence itself is not in a view; the workflow has it, and says what is different when it asks again.
+  const asked = now.approvals?.changed ?? [];
+  return asked.length > 0 ? asked : ['what a decision is bound to has another digest now'];
 }
 
 /** What a decision has to name: the gate's digest where one is open, else the plan's. */
-export function digestOf({ approvals, plan }: Pick<Shown, 'approvals' | 'plan'>): string | null {
+export function digestOf({ approvals, plan }: Pick<Bound, 'approvals' | 'plan'>): string | null {
   return approvals?.planDigest ?? plan?.digest ?? null;
 }
 
-function changed(what: string, before: string, after: string): string | null {
-  return before === after ? null : `${what}: ${before} → ${after}`;
-}
-
-function imagesChanged(
-  before: Readonly<Record<string, string>>,
-  after: Readonly<Record<string, string>>,
-): readonly (string | null)[] {
-  const containers = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-  return containers.map((name) => changed(`Image of ${name}`, before[name] ?? 'none', after[name] ?? 'none'));
-}
-
-function names(env: Readonly<Record<string, string>>): string {
-  return Object.keys(env).sort().join(', ') || 'none';
-}
-
-function stagesText({ stages }: NonNullable<Shown['plan']>): string {
-  const texts = stages.map(
-    ({ weights, durationMs, approval }) =>
-      `${percentText(weights.canary)} for ${durationText(durationMs)}${approval ? ' (after approval)' : ''}`,
-  );
-  return texts.join(', ') || 'none';
-}
-
-function riskText({ assessment }: Shown): string {
-  return assessment === null ? 'not assessed' : `${assessment.risk.score} (${assessment.risk.level})`;
-}
-
-function verdictText({ verdicts }: Shown): string {
-  const last = verdicts.at(-1);
-  return last === undefined ? 'none' : `${last.stage} ${last.verdict.kind}`;
+function shownIn({ assessment, verdicts }: Bound, plan: NonNullable<Bound['plan']>): Shown {
+  return { plan, risk: assessment?.risk ?? null, evidence: [], verdicts: lastVerdicts(verdicts) };
 }

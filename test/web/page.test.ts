@@ -159,21 +159,20 @@ describe('what changed since it was shown', () => {
   });
 
   it('is said by what it was and what it is', () => {
-    const release = { ...PLAN.release, images: { app: 'checkout:v1.9.1' } };
-    assert.deepEqual(changesOf(view, now({ plan: { ...other, release } })), [
-      'Image of app: checkout:v1.9.0 → checkout:v1.9.1',
-    ]);
     const stages = PLAN.stages.slice(0, 1);
     assert.deepEqual(changesOf(view, now({ plan: { ...other, stages } })), [
-      'Stages: 10 % for 15 min, 50 % for 15 min (after approval) → 10 % for 15 min',
+      'the plan is canary_10: 10 % for 15 min, then all, and was canary_10: 10 % for 15 min, 50 % for 15 min (after approval), then all',
     ]);
     assert.deepEqual(changesOf(view, now({ plan: { ...other, stableVersion: 'checkout:v1.8.1' } })), [
-      'What serves now: checkout:v1.8.0 → checkout:v1.8.1',
+      'stable runs checkout:v1.8.1, and ran checkout:v1.8.0',
     ]);
   });
 
-  it('is said even where it can’t be told what', () => {
-    assert.match(changesOf(view, now({}))[0] ?? '', /digest is another one/);
+  it('is said by the workflow where a view does not hold it, and never left out', () => {
+    const asked = { ...view.approvals!, planDigest: 'sha256:other' };
+    const evidence = ['evidence 1f2e is new'];
+    assert.deepEqual(changesOf(view, { ...view, approvals: { ...asked, changed: evidence } }), evidence);
+    assert.match(changesOf(view, { ...view, approvals: asked })[0] ?? '', /another digest/);
   });
 });
 
@@ -493,7 +492,7 @@ describe(
         view: { ...view, plan, approvals: { ...view.approvals!, planDigest: plan.digest } },
       });
       const dialog = page.getByRole('dialog');
-      await dialog.getByText('What serves now: checkout:v1.8.0 → checkout:v1.8.1').waitFor();
+      await dialog.getByText('stable runs checkout:v1.8.1, and ran checkout:v1.8.0').waitFor();
       assert.equal(await dialog.getByRole('button', { name: 'Approve' }).getAttribute('aria-disabled'), 'true');
       await dialog.getByRole('button', { name: 'Approve' }).click({ force: true });
       await page.waitForTimeout(200);

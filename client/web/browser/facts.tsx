@@ -1,7 +1,8 @@
 /** What is known of a rollout besides its traffic: the gate, the risk, the plan, who decided what, the story. */
 import type { ReadonlySignal } from '@preact/signals';
 import type { RunDocument } from '../../server/contract.js';
-import type { Approvals, Decision } from '../../../domain/approval/decision.js';
+import type { Approvals, BreakGlass, Decision } from '../../../domain/approval/decision.js';
+import { countText, whoCan } from '../../../domain/approval/gate.js';
 import { imageLines, planLine } from '../../../domain/details.js';
 import type { Plan } from '../../../domain/plan.js';
 import type { Assessment } from '../../../domain/risk.js';
@@ -39,14 +40,27 @@ function Deadline({ deadline, then }: { readonly deadline: string; readonly then
   );
 }
 
+/** Somebody went past the others alone: it is said on top, for ever. */
+export function GlassBroken({ broken }: { readonly broken: BreakGlass }) {
+  return (
+    <section class="notice refused glass" aria-label="Break-glass">
+      <b>
+        {plain(broken.by)} broke the glass{broken.gate === null ? ' over a HOLD' : ` at gate “${plain(broken.gate)}”`}
+        {broken.ownWork ? ', for work of their own' : ''}
+      </b>{' '}
+      <Moment iso={broken.at} text={momentText(Date.parse(broken.at), now.peek())} />: {plain(broken.reason)}
+    </section>
+  );
+}
+
 export function Gate({ approvals, changed }: { readonly approvals: Approvals; readonly changed: readonly string[] }) {
-  const { quorum, approvedBy, rejectedBy, groups, excluded } = approvals;
+  const { quorum, approvedBy, rejectedBy, excluded } = approvals;
   const places = Array.from({ length: Math.max(quorum, approvedBy.length) }, (_, i) => approvedBy[i] ?? null);
   return (
     <section class="card gate" aria-labelledby="gate">
       <h2 id="gate">
         Gate “{plain(approvals.gate)}”{' '}
-        <span class="count">{rejectedBy === null ? `${approvedBy.length} of ${quorum}` : 'rejected'}</span>
+        <span class="count">{rejectedBy === null ? countText(approvals) : 'rejected'}</span>
       </h2>
       <ol class="quorum" aria-label={`${approvedBy.length} of ${quorum} approvals`}>
         {places.map((subject, i) => (
@@ -57,12 +71,8 @@ export function Gate({ approvals, changed }: { readonly approvals: Approvals; re
       </ol>
       {rejectedBy !== null && <p class="bad">Rejected by {plain(rejectedBy)}.</p>}
       <dl class="facts">
-        {groups.length > 0 && (
-          <>
-            <dt>Groups</dt>
-            <dd>{groups.map(plain).join(', ')}</dd>
-          </>
-        )}
+        <dt>Needed</dt>
+        <dd>{plain(whoCan(approvals))}</dd>
         {excluded.length > 0 && (
           <>
             <dt>Not by</dt>
@@ -74,17 +84,23 @@ export function Gate({ approvals, changed }: { readonly approvals: Approvals; re
           <code title={approvals.planDigest}>{shortDigest(approvals.planDigest)}</code>
         </dd>
       </dl>
-      {changed.length > 0 && (
-        <div class="notice lost">
-          <b>Changed since this page was opened:</b>
-          <ul>
-            {changed.map((change) => (
-              <li key={change}>{plain(change)}</li>
-            ))}
-          </ul>
-        </div>
-      )}
+      <Changes title="Asked again, since this is not as it was:" changes={approvals.changed} />
+      <Changes title="Changed since this page was opened:" changes={changed} />
     </section>
+  );
+}
+
+function Changes({ title, changes }: { readonly title: string; readonly changes: readonly string[] }) {
+  if (changes.length === 0) return null;
+  return (
+    <div class="notice lost">
+      <b>{title}</b>
+      <ul>
+        {changes.map((change) => (
+          <li key={change}>{plain(change)}</li>
+        ))}
+      </ul>
+    </div>
   );
 }
 

@@ -1,15 +1,16 @@
 /** One rollout, live. */
 import { effect, useComputed } from '@preact/signals';
 import type { ReadonlySignal } from '@preact/signals';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import type { RunDocument } from '../../server/contract.js';
+import type { RolloutView } from '../../../domain/rollout.js';
 import { LIST_PATH } from '../boot.js';
 import type { Boot } from '../boot.js';
 import { changesOf } from '../changes.js';
 import { Canary } from './canary.js';
 import { Command } from './command.js';
 import { Actions } from './decide.js';
-import { Decisions, Gate, Links, PlanCard, RiskCard, Since, Timeline, Waiting } from './facts.js';
+import { Decisions, Gate, GlassBroken, Links, PlanCard, RiskCard, Since, Timeline, Waiting } from './facts.js';
 import { Frame, say, sayNow } from './frame.js';
 import { StageStrip } from './stages.js';
 import type { RolloutStore } from './store.js';
@@ -24,17 +25,20 @@ export function RolloutPage({
 }) {
   const { run, stages } = store;
   const asOf = useComputed(() => run.value.asOf);
-  const [first] = useState(() => run.peek().view);
+  const asked = useRef<RolloutView | null>(null);
   useEffect(() => announce(run), [run]);
   const { view, summary } = run.value;
+  // What this person was asked first: a plan is made only when a rollout has got so far.
+  if (asked.current === null && view.approvals !== null) asked.current = view;
   return (
     <Frame me={boot.me} version={boot.version} live={store} asOf={asOf}>
       <Head run={run} />
+      {view.breakGlass !== null && <GlassBroken broken={view.breakGlass} />}
       <Waiting view={view} />
       <div class="columns">
         <div class="doing">
-          {view.approvals !== null && view.endedAt === null && (
-            <Gate approvals={view.approvals} changed={changesOf(first, view)} />
+          {view.approvals !== null && view.approvals.closed === null && view.endedAt === null && (
+            <Gate approvals={view.approvals} changed={changesOf(asked.current ?? view, view)} />
           )}
           <Actions run={run} me={boot.me} />
         </div>
