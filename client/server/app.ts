@@ -504,7 +504,7 @@ export function createApp(options: AppOptions): ServerApp {
       return c.json(started, status);
     },
     async getTrail({ c, located }) {
-      const entries = (await archive?.trail(located.ref.rolloutId)) ?? null;
+      const entries = (await archive?.trail(located.ref)) ?? null;
       if (entries === null) throw new ApiProblem('gone', 'no trail of this rollout is kept here');
       return c.json({ entries });
     },
