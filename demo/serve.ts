@@ -11,7 +11,7 @@ import type { DecisionBody, DeployPayload, RunDocument, StartedRun } from '../cl
 import type { Role } from '../domain/people.js';
 import { SLIPWAY, startStack } from '../tools/stack.js';
 import type { Stack } from '../tools/stack.js';
-import { freePort, startServer } from '../tools/supervise.js';
+import { freePort } from '../tools/supervise.js';
 import { startTraffic } from '../tools/traffic.js';
 import type { Traffic } from '../tools/traffic.js';
 import { DEMO } from './scene.js';
