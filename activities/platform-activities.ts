@@ -1,4 +1,4 @@
-import { cancellationSignal } from '@temporalio/activity';
+import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import type { ArmsReadiness, Effect, EffectOp, EffectResult, SizedArm, Target } from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
@@ -48,16 +48,16 @@ export function createPlatformActivities({
     readonly permit: Permit;
   }): Promise<EffectResult> {
     const result = await retryable(() =>
-      of(call.scope.target).apply(call.scope, call.effect, call.permit, cancellationSignal()),
+      of(call.scope.target).apply(call.scope, call.effect, call.permit, attemptSignal()),
     );
     onEffect({ op: call.effect.op, result: result.kind });
     return result;
   }
 
   return {
-    describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, cancellationSignal())),
-    preflight: ({ scope, needs }) => retryable(() => of(scope.target).preflight(scope, needs, cancellationSignal())),
-    claimLane: (request) => retryable(() => of(request.target).claim(request, cancellationSignal())),
+    describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, attemptSignal())),
+    preflight: ({ scope, needs }) => retryable(() => of(scope.target).preflight(scope, needs, attemptSignal())),
+    claimLane: (request) => retryable(() => of(request.target).claim(request, attemptSignal())),
     openRollout: effect,
     raiseFence: effect,
     startArm: effect,
@@ -114,4 +114,12 @@ export function createPlatformActivities({
       };
     },
   };
+}
+
+/**
+ * Also over once the attempt has run out of its time: nobody waits for it any more, and where calls wait for their turn it
+ * must not stand before the attempts that came after it.
+ */
+function attemptSignal(): AbortSignal {
+  return AbortSignal.any([cancellationSignal(), AbortSignal.timeout(activityInfo().startToCloseTimeoutMs)]);
 }

@@ -12,6 +12,7 @@ import { measureHistory } from './history.js';
 import type { JudgeCost } from './judge.js';
 import type { KubernetesBench } from './kubernetes.js';
 import { median, seconds } from './numbers.js';
+import { measureServer, p } from './server.js';
 
 interface Row {
   readonly what: string;
@@ -19,6 +20,9 @@ interface Row {
   readonly target: string;
   readonly met: boolean | null;
 }
+
+/** A smaller load, to see whether a part runs: `npm run bench -- server --quick`. Only the server's part knows it. */
+const quick = process.argv.includes('--quick');
 
 const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   detection,
@@ -29,6 +33,7 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   command,
   judge,
   kubernetes,
+  server,
 };
 
 async function detection(): Promise<readonly Row[]> {
@@ -218,6 +223,42 @@ async function kubernetes(): Promise<readonly Row[]> {
   ];
 }
 
+async function server(): Promise<readonly Row[]> {
+  const load = quick
+    ? { streams: 60, inFlight: 12, postSeconds: 3, postsPerSecond: 10, decisions: 24 }
+    : { streams: 1000, inFlight: 200, postSeconds: 20, postsPerSecond: 50, decisions: 400 };
+  const { streams, inFlight, toClient, untold, posts, postsPerSecond, decisions, serverMiB } =
+    await measureServer(load);
+  const under = `${streams} event streams, ${inFlight} rollouts in flight`;
+  const ms = (value: number): string => `${(1000 * value).toFixed(0)} ms`;
+  return [
+    {
+      what: `server with ${under}: from a change in the workflow to the client`,
+      measured: `p50 ${ms(p(toClient, 0.5))}, p95 ${ms(p(toClient, 0.95))}, max ${ms(p(toClient, 1))} of ${toClient.length}${untold > 0 ? `; **${untold} never told**` : ''}`,
+      target: 'p95 1 s',
+      met: p(toClient, 0.95) <= 1 && untold === 0,
+    },
+    {
+      what: `the same: POST /runs at ${postsPerSecond} a second`,
+      measured: `p50 ${ms(p(posts, 0.5))}, p99 ${ms(p(posts, 0.99))} of ${posts.length}`,
+      target: 'p99 150 ms',
+      met: p(posts, 0.99) <= 0.15,
+    },
+    {
+      what: 'the same: a decision until the workflow has taken it',
+      measured: `p50 ${ms(p(decisions, 0.5))}, p95 ${ms(p(decisions, 0.95))} of ${decisions.length}`,
+      target: 'p95 200 ms',
+      met: p(decisions, 0.95) <= 0.2,
+    },
+    {
+      what: 'the same: memory of the server',
+      measured: `${serverMiB.toFixed(0)} MiB`,
+      target: '300 MiB',
+      met: serverMiB <= 300,
+    },
+  ];
+}
+
 function report(rows: readonly Row[]): string {
   const [cpu] = cpus();
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
@@ -253,11 +294,15 @@ function report(rows: readonly Row[]): string {
     '  namespace, pods that are processes; the times are those of the API server’s audit log. In the mass test pods are only',
     '  told of, and a stand-in for Prometheus makes the counters up. The figures of Argo Rollouts and Flagger were measured',
     '  on a machine of the same kind, and not in the same run.',
+    '- **Server** (`bench/server.ts`): Temporal, a worker and `slipway server` are processes of their own; the rollouts wait for',
+    '  approval, and clients are in the benchmark’s process, each stream a connection. Releases are asked for at a fixed rate',
+    '  (they queue behind the rollouts in flight), then rollouts are paused and resumed one by one. A change’s time is the',
+    '  workflow’s own, as its story tells it, to the moment in which a client has read it.',
     '',
   ].join('\n');
 }
 
-const wanted = process.argv.slice(2);
+const wanted = process.argv.slice(2).filter((word) => word !== '--quick');
 const unknown = wanted.filter((name) => PARTS[name] === undefined);
 if (unknown.length > 0) {
   process.stderr.write(`bench: ${unknown.join(', ')} is not known; known: ${Object.keys(PARTS).join(', ')}\n`);

@@ -395,7 +395,7 @@ command(
   .option('--out <file>', 'with export: write to this file')
   .addHelpText(
     'after',
-    '\nA name is a rollout (its id, or environment/service/id), a log (server/web-2026-11-21, heads), or a file of JSON lines.\nSLIPWAY_DATA_DIR or SLIPWAY_EVIDENCE_STORE say where trails are kept. docs/audit.md has the format.\nExit codes: 0 whole; 1 damaged, each damage is named; 7 nothing wrong was found, but nothing vouches for the end (verify);\n2 wrong usage; 69 the store can’t be reached.\n',
+    '\nA name is a rollout (its id, or environment/service/id), a log (server/web.2026-11-21, heads), or a file of JSON lines.\nSLIPWAY_DATA_DIR or SLIPWAY_EVIDENCE_STORE say where trails are kept. docs/audit.md has the format.\nExit codes: 0 whole; 1 damaged, each damage is named; 7 nothing wrong was found, but nothing vouches for the end (verify);\n2 wrong usage; 69 the store can’t be reached.\n',
   )
   .action((action: string, names: readonly string[], options) =>
     perform(options, async (context) =>

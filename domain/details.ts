@@ -17,6 +17,10 @@ export function currentDetails(view: RolloutView): string {
     if (wait.who !== '') lines.push(`Who can act: ${wait.who}.`);
     for (const command of wait.commands) lines.push(`- \`${command}\``);
   }
+  if (view.breakGlass !== null) {
+    const { by, reason, at } = view.breakGlass;
+    lines.push('', `**Break-glass** by ${by} at ${at}: ${reason}`);
+  }
   if (view.weights !== null) {
     const { stable, canary, baseline } = view.weights;
     lines.push(

@@ -1,5 +1,11 @@
 import { defaultAnalysis } from '../domain/canary/defaults.js';
-import type { AnalysisPolicy, KayentaPolicy, ThresholdPolicy } from '../domain/canary/types.js';
+import type {
+  AnalysisPolicy,
+  KayentaPolicy,
+  MetricNoise,
+  NoiseFloor,
+  ThresholdPolicy,
+} from '../domain/canary/types.js';
 import type { Policy } from '../domain/policy.js';
 import { kayentaMetricOf, metricPolicyOf } from './metric-policies.js';
 import type { Analysis } from './slipway-schema.js';
@@ -43,14 +49,7 @@ export function analysisOf(written: Analysis, compareWith: Policy['compareWith']
     minRequests: written.minRequests ?? usual.minRequests,
     // Without it the key is not there, as in policies that are older than it: what is judged keeps its digest.
     ...(written.earlyPromotion == null ? {} : { earlyPromotion: { afterMs: written.earlyPromotion.after } }),
-    noiseFloor:
-      written.noiseFloor === undefined
-        ? usual.noiseFloor
-        : {
-            pairs: written.noiseFloor.pairs,
-            latencyLogSd: written.noiseFloor.p99,
-            errorLogSd: written.noiseFloor.errorRate,
-          },
+    noiseFloor: written.noiseFloor === undefined ? usual.noiseFloor : noiseFloorOf(written.noiseFloor),
     limits: {
       // Null says "no limit"; only what is not written has a default.
       maxErrorRate: limits.maxErrorRate === undefined ? usual.limits.maxErrorRate : limits.maxErrorRate,
@@ -73,6 +72,16 @@ export function analysisOf(written: Analysis, compareWith: Policy['compareWith']
       minSuccessRate: mannWhitney.minSuccessRate ?? usual.mannWhitney.minSuccessRate,
     },
   };
+}
+
+function noiseFloorOf({ pairs, p99, errorRate, metrics }: NonNullable<Analysis['noiseFloor']>): NoiseFloor {
+  const floor = { pairs, latencyLogSd: p99, errorLogSd: errorRate };
+  if (metrics === undefined) return floor;
+  const learned = Object.entries(metrics).map(([name, { pairs, ratio, difference }]): [string, MetricNoise] => [
+    name,
+    ratio === undefined ? { pairs, kind: 'difference', sd: difference ?? 0 } : { pairs, kind: 'ratio', sd: ratio },
+  ]);
+  return { ...floor, metrics: Object.fromEntries(learned) };
 }
 
 function thresholdOf(written: NonNullable<Analysis['threshold']>, usual: ThresholdPolicy): ThresholdPolicy {

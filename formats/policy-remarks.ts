@@ -154,7 +154,11 @@ export function warningsOf(policy: Policy): readonly Remark[] {
     const what = '0s: stable is replaced as soon as the canary has all traffic, when going back takes longest';
     remarks.push({ path: ['verify'], what, remedy: `write ${formatDuration(DEFAULT_VERIFY_MS)}, or a few minutes` });
   }
-  remarks.push(...stageWarnings(stages, analysis, elsewhere), ...earlyWarnings(stages, analysis));
+  remarks.push(
+    ...stageWarnings(stages, analysis, elsewhere),
+    ...earlyWarnings(stages, analysis),
+    ...noiseWarnings(analysis),
+  );
   return remarks;
 }
 
@@ -171,6 +175,21 @@ function earlyWarnings(stages: Policy['stages'], analysis: AnalysisPolicy): read
   if (earliestEndMs(analysis, longest) !== null) return [];
   const what = `no stage can end early: the longest lasts ${formatDuration(longest)}, and no look lies between ${formatDuration(earlyPromotion.afterMs)} and its end (warm-up ${formatDuration(analysis.warmUpMs)}, a look every ${formatDuration(analysis.lookEveryMs)})`;
   return [{ path, what, remedy: 'write a shorter time, or let stages last longer' }];
+}
+
+/** Noise of further metrics that was learned, and is not used. */
+function noiseWarnings({ noiseFloor, metrics }: AnalysisPolicy): readonly Remark[] {
+  return Object.entries(noiseFloor?.metrics ?? {}).flatMap(([name, { kind }]): readonly Remark[] => {
+    const path = ['analysis', 'noiseFloor', 'metrics', name];
+    const metric = metrics.find((one) => one.name === name);
+    if (metric === undefined) {
+      const known = metrics.map((one) => one.name).join(', ') || 'none';
+      return [{ path, what: `analysis.metrics has no metric ${name}`, remedy: `remove it; there are: ${known}` }];
+    }
+    if (metric.tolerance.kind === kind) return [];
+    const what = `it is the noise of a ${kind}, and the metric's tolerance is a ${metric.tolerance.kind}: it is not used`;
+    return [{ path, what, remedy: 'learn it again: slipway noise' }];
+  });
 }
 
 function stageWarnings(

@@ -551,10 +551,29 @@ const Limits = z.strictObject({
   }),
 });
 
+const MetricName = z.string().regex(/^\S(.{0,98}\S)?$/, {
+  error: ({ input }) => objection(`${shown(input)} is no name`, 'write 1 to 100 characters, no line breaks'),
+});
+
+const MetricNoise = z
+  .strictObject({
+    pairs: whole(1, 1_000_000).meta({ description: 'Pairs of equal arms that had values of it.' }),
+    ratio: optional(share(), 'By how much it differs between them, relative: for a tolerance that is a ratio.'),
+    difference: optional(decimal(0), 'The same in its own unit: for a tolerance that is a difference.'),
+  })
+  .refine(({ ratio, difference }) => (ratio === undefined) !== (difference === undefined), {
+    error: objection('it needs one of ratio and difference', 'write { pairs: 20, ratio: 5 % }'),
+  });
+
 const NoiseFloor = z.strictObject({
   pairs: whole(1, 1_000_000).meta({ description: 'Pairs of equal arms that it was learned from.' }),
   p99: share().meta({ description: 'By how much p99 differs between them: a standard deviation, `5 %` say.' }),
   errorRate: share().meta({ description: 'The same of error rates, relative, beyond what chance explains.' }),
+  metrics: optional(
+    z.record(MetricName, MetricNoise),
+    'The same of further metrics, by their names in `analysis.metrics`, each with its own pairs: `{ pairs: 20, ratio: 8 % }`, or `difference`, in the metric’s own unit, where its tolerance is one. Metrics that are not here have no noise but chance.',
+    { defaultText: 'none' },
+  ),
 });
 
 const MannWhitney = z.strictObject({
@@ -582,10 +601,6 @@ const MannWhitney = z.strictObject({
   minSuccessRate: optional(share(), 'Share of successful requests that the canary must reach.', {
     default: percentText(ANALYSIS.mannWhitney.minSuccessRate),
   }),
-});
-
-const MetricName = z.string().regex(/^\S(.{0,98}\S)?$/, {
-  error: ({ input }) => objection(`${shown(input)} is no name`, 'write 1 to 100 characters, no line breaks'),
 });
 
 const ToleranceText = z
@@ -930,7 +945,9 @@ export const Environment = z
       "Names of the worker's webhooks that are told of each step, besides its log.",
       { default: [] },
     ),
-    slack: optional(Slack, 'The message in Slack that follows each rollout, with its buttons.', { defaultText: 'none' }),
+    slack: optional(Slack, 'The message in Slack that follows each rollout, with its buttons.', {
+      defaultText: 'none',
+    }),
   })
   .meta({ id: 'Environment', description: 'How the service is deployed to an environment.' });
 export type Environment = z.infer<typeof Environment>;

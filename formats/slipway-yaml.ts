@@ -70,7 +70,6 @@ export type SlipwayYaml =
   | { readonly ok: true; readonly config: SlipwayConfig; readonly warnings: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-
 /**
  * Reads a `slipway.yaml`: all its problems at once, each with its place, or what it says, with warnings about what is
  * allowed but seldom meant. Never throws for any text.

@@ -4,6 +4,7 @@ import { setHandler } from '@temporalio/workflow';
 import {
   applyToGate,
   countText,
+  hasVoted,
   isExcluded,
   needsSignature,
   refusalAtGate,
@@ -59,12 +60,15 @@ export interface Desk {
  */
 export function handleCommands(desk: Desk): Intake {
   const { state, controls } = desk;
-  const intake = new Intake(state, (decision, vouched) => count(desk, decision, vouched));
+  const intake = new Intake(state, {
+    count: (decision, vouched) => count(desk, decision, vouched),
+    heard: (decision) => hearOf(state, decision),
+  });
   const update = (decision: Decision): Promise<DecisionReceipt> => intake.take(decision);
   const validator = (decision: Decision): void => {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(desk, asClaimed(decision));
-    if (refusal !== null) {
+    if (refusal !== null && !tellsOfVoter(state, decision)) {
       const { code, text, ...rest } = refusal;
       throw ApplicationFailure.create({
         type: 'DecisionRefused',
@@ -82,7 +86,7 @@ export function handleCommands(desk: Desk): Intake {
   setHandler(decisionSignal, async (decision) => {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(desk, asClaimed(decision));
-    if (refusal === null) await intake.take(decision);
+    if (refusal === null || tellsOfVoter(state, decision)) await intake.take(decision);
     else state.refused(decision, refusal);
   });
   setHandler(giveWaySignal, ({ cause, by }) => {
@@ -100,6 +104,11 @@ export function handleCommands(desk: Desk): Intake {
 
 function alreadyTaken(state: RunState, decision: Decision): boolean {
   return state.decisions.some((known) => known.id === decision.id);
+}
+
+/** Whether a server tells of somebody who has approved here: in which groups they are now counts, whatever they say. */
+function tellsOfVoter({ approvals }: RunState, { verb, actor, signature }: Decision): boolean {
+  return needsSignature(verb) && signature != null && hasVoted(approvals, actor);
 }
 
 /** For the first look: as if the signature, where there is one, were good. It is verified before it counts. */

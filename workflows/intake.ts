@@ -9,8 +9,13 @@ import type { RunState } from './run-state.js';
 /** What became of the question whether a server signed it. `why`: null where it carries no signature at all. */
 export type Vouched = { readonly kind: 'yes' } | { readonly kind: 'no'; readonly why: string | null };
 
-/** Counts a decision, or refuses it; synchronous, so that no two are ever counted at once. */
-type Count = (decision: Decision, vouched: Vouched) => DecisionReceipt;
+/** What is done with decisions; synchronous, so that no two are ever counted at once. */
+export interface Counter {
+  /** Counts a decision, or refuses it. */
+  count(decision: Decision, vouched: Vouched): DecisionReceipt;
+  /** Told of whoever said something that counted before a server's word for it was verified. */
+  heard(decision: Decision): void;
+}
 
 /**
  * Verifying takes a moment, and what comes first must count first: decisions on a gate are verified at once and counted
@@ -25,7 +30,7 @@ export class Intake {
 
   constructor(
     private readonly state: RunState,
-    private readonly count: Count,
+    private readonly counter: Counter,
   ) {}
 
   /** Takes a decision and tells what became of it. The same id again is the same decision. */
@@ -59,7 +64,7 @@ export class Intake {
       })
       .then((vouched) => {
         this.rejectionsPending -= rejects;
-        return this.count(decision, vouched);
+        return this.counter.count(decision, vouched);
       });
     // Whatever fails here fails the run's task, by `taken`: the next in line is none the wiser.
     this.tail = taken.then(
@@ -70,14 +75,15 @@ export class Intake {
   }
 
   private async atOnce(decision: Decision): Promise<DecisionReceipt> {
-    const receipt = this.count(decision, { kind: 'no', why: null });
+    const receipt = this.counter.count(decision, { kind: 'no', why: null });
     const place = this.state.decisions.findIndex(({ id }) => id === decision.id);
     const counted = this.state.decisions[place];
     if (receipt.kind !== 'accepted' || counted === undefined || decision.signature == null) return receipt;
     const vouched = await this.verify(decision);
-    if (vouched.kind === 'yes')
+    if (vouched.kind === 'yes') {
       this.state.decisions[place] = { ...counted, actor: { ...counted.actor, verified: true } };
-    else this.state.warn(`nobody vouches for the ${decision.verb} by ${decision.actor.subject}: ${vouched.why}`);
+      this.counter.heard(decision);
+    } else this.state.warn(`nobody vouches for the ${decision.verb} by ${decision.actor.subject}: ${vouched.why}`);
     return receipt;
   }
 

@@ -79,11 +79,15 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
         gateOpened = true;
         request.gates.open(request.gate, heldMs);
       }
-      const answer = request.gates.answer;
-      if (answer !== 'open') request.gates.close(answer);
-      if (answer === 'approved') return { kind: 'advance' };
-      if (answer === 'rejected')
-        return { kind: 'back', reason: { code: 'approval-rejected', text: rejectedText(state, title) } };
+      if (request.gates.answer === 'approved') {
+        request.gates.close('approved');
+        return { kind: 'advance' };
+      }
+    }
+    // Also while it is paused: no more is needed to go back.
+    if (gateOpened && request.gates.answer === 'rejected') {
+      request.gates.close('rejected');
+      return { kind: 'back', reason: { code: 'approval-rejected', text: rejectedText(state, title) } };
     }
 
     const waiting = currentWait(request, { hold, atGate: passed && gateOpened });

@@ -84,7 +84,8 @@ export function createFolderObjects(folder: string): ObjectStore {
           `nothing can be kept in ${folder} (${why}): make it writable, on a file system with hard links, or set SLIPWAY_DATA_DIR to a folder that all workers share`,
         );
       } finally {
-        await rm(probe, { force: true });
+        // Where it could not even be written, that has been said.
+        await rm(probe, { force: true }).catch(() => undefined);
       }
     },
   };

@@ -121,11 +121,10 @@ class Writer {
 
   async write(message: SlackMessage, again: boolean): Promise<SlackPosted> {
     const { call } = this.options;
-    const ts =
-      (await this.updated(await this.standing(call.ts, again), message)) ??
-      // None yet, or somebody has deleted it: people must see what is asked of them.
-      (await this.updated(await this.standing(null, again), message)) ??
-      (await this.post({ ...message, key: call.card.rolloutId }));
+    let ts = await this.updated(await this.standing(call.ts, again), message);
+    // Somebody has deleted it, and people must see what is asked of them: it may be back already.
+    if (ts === null && call.ts !== null) ts = await this.updated(await this.standing(null, again), message);
+    ts ??= await this.post({ ...message, key: call.card.rolloutId });
     const told = await this.tell(ts);
     return { ts, told, doubtful: call.doubtful };
   }

@@ -1,9 +1,10 @@
 import path from 'node:path';
 import { halvesOf, learnNoiseFloor } from '../../domain/canary/learn-noise.js';
-import { noiseRatios } from '../../domain/canary/noise-floor.js';
+import { metricPolicy } from '../../domain/canary/defaults.js';
+import { noiseRatios, withNoise } from '../../domain/canary/noise-floor.js';
 import type { Recording } from '../../domain/canary/replay.js';
-import type { NoiseFloor } from '../../domain/canary/types.js';
-import { count, times } from '../../domain/words.js';
+import type { MetricNoise, NoiseFloor } from '../../domain/canary/types.js';
+import { amount, count, times } from '../../domain/words.js';
 import { casesBelow, folderOf } from '../judging/folder.js';
 import type { Found } from '../judging/folder.js';
 import { verdictOf } from '../judging/judgement.js';
@@ -80,11 +81,37 @@ function sayingOf(floor: NoiseFloor, passedOver: number): readonly string[] {
   return [
     `learned from ${count(floor.pairs)} pairs of arms that were alike (${count(passedOver)} documents passed over)`,
     `with an error budget of 1 %, a canary may have ${times(latency)} the p99 and ${times(errors)} the error rate of its comparison for no other reason`,
+    ...Object.entries(floor.metrics ?? {}).map(([name, noise]) => metricSaying(name, noise, floor)),
     'write this under `analysis` in slipway.yaml, and learn it again when the service or its nodes have changed:',
   ];
 }
 
-function yamlOf({ pairs, latencyLogSd, errorLogSd }: NoiseFloor): readonly string[] {
+function metricSaying(name: string, { pairs, kind }: MetricNoise, noiseFloor: NoiseFloor): string {
+  const none = kind === 'ratio' ? ({ kind, ratio: 1 } as const) : ({ kind, difference: 0 } as const);
+  const { tolerance } = withNoise({ ...metricPolicy(name), tolerance: none }, { noiseFloor, errorBudget: 0.01 });
+  const apart = tolerance.kind === 'ratio' ? times(tolerance.ratio) : `${amount(tolerance.difference)} more than`;
+  return `and ${apart} the ${plain(name)} (${count(pairs)} pairs)`;
+}
+
+function yamlOf({ pairs, latencyLogSd, errorLogSd, metrics = {} }: NoiseFloor): readonly string[] {
   const share = (value: number): string => `${Number((100 * value).toPrecision(3))}%`;
-  return ['noiseFloor:', `  pairs: ${pairs}`, `  p99: ${share(latencyLogSd)}`, `  errorRate: ${share(errorLogSd)}`];
+  const further = Object.entries(metrics).map(([name, noise]) => {
+    const value = noise.kind === 'ratio' ? share(noise.sd) : String(Number(noise.sd.toPrecision(3)));
+    return `    ${quoted(name)}: { pairs: ${noise.pairs}, ${noise.kind}: ${value} }`;
+  });
+  return [
+    'noiseFloor:',
+    `  pairs: ${pairs}`,
+    `  p99: ${share(latencyLogSd)}`,
+    `  errorRate: ${share(errorLogSd)}`,
+    ...(further.length === 0 ? [] : ['  metrics:', ...further]),
+  ];
+}
+
+/** A name as YAML, which reads JSON's quotes; what could command a terminal is escaped. */
+function quoted(name: string): string {
+  return JSON.stringify(name).replace(
+    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

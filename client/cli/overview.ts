@@ -229,6 +229,8 @@ export async function showLane(
         context.out(
           `${entry.rolloutId}: ${entry.outcome ?? 'in flight'}${entry.reason === null ? '' : ` (${plain(entry.reason)})`}`,
         );
+      for (const { rolloutId, by, at, reason } of lane.brokenGlass.slice(-5))
+        context.out(`break-glass: ${rolloutId} by ${plain(by)} at ${at}: ${plain(reason)}`);
     }
     return done(lane);
   });

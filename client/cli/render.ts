@@ -1,3 +1,5 @@
+import type { BreakGlass } from '../../domain/approval/decision.js';
+import { countText } from '../../domain/approval/gate.js';
 import { imageLines, statusLine } from '../../domain/details.js';
 import { stageTimeText } from '../../domain/canary/early-promotion.js';
 import { needsApproval } from '../../domain/policy.js';
@@ -51,13 +53,19 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
     for (const factor of risk.factors) lines.push(`│   +${factor.weight} ${plain(factor.reason)}`);
   }
   if (view.approvals !== null) {
-    const { gate, approvedBy, quorum, rejectedBy } = view.approvals;
+    const { gate, approvedBy, rejectedBy, changed, planDigest, closed } = view.approvals;
+    const count = plain(countText(view.approvals));
     const state =
       rejectedBy !== null
         ? `rejected by ${plain(rejectedBy)}`
-        : `${approvedBy.length} of ${quorum}${approvedBy.length > 0 ? `: ${plain(approvedBy.join(', '))}` : ''}`;
+        : `${count}${approvedBy.length > 0 ? `: ${plain(approvedBy.join(', '))}` : ''}`;
     lines.push(`├ approval of gate "${gate}": ${state}`);
+    if (closed === null) {
+      for (const line of changed) lines.push(`│   ${paint('yellow', 'asked again')}: ${plain(line)}`);
+      lines.push(`│   bound to what this shows: ${planDigest.slice(7, 19)}`);
+    }
   }
+  if (view.breakGlass !== null) lines.push(`├ ${paint('red', breakGlassLine(view.breakGlass))}`);
   if (plan !== null) {
     lines.push(
       `├ plan ${plan.digest.slice(7, 19)}: ${plan.kind === 'first' ? 'first release' : plan.strategy}${plan.stableVersion === null ? '' : `, from ${plain(plan.stableVersion)}`}`,
@@ -102,6 +110,11 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
   if (view.reason !== null) lines.push(`└ ${paint(tone, view.outcome ?? view.phase)}: ${plain(view.reason.text)}`);
   else lines.push(`└ ${statusLine(view)}`);
   return lines;
+}
+
+function breakGlassLine({ by, reason, at, gate, ownWork }: BreakGlass): string {
+  const past = gate === null ? 'a HOLD' : `gate "${gate}"`;
+  return `break-glass: ${plain(by)} went past ${plain(past)} at ${at}${ownWork ? ', own work' : ''}: ${plain(reason)}`;
 }
 
 function age(view: RolloutView, nowMs: number): string {

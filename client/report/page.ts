@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { furtherMetrics } from '../../domain/canary/defaults.js';
 import { looksOf } from '../../domain/canary/looks.js';
 import type { LookSeen } from '../../domain/canary/looks.js';
-import { noiseRatios } from '../../domain/canary/noise-floor.js';
+import { noiseRatios, withNoise } from '../../domain/canary/noise-floor.js';
 import { portraitOf } from '../../domain/canary/portrait.js';
 import type { ArmMoment, Moment, Portrait } from '../../domain/canary/portrait.js';
-import type { AnalysisPolicy, JudgeName, MetricFinding, MetricPolicy } from '../../domain/canary/types.js';
+import type { AnalysisPolicy, MetricFinding, MetricPolicy } from '../../domain/canary/types.js';
 import { amount, count, durationText, percent, points, seconds, times } from '../../domain/words.js';
 import type { ExplainedFinding, Judgement, Opined } from '../judging/judgement.js';
 import { bucketName, bucketsChart, overBudgetChart, overLooksChart, overTimeChart, spreadChart } from './charts.js';
@@ -200,7 +200,7 @@ function plots(judgement: Judgement, id: string): string {
     latencySpread(portrait, frame, id),
     latencyBuckets(portrait, id),
     ...furtherMetrics(recording.policy).flatMap((metric, i) =>
-      metricFigures(metric, portrait, looks, frame, `${id}-m${i}`, recording.policy.judge),
+      metricFigures(metric, portrait, looks, frame, `${id}-m${i}`, recording.policy),
     ),
     looksFigure(looks, frame, id),
   ].filter((figure) => figure !== '');
@@ -375,7 +375,7 @@ function metricFigures(
   looks: readonly LookSeen[],
   frame: TimeFrame,
   id: string,
-  judge: JudgeName,
+  policy: AnalysisPolicy,
 ): readonly string[] {
   const { name, tolerance } = metric;
   const { moments } = portrait;
@@ -405,7 +405,7 @@ function metricFigures(
       frame,
       isRatio ? ratioText : amount,
       isRatio ? 1 : 0,
-      limitsOf(metric, judge),
+      limitsOf(metric, policy),
     ),
     spread(`${said}, block by block`, `${id}-s`, judgedMoments(portrait, frame), value, amount),
   ];
@@ -416,8 +416,9 @@ function ratioText(value: number): string {
 }
 
 /** The changes from which a metric counts as worse; only `sequential` goes by them. */
-function limitsOf({ direction, tolerance }: MetricPolicy, judge: JudgeName): readonly number[] {
-  if (judge !== 'sequential') return [];
+function limitsOf(metric: MetricPolicy, policy: AnalysisPolicy): readonly number[] {
+  if (policy.judge !== 'sequential') return [];
+  const { direction, tolerance } = withNoise(metric, policy);
   const up = tolerance.kind === 'ratio' ? tolerance.ratio : tolerance.difference;
   const down = tolerance.kind === 'ratio' ? 1 / tolerance.ratio : -tolerance.difference;
   return direction === 'either' ? [up, down] : [direction === 'increase' ? up : down];

@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { getConnInfo } from '@hono/node-server/conninfo';
 import { Hono } from 'hono';
-import type { Context as HonoContext, MiddlewareHandler } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
+import type { Context as HonoContext } from 'hono';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { authorize, RIGHTS } from '../../domain/people.js';
@@ -63,6 +62,7 @@ interface Vars {
     subject?: string | undefined;
     rolloutId?: string;
     caller?: Caller | null;
+    bytes?: Uint8Array;
   };
 }
 type Context = HonoContext<Vars>;
@@ -290,7 +290,7 @@ export function createApp(options: AppOptions): ServerApp {
         proofs.ci.use(caller.ci, {
           method: c.req.method,
           path: c.req.path,
-          body: new Uint8Array(await c.req.arrayBuffer()),
+          body: c.get('bytes') ?? new Uint8Array(),
         });
     } else perCaller.take(`address ${addressOf(c)}`);
     return { c, caller, body, query, params, located } as unknown as Call<Id>;
@@ -636,11 +636,18 @@ export function createApp(options: AppOptions): ServerApp {
     const run = handlers[id] as (call: Call<EndpointId>) => Promise<Response>;
     const handler = async (c: Context): Promise<Response> => run(await admit(id, endpoint, c));
     if (endpoint.method === 'get') app.get(path, handler);
-    else app.post(path, limited, handler);
+    else app.post(path, handler);
     methods.set(path, [...(methods.get(path) ?? []), ...(endpoint.method === 'get' ? ['GET', 'HEAD'] : ['POST'])]);
   }
   const slack = slackFor({
-    ...{ config, publicUrl, slipway, signingKey, directory, runs, log, refusals },
+    config,
+    publicUrl,
+    slipway,
+    signingKey,
+    directory,
+    runs,
+    log,
+    refusals,
     onDecided({ rolloutId, verb, result }) {
       metrics.decisions.inc({ verb, result });
       follower.stale(rolloutId);
@@ -676,13 +683,6 @@ export function createApp(options: AppOptions): ServerApp {
   };
 }
 
-const limited: MiddlewareHandler<Vars> = bodyLimit({
-  maxSize: BODY_LIMIT,
-  onError: () => {
-    throw new ApiProblem('body-too-large', `the body has more than ${BODY_LIMIT / 1024} KiB`);
-  },
-});
-
 function paramsOf(endpoint: Endpoint, c: Context): Readonly<Record<string, string>> {
   const params: Record<string, string> = {};
   for (const [name, schema] of Object.entries(endpoint.params ?? {})) {
@@ -694,14 +694,33 @@ function paramsOf(endpoint: Endpoint, c: Context): Readonly<Record<string, strin
   return params;
 }
 
+/** The bytes of the body. A body that is too large is not read to its end. */
+async function readBody(c: Context): Promise<Uint8Array> {
+  const tooLarge = (): ApiProblem =>
+    new ApiProblem('body-too-large', `the body has more than ${BODY_LIMIT / 1024} KiB`, {
+      headers: { Connection: 'close' },
+    });
+  if (Number(c.req.header('content-length') ?? 0) > BODY_LIMIT) throw tooLarge();
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
+    size += part.length;
+    // Leaving the loop cancels the rest.
+    if (size > BODY_LIMIT) throw tooLarge();
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
 async function bodyOf(schema: z.ZodType, c: Context): Promise<unknown> {
   const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json') throw new ApiProblem('unsupported-media-type', 'the body must be application/json');
+  const bytes = await readBody(c);
+  c.set('bytes', bytes);
   let document: unknown;
   try {
-    document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await c.req.arrayBuffer()));
-  } catch (error) {
-    if (error instanceof ApiProblem) throw error;
+    document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
     throw new ApiProblem('invalid-json', 'the body can’t be read as JSON in UTF-8');
   }
   return valid(schema, document, '');

@@ -185,7 +185,7 @@ export const ENDPOINTS = {
       200: { description: 'The page with the ways to log in.', type: 'text/html' },
       302: { description: 'To the identity provider.' },
     },
-    problems: ['unavailable'],
+    problems: ['unavailable', 'not-found'],
   },
   loginOidc: {
     method: 'get',

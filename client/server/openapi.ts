@@ -7,7 +7,8 @@ import { ProblemShape } from './schemas.js';
 
 /** The OpenAPI 3.1 document of the API. */
 export function openApiDocument(publicUrl: string): Readonly<Record<string, unknown>> {
-  const { openAPIRegistry: registry } = new OpenAPIHono();
+  const app = new OpenAPIHono();
+  const { openAPIRegistry: registry } = app;
   registry.registerComponent('securitySchemes', 'bearer', {
     type: 'http',
     scheme: 'bearer',
@@ -60,8 +61,6 @@ export function openApiDocument(publicUrl: string): Readonly<Record<string, unkn
       responses: Object.fromEntries([...problems, ...good]) as Record<string, { description: string }>,
     });
   }
-  const app = new OpenAPIHono();
-  app.openAPIRegistry.definitions.push(...registry.definitions);
   return app.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {

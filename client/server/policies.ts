@@ -46,7 +46,11 @@ interface Loaded {
  * has become invalid stops nothing: what it said before holds, and the log says why.
  * @throws CliError (2) where a file is invalid at the start
  */
-export async function folderPolicies(folder: string, warn: (text: string) => void): Promise<Policies> {
+export async function folderPolicies(
+  folder: string,
+  warn: (text: string) => void,
+  now: () => number = Date.now,
+): Promise<Policies> {
   const first = await load(folder);
   if (first.problems.length > 0)
     throw new CliError(
@@ -56,7 +60,7 @@ export async function folderPolicies(folder: string, warn: (text: string) => voi
     );
   let { byService } = first;
   let { signature } = first;
-  let lookedMs = Date.now();
+  let lookedMs = now();
   return {
     async find(service, environment, sent) {
       if (sent !== null)
@@ -68,8 +72,8 @@ export async function folderPolicies(folder: string, warn: (text: string) => voi
             errors: [{ pointer: '/payload/slipwayYaml', detail: 'is not taken here' }],
           },
         );
-      if (Date.now() - lookedMs > LOOK_EVERY_MS) {
-        lookedMs = Date.now();
+      if (now() - lookedMs > LOOK_EVERY_MS) {
+        lookedMs = now();
         try {
           if ((await signatureOf(await filesOf(folder))) !== signature) {
             const again = await load(folder);

@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
@@ -42,23 +43,29 @@ async function readKey(file: string): Promise<z.infer<typeof PrivateKey> | null>
 async function makeKey(file: string): Promise<z.infer<typeof PrivateKey>> {
   const { privateKey } = await generateKeyPair('EdDSA', { crv: 'Ed25519', extractable: true });
   const jwk = PrivateKey.parse(await exportJWK(privateKey));
+  const draft = `${file}.${randomUUID()}.tmp`;
   try {
     await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-    // `wx`: of two servers that start at once one writes, and both then read the same key.
-    const handle = await open(file, 'wx', 0o600);
-    try {
-      await handle.writeFile(`${JSON.stringify(jwk)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await write(draft, `${JSON.stringify(jwk)}\n`, 0o600);
+    // A link, unlike a rename, replaces nothing: of two servers that start at once both take the key of the first.
+    await link(draft, file);
     return jwk;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
-      const written = await readKey(file);
-      if (written !== null) return written;
-    }
+    const written = error instanceof Error && 'code' in error && error.code === 'EEXIST' ? await readKey(file) : null;
+    if (written !== null) return written;
     throw cannot(file, error);
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+async function write(file: string, text: string, mode: number): Promise<void> {
+  const handle = await open(file, 'wx', mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }
 
@@ -72,16 +79,10 @@ async function trust(file: string, key: JWK & { readonly kid: string }): Promise
       'correct it, or move it away: it is then written anew',
     );
   if (parsed.data.keys.some(({ kid }) => kid === key.kid)) return;
-  const draft = `${file}.${process.pid}.tmp`;
+  const draft = `${file}.${randomUUID()}.tmp`;
   try {
     await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-    const handle = await open(draft, 'w', 0o644);
-    try {
-      await handle.writeFile(`${JSON.stringify({ keys: [...parsed.data.keys, key] }, null, 2)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await write(draft, `${JSON.stringify({ keys: [...parsed.data.keys, key] }, null, 2)}\n`, 0o644);
     await rename(draft, file);
   } catch (error) {
     throw cannot(file, error);

@@ -334,7 +334,8 @@ function refusedText({ text, next }: Extract<Decided, { kind: 'refused' }>): str
 /** For a message: with markup taken out. */
 function saidText(decided: Decided): string {
   if (decided.kind === 'refused') return `Refused: ${escaped(refusedText(decided))}`;
-  return escaped(oneLine(decided.text));
+  const text = escaped(oneLine(decided.text));
+  return decided.kind === 'recorded' ? `${text}. Nothing more is needed: close the dialog` : text;
 }
 
 /** Never an error's text: it may hold what was sent. */

@@ -100,6 +100,10 @@ export function refusalUnverified(
 export function refusalByRole({ actor, verb }: Pick<Decision, 'actor' | 'verb'>): Refusal | null {
   const wanted: readonly string[] = RIGHTS[verb];
   const { roles } = actor;
+  if (actor.via === 'ci') {
+    const text = `${actor.subject} is a job: only people may ${verb}`;
+    return { code: 'needs-role', text, whoCan: `people with the role ${wanted.join(' or ')}`, next: 'ask one of them' };
+  }
   const unknown = roles === undefined && !actor.verified;
   if (unknown || roles?.some((role) => wanted.includes(role))) return null;
   const text = `${actor.subject} is ${roles === undefined || roles.length === 0 ? 'without a role' : roles.join(', ')} here; to ${verb} one must be ${wanted.join(' or ')}`;
@@ -118,10 +122,6 @@ export function refusalToBreakGlass(
   }
   const powerless = refusalByRole({ ...decision, verb: 'break-glass' });
   if (powerless !== null) return powerless;
-  if (decision.actor.via === 'ci') {
-    const text = `${decision.actor.subject} is a job: only people may break the glass`;
-    return { code: 'needs-role', text, whoCan, next: 'ask one of them' };
-  }
   const reason = (decision.reason ?? '').trim();
   if (reason.length < BREAK_GLASS_REASON) {
     const text = `break-glass needs a reason of ${BREAK_GLASS_REASON} characters or more, and this has ${reason.length}`;
@@ -217,6 +217,11 @@ export function isExcluded(
   actor: Pick<Actor, 'subject' | 'aliases'>,
 ): boolean {
   return isSamePerson(actor, { subject: '', aliases: excluded });
+}
+
+/** Whether an approval of somebody stands here, under any of their names. */
+export function hasVoted(gate: Approvals | null, actor: Pick<Actor, 'subject' | 'aliases'>): boolean {
+  return gate !== null && gate.closed === null && gate.votes.some((vote) => isSamePerson(vote, actor));
 }
 
 /** When the oldest approval that counts was given; null where none does. */

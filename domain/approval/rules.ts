@@ -70,11 +70,10 @@ export function quorumOf(rules: readonly ApprovalRule[]): number {
   return rules.reduce((sum, { count }) => sum + count, 0);
 }
 
-/** `2 approvals`, `2 approvals (1 of security, 1 of owners)`. */
+/** `2 approvals`; where there are several rules `2 approvals (1 of security, 1 of owners)`. */
 export function neededText(rules: readonly ApprovalRule[]): string {
   const quorum = quorumOf(rules);
-  const groups = rules.some((rule) => rule.groups.length > 0) ? ` (${rulesText(rules)})` : '';
-  return `${quorum} approval${quorum === 1 ? '' : 's'}${groups}`;
+  return `${quorum} approval${quorum === 1 ? '' : 's'}${rules.length > 1 ? ` (${rulesText(rules)})` : ''}`;
 }
 
 /** `1 of security, 2 of ops or leads`. */

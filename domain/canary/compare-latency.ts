@@ -3,7 +3,7 @@ import { PROOF_AT_END } from './early-promotion.js';
 import type { Proof } from './early-promotion.js';
 import { mannWhitney, rankTest, smallestMannWhitneyP } from './mann-whitney.js';
 import type { MannWhitneyInput } from './mann-whitney.js';
-import { median } from './median.js';
+import { median, spread } from './median.js';
 import { Z_95 } from './normal.js';
 import { addHistograms, histogramQuantile, slowerThan, tailQuantile, totalOf } from './series.js';
 import type { Block, Histogram } from './series.js';
@@ -154,12 +154,6 @@ function shifted(samples: BlockP99s, ratio: number, alternative: 'greater' | 'le
 function resolvableRatio({ canary, comparison }: BlockP99s): number {
   const variance = spread(canary) ** 2 / canary.length + spread(comparison) ** 2 / comparison.length;
   return Math.exp((Z_95 + 1.96) * Math.sqrt(variance));
-}
-
-/** Standard deviation by the median absolute deviation, which single outliers don't move. */
-export function spread(values: readonly number[]): number {
-  const middle = median(values);
-  return 1.4826 * median(values.map((value) => Math.abs(value - middle)));
 }
 
 function typical(logs: readonly number[]): number {

@@ -2,7 +2,7 @@ import { PROMOTION_BUDGET, PROOF_AT_END } from './early-promotion.js';
 import type { Proof } from './early-promotion.js';
 import { hodgesLehmannInterval, hodgesLehmannShift } from './hodges-lehmann.js';
 import { rankTestOfSorted, smallestMannWhitneyP } from './mann-whitney.js';
-import { medianOfSorted, sorted } from './median.js';
+import { medianOfSorted, sorted, spread } from './median.js';
 import { normalCdf, normalQuantile } from './normal.js';
 import type { ArmHistory, Block, Measured } from './series.js';
 import type { Evidence } from './opinion.js';
@@ -122,18 +122,13 @@ export function valuesNotJudged(metric: MetricPolicy, problem: string): MetricFi
  * follow each other closely. `null` where no ratio can be told, or no block has values of both arms.
  */
 export function valuesApart(metric: MetricPolicy, evidence: Evidence, blocks: readonly Block[]): Apart | null {
-  const { canary, comparison } = blockValues(metric.name, evidence, blocks);
-  const isRatio = metric.tolerance.kind === 'ratio';
-  if (canary.length === 0 || (isRatio && ![...canary, ...comparison].every((value) => value > 0))) return null;
-  const scaled = (values: readonly number[]) => (isRatio ? values.map(Math.log) : values);
-  const [x, y] = [scaled(canary), scaled(comparison)];
-  const shift = hodgesLehmannShift(sorted(x), sorted(y));
+  const shift = shiftOf(metric, evidence, blocks);
+  if (shift === null) return null;
+  const { x, y, wide, isRatio, value: middle } = shift;
   const { lower, upper, level } = hodgesLehmannInterval(x, y);
   // So few blocks can't bound it: all their differences together are less sure than that.
   if (level < 0.95) return null;
-  const correlation = correlationBetween(canary, comparison);
-  const wide = Math.sqrt((1 + correlation) / (1 - correlation));
-  const ends = [shift, shift + wide * (lower - shift), shift + wide * (upper - shift)] as const;
+  const ends = [middle, middle + wide * (lower - middle), middle + wide * (upper - middle)] as const;
   const [value, from, to] = isRatio ? ends.map(Math.exp) : ends;
   return { kind: isRatio ? 'ratio' : 'difference', value: value!, lower: from!, upper: to! };
 }
@@ -144,6 +139,48 @@ export interface Apart {
   readonly value: number;
   readonly lower: number;
   readonly upper: number;
+}
+
+/** The shift between the arms' values, or between their logarithms. */
+interface Shift {
+  /** The blocks' values of the canary and of the comparison, or their logarithms. */
+  readonly x: readonly number[];
+  readonly y: readonly number[];
+  readonly isRatio: boolean;
+  /** The Hodges-Lehmann estimate. */
+  readonly value: number;
+  /** By how much its standard error is larger than that of independent values. */
+  readonly wide: number;
+}
+
+function shiftOf(
+  { name, tolerance }: Pick<MetricPolicy, 'name' | 'tolerance'>,
+  evidence: Evidence,
+  blocks: readonly Block[],
+): Shift | null {
+  const { canary, comparison } = blockValues(name, evidence, blocks);
+  const isRatio = tolerance.kind === 'ratio';
+  if (canary.length === 0 || (isRatio && ![...canary, ...comparison].every((value) => value > 0))) return null;
+  const scaled = (values: readonly number[]) => (isRatio ? values.map(Math.log) : values);
+  const [x, y] = [scaled(canary), scaled(comparison)];
+  const correlation = correlationBetween(canary, comparison);
+  const wide = Math.sqrt((1 + correlation) / (1 - correlation));
+  return { x, y, isRatio, value: hodgesLehmannShift(sorted(x), sorted(y)), wide };
+}
+
+/**
+ * What equal arms showed of a metric: how far apart they were (of the logarithms, where the tolerance is a ratio), and the
+ * part of its variance that chance within the arms explains. `null` where it can't be told.
+ */
+export function valuesShown(
+  metric: Pick<MetricPolicy, 'name' | 'tolerance'>,
+  evidence: Evidence,
+  blocks: readonly Block[],
+): { readonly apart: number; readonly variance: number; readonly blocks: number } | null {
+  const shift = shiftOf(metric, evidence, blocks);
+  if (shift === null) return null;
+  const { x, y, wide, value } = shift;
+  return { apart: value, variance: (wide ** 2 * (spread(x) ** 2 + spread(y) ** 2)) / x.length, blocks: x.length };
 }
 
 /** The mean of a further metric in each block; `null` where nothing was measured. */

@@ -4,6 +4,7 @@ import { compareLatency } from './compare-latency.js';
 import { compareValues } from './compare-values.js';
 import { furtherMetrics } from './defaults.js';
 import { earlyLooks, earlySpending, proofAt } from './early-promotion.js';
+import { withNoise } from './noise-floor.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion, Recall } from './opinion.js';
 import { countsWithin, errorPair } from './series.js';
@@ -163,7 +164,7 @@ export function recentOf(
 
 function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFinding[] {
   const { policy } = input;
-  const metrics = furtherMetrics(policy);
+  const metrics = furtherMetrics(policy).map((metric) => withNoise(metric, policy));
   const blocks = stageBlocks(evidence, input, look.atMs);
   const recent = recentOf(blocks, policy, look.atMs);
   const windows = [{ blocks, where: 'since the warm-up', recent: false }];

@@ -15,6 +15,12 @@ export function median(values: readonly number[]): number {
   return medianOfSorted(sorted(values));
 }
 
+/** Standard deviation by the median absolute deviation, which single outliers don't move. */
+export function spread(values: readonly number[]): number {
+  const middle = median(values);
+  return 1.4826 * median(values.map((value) => Math.abs(value - middle)));
+}
+
 /** A quantile of values in ascending order by linear interpolation, as R's type 7; NaN for none. */
 export function quantileOfSorted(sorted: ArrayLike<number>, q: number): number {
   const place = q * (sorted.length - 1);

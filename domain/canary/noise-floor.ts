@@ -1,5 +1,5 @@
 import { normalQuantile } from './normal.js';
-import type { AnalysisPolicy } from './types.js';
+import type { AnalysisPolicy, MetricPolicy } from './types.js';
 
 /** A budget of nothing would ask for an endless interval. */
 const SMALLEST_BUDGET = 1e-6;
@@ -20,6 +20,26 @@ export function noiseRatios({ noiseFloor, errorBudget }: Pick<AnalysisPolicy, 'n
   if (noiseFloor === null) return { latency: 1, errors: 1 };
   const t = studentQuantile(1 - Math.max(SMALLEST_BUDGET, errorBudget), noiseFloor.pairs);
   return { latency: Math.exp(t * noiseFloor.latencyLogSd), errors: Math.exp(t * noiseFloor.errorLogSd) };
+}
+
+/**
+ * A further metric with a tolerance that leaves room for the noise of equal arms, as `noiseRatios` does; as it is where
+ * nothing was learned of it, or something of another kind. A metric for which either change is for the worse may be told
+ * apart by noise on two sides: each has half of the budget.
+ */
+export function withNoise(
+  metric: MetricPolicy,
+  { noiseFloor, errorBudget }: Pick<AnalysisPolicy, 'noiseFloor' | 'errorBudget'>,
+): MetricPolicy {
+  const { name, tolerance, direction } = metric;
+  const learned = noiseFloor?.metrics;
+  const noise = learned !== undefined && Object.hasOwn(learned, name) ? learned[name] : undefined;
+  if (noise === undefined || noise.kind !== tolerance.kind) return metric;
+  const budget = Math.max(SMALLEST_BUDGET, errorBudget / (direction === 'either' ? 2 : 1));
+  const apart = studentQuantile(1 - budget, noise.pairs) * noise.sd;
+  return tolerance.kind === 'ratio'
+    ? { ...metric, tolerance: { kind: 'ratio', ratio: Math.max(tolerance.ratio, Math.exp(apart)) } }
+    : { ...metric, tolerance: { kind: 'difference', difference: Math.max(tolerance.difference, apart) } };
 }
 
 /** Student's t, by its expansion around the normal quantile (Abramowitz and Stegun, 26.7.5): to 1 % from 5 degrees on. */

@@ -63,6 +63,18 @@ export interface NoiseFloor {
   readonly latencyLogSd: number;
   /** Standard deviation of ln(error rate of one / error rate of the other), beyond what chance explains. */
   readonly errorLogSd: number;
+  /** Of further metrics, by name; those that are not here have no noise but chance. @default {} */
+  readonly metrics?: Readonly<Record<string, MetricNoise>>;
+}
+
+/** How far apart a further metric of equal arms is, beyond what chance explains. */
+export interface MetricNoise {
+  /** Pairs of equal arms that had values of it. */
+  readonly pairs: number;
+  /** What was learned, as `Tolerance.kind`; a metric whose tolerance is of the other kind is judged without it. */
+  readonly kind: Tolerance['kind'];
+  /** Standard deviation of the logarithm of the ratio, or of the difference in the metric's own unit. */
+  readonly sd: number;
 }
 
 /** Which change of a metric is for the worse. */

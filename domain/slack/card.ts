@@ -104,7 +104,11 @@ export function slackCard(view: RolloutView): SlackCard {
     verdict:
       verdict === undefined
         ? null
-        : { stage: short(verdict.stage, 100), kind: verdict.verdict.kind, summary: short(verdict.verdict.summary, 1000) },
+        : {
+            stage: short(verdict.stage, 100),
+            kind: verdict.verdict.kind,
+            summary: short(verdict.verdict.summary, 1000),
+          },
     wait:
       wait === null
         ? null

@@ -24,7 +24,7 @@ export function escaped(text: string): string {
 export function clip(text: string, limit: number, encode: (part: string) => string = (part) => part): string {
   const whole = encode(text);
   if (whole.length <= limit) return whole;
-  const points = [...text];
+  const points = Array.from(text);
   const suffix = limit < 40 ? '…' : `… ${points.length} more, see page`;
   let kept = '';
   let n = 0;

@@ -38,6 +38,7 @@ const COMMANDS = [
   'resume',
   'promote',
   'abort',
+  'break-glass',
   'retry',
   'lint',
   'stats',
@@ -251,6 +252,13 @@ describe('the command line', { concurrency: 3 }, () => {
       2,
       /you decided on plan sha256:0, the plan now is sha256:[0-9a-f]{64}/,
     );
+    const named = await at.run('approve', id, '--as', 'cy@x');
+    assert.match(named.err, /members of ops but au@x, st@x could; ask one of them; slipway status/);
+    assertRefused(
+      await at.run('break-glass', id, '--as', 'gil@x', '--reason', 'no time'),
+      2,
+      /break-glass needs a reason of 15 characters or more, and this has 7/,
+    );
     assertRefused(await at.run('promote', id, '--as', 'an@x', ...ops), 2, /the rollout is awaiting-approval/);
     assertRefused(await at.run('resume', id, '--as', 'an@x'), 2, /nothing is paused/);
     assert.deepEqual((await at.view(id)).approvals?.approvedBy, []);
@@ -296,6 +304,21 @@ describe('the command line', { concurrency: 3 }, () => {
     assert.equal(documentOf<RolloutView>(ended).outcome, 'aborted');
     assert.match(ended.err, /aborted by cy@x: wrong image/);
     assert.deepEqual(await journalOf(stack, 'refuse'), []);
+
+    const { rolloutId: broken } = await at.json<Deployed>('retry', id, '--as', 'cy@x');
+    await at.until(broken, 'it waits again', ({ wait }) => wait?.kind === 'approval');
+    const said = await at.expect(0, 'break-glass', broken, '--as', 'cy@x', '--reason', 'the login is down, all sleep');
+    assert.equal(
+      said.out,
+      'cy@x went past gate "release" with 0 of 1 approvals (break-glass, own work): the login is down, all sleep\n',
+    );
+    await at.expect(0, 'watch', broken);
+    const marked = /break-glass: cy@x went past gate "release" at \S+, own work: the login is down, all sleep/;
+    assert.match((await at.expect(0, 'status', broken)).out, marked);
+    assert.match(
+      (await at.expect(0, 'lane', 'refuse', '--env', 'local')).out,
+      new RegExp(`^break-glass: ${broken} by cy@x at \\S+: the login is down, all sleep$`, 'm'),
+    );
   });
 
   it('steers a canary: pause, resume, promote, abort', async () => {

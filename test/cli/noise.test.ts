@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { parseAnalysis } from '../../formats/slipway-yaml.js';
 import { ownSample } from '../../bench/canary/sets.js';
 import { KINDS } from '../../bench/canary/kinds.js';
 import { assertHarmless, assertRefused, documentOf, runCommand, story } from '../support/cli.js';
@@ -39,6 +40,38 @@ describe('noise', () => {
     assert.ok(percentage > 4 && percentage < 13, said.out);
     assert.ok(100 * quiet.noiseFloor.latencyLogSd < percentage / 2, JSON.stringify(quiet));
     await rm(path.join(folder, 'noisy.jsonl'));
+  });
+
+  it('prints the noise of further metrics, which slipway.yaml reads', async () => {
+    const kind = KINDS.find((one) => one.name === 'same, no pod noise')!;
+    const lines = Array.from({ length: 8 }, (_, i) => {
+      const document = ownSample(6, kind, i).document as { t_s: number[]; canary: object; baseline: object };
+      const gauge = (level: number) => ({
+        'queue "depth"': document.t_s.map((_, k) => level + (k % 3)),
+        'heat\u202E': document.t_s.map((_, k) => level / 10 + (k % 2)),
+      });
+      return JSON.stringify({
+        ...document,
+        canary: { ...document.canary, metrics: gauge(i % 2 === 0 ? 50 : 45) },
+        baseline: { ...document.baseline, metrics: gauge(i % 2 === 0 ? 45 : 50) },
+        metrics: [{ name: 'heat\u202E', tolerance: { difference: 5 } }],
+      });
+    });
+    await writeFile(path.join(folder, 'gauges.jsonl'), `${lines.join('\n')}\n`);
+    const said = await noise('.');
+    await rm(path.join(folder, 'gauges.jsonl'));
+    assert.equal(said.code, 0, story(said));
+    assertHarmless(said);
+    assert.match(
+      said.out,
+      /\n {2}metrics:\n {4}"queue \\"depth\\"": \{ pairs: 8, ratio: (9|10)(\.\d+)?% \}\n {4}"heat\\u202e": \{ pairs: 8, difference: 0\.[345]\d* \}\n$/,
+    );
+    assert.match(said.err, /and 1\.3\d* times the queue "depth" \(8 pairs\)/);
+    const read = parseAnalysis(said.out, 'noise.yaml');
+    assert.ok(read.ok, JSON.stringify(read));
+    const sampled = { scrapeIntervalMs: 15_000, compareWith: 'baseline', noiseFloor: null } as const;
+    const learned = read.analysisFor(sampled).noiseFloor?.metrics;
+    assert.deepEqual(Object.keys(learned ?? {}), ['queue "depth"', 'heat\u202E']);
   });
 
   it('learns of good rollouts only, and refuses what is too little, with the remedy', async () => {

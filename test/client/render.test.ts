@@ -79,7 +79,12 @@ describe('the tree of a rollout', () => {
     const text = tree({
       phase: 'awaiting-approval',
       status: 'awaiting-approval',
-      approvals: { ...openRelease(), approvedBy: ['ann@example.com'] },
+      approvals: {
+        ...openRelease(),
+        approvedBy: ['ann@example.com'],
+        missing: [{ groups: [], count: 1 }],
+        changed: ['stable runs hello:v9, and ran hello:v1'],
+      },
       wait: {
         kind: 'approval',
         since: '2026-07-01T12:05:00.000Z',
@@ -92,10 +97,30 @@ describe('the tree of a rollout', () => {
       },
     });
     assert.match(text, /approval of gate "release": 1 of 2: ann@example\.com/);
+    assert.match(text, /asked again: stable runs hello:v9, and ran hello:v1/);
+    assert.match(text, new RegExp(`bound to what this shows: ${openRelease().planDigest.slice(7, 19)}`));
     assert.match(text, /waits \(approval\): 2 approvals of gate "release" needed/);
     assert.match(text, /until 2026-07-04T12:05:00\.000Z, then rejected; who can act: anyone but author@example\.com/);
     assert.match(text, /\$ slipway approve 3f2a9c1e5b7d8f00 --gate release/);
     assert.match(tree({ approvals: { ...openRelease(), rejectedBy: 'bob' } }), /gate "release": rejected by bob/);
+  });
+
+  it('says for ever that somebody broke the glass', () => {
+    const breakGlass = {
+      by: 'gil',
+      reason: 'the login is down',
+      at: '2026-07-01T12:01:00.000Z',
+      gate: null,
+      ownWork: true,
+    };
+    assert.match(
+      tree({ phase: 'completed', outcome: 'completed', breakGlass }),
+      /├ break-glass: gil went past a HOLD at 2026-07-01T12:01:00\.000Z, own work: the login is down/,
+    );
+    assert.match(
+      tree({ breakGlass: { ...breakGlass, gate: 'release', ownWork: false } }),
+      /went past gate "release" at \S+: the/,
+    );
   });
 
   it('ends with the outcome and the reason', () => {

@@ -21,10 +21,10 @@ async function published(): Promise<Schema> {
   return JSON.parse(await readFile(SCHEMA_FILE, 'utf8')) as Schema;
 }
 
-/** The examples of the reference page. */
+/** The examples of the reference page, and of the page on approvals. */
 async function examples(): Promise<readonly string[]> {
-  const page = await readFile(REFERENCE_FILE, 'utf8');
-  return [...page.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '');
+  const pages = await Promise.all([REFERENCE_FILE, 'docs/approvals.md'].map((file) => readFile(file, 'utf8')));
+  return [...pages.join('\n').matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '');
 }
 
 test('the published JSON Schema is the one of the parser', async () => {
@@ -53,7 +53,7 @@ test('every key is described', async () => {
 test('every example of the page, and the demo’s file, is valid for parser and JSON Schema', async () => {
   const schema = z.fromJSONSchema((await published()) as Parameters<typeof z.fromJSONSchema>[0]);
   const files = [...(await examples()), await readFile('demo/slipway.yaml', 'utf8')];
-  assert.ok(files.length >= 5);
+  assert.ok(files.length >= 6);
   for (const text of files) {
     const parsed = parseSlipwayYaml(text, 'example');
     assert.ok(parsed.ok, parsed.ok ? '' : formatProblems(parsed.problems, 'example', text));

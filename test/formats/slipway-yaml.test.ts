@@ -160,6 +160,7 @@ environments:
     waits: { queue: 1h, evidence: 2h, approval: 3h, blind: 4m, held: 5h, progress: 6s }
     risk: { model: on, approvalFrom: 0.5, canary25From: 0.1, canary10From: 0.2, canary5From: 0.3, timeZone: Europe/Berlin }
     notify: [channel]
+    slack: { channel: C0123456789 }
 `;
     const found = policyFor(configOf(text), 'prod', '/srv/shop/');
     assert.ok(found.ok);
@@ -251,6 +252,7 @@ environments:
         timeZone: 'Europe/Berlin',
       },
       notify: ['channel'],
+      slack: { channel: 'C0123456789' },
     } satisfies Policy);
   });
 
@@ -585,6 +587,7 @@ describe('problems', () => {
         /queries\.errors: is missing/,
         /add it/,
       ],
+      ['slack: { channel: "#deploys" }', '6:23', /"#deploys" is no id of a channel/, /C0123456789/],
       ['notify: hook', '6:13', /"hook" is not a list/, /\[hook\]/],
       ['notify: ["https://hooks.example.com/T0/secret"]', '6:14', /the value is not a name/, /never an address/],
       ['risk: { timeZone: Berlin }', '6:23', /no time zone/, /Europe\/Berlin/],
@@ -817,6 +820,33 @@ describe('warnings', () => {
       warningsOf(`${HEAD}    stages: [{ weight: 50%, for: 119s }]\n`),
       path('stages'),
       'no look before its end',
+    );
+  });
+
+  test('the noise of further metrics is read, and what is not used of it is pointed out', () => {
+    const file = (noise: string) => `${HEAD}    metrics: { prometheus: http://prometheus:9090, queries: traefik }
+    analysis:
+      metrics: [{ name: depth, query: up }, { name: heat, query: up, tolerance: { difference: 5 } }]
+      noiseFloor: { pairs: 20, p99: 5%, errorRate: 10%, metrics: ${noise} }
+`;
+    const both = '{ depth: { pairs: 18, ratio: 8% }, heat: { pairs: 20, difference: 1.5 } }';
+    assert.deepEqual(policyOf(file(both)).analysis.noiseFloor, {
+      pairs: 20,
+      latencyLogSd: 0.05,
+      errorLogSd: 0.1,
+      metrics: {
+        depth: { pairs: 18, kind: 'ratio', sd: 0.08 },
+        heat: { pairs: 20, kind: 'difference', sd: 1.5 },
+      },
+    });
+    assert.deepEqual(warningsOf(file(both)), []);
+    const path = (name: string) => [`environments.local.analysis.noiseFloor.metrics.${name}`];
+    assert.deepEqual(warningsOf(file('{ heat: { pairs: 18, ratio: 8% } }')), path('heat'));
+    assert.deepEqual(warningsOf(file('{ dpeth: { pairs: 18, ratio: 8% } }')), path('dpeth'));
+    const [none] = problemsOf(file('{ depth: { pairs: 18 } }'));
+    assert.match(
+      `${none?.message} ${none?.remedy}`,
+      /metrics\.depth: it needs one of ratio and difference .*ratio: 5 %/,
     );
   });
 

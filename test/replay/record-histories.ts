@@ -13,7 +13,10 @@ import { startFakeEnv } from '../support/fake-env.js';
 import type { FakeEnv } from '../support/fake-env.js';
 import { refusal } from '../support/memory-gateway.js';
 import { stage, testRequest } from '../support/request.js';
+import { newSigner, person, Verifier } from '../support/signing.js';
 import { HISTORIES, toStored } from './histories.js';
+
+const signer = await newSigner();
 
 type Story = (env: FakeEnv, world: World) => Promise<RolloutRequest>;
 
@@ -55,6 +58,29 @@ const STORIES: Readonly<Record<string, Story>> = {
     await env.pilot.decide(request, 'approve');
     await env.pilot.until(request, 'it waits at the gate', ({ wait }) => wait?.kind === 'gate');
     await env.pilot.decide(request, 'approve');
+    return ended(env, request, 'completed');
+  },
+
+  async 'signed-after-forged'(env, world) {
+    const approval = { ...world.policy().approval, required: 'always' as const, quorum: 2, allowUnverified: false };
+    const request = await env.pilot.deploy(testRequest({ policy: world.policy({ approval }), tag: 'v2' }));
+    await env.pilot.until(request, 'it waits for approval', ({ wait }) => wait?.kind === 'approval');
+    await env.pilot.decide(request, 'approve', { actor: person('anna'), signer: await newSigner() });
+    for (const name of ['anna', 'bert']) await env.pilot.decide(request, 'approve', { actor: person(name), signer });
+    return ended(env, request, 'completed');
+  },
+
+  async 'escalated-then-glass-broken'(env, world) {
+    const approval = {
+      ...world.policy().approval,
+      required: 'always' as const,
+      groups: ['ops'],
+      reminders: [0.01],
+      escalate: { afterMs: 1000, groups: ['oncall'] },
+    };
+    const request = await env.pilot.deploy(testRequest({ policy: world.policy({ approval }), tag: 'v2' }));
+    await env.pilot.until(request, 'it is escalated', ({ approvals }) => approvals?.alsoGroups.length === 1);
+    await env.pilot.decide(request, 'break-glass', { reason: 'a recording for the replay test' });
     return ended(env, request, 'completed');
   },
 
@@ -138,7 +164,7 @@ async function record(env: FakeEnv, name: string, workflowId: string): Promise<v
 
 await rm(HISTORIES, { recursive: true, force: true });
 await mkdir(HISTORIES, { recursive: true });
-const env = await startFakeEnv();
+const env = await startFakeEnv({ verifyDecision: new Verifier(signer.trusted).verifyDecision });
 try {
   for (const [name, tell] of Object.entries(STORIES)) {
     const request = await tell(env, await env.worldWithV1());

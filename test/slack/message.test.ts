@@ -140,7 +140,7 @@ test('text is cut between code points, and says how much is left out', () => {
   const clipped = clip('😀'.repeat(100), 60);
   assert.ok(clipped.length <= 60);
   assert.match(clipped, /^(😀)+… \d+ more, see page$/u);
-  const shown = [...clipped].filter((point) => point === '😀').length;
+  const shown = Array.from(clipped).filter((point) => point === '😀').length;
   assert.match(clipped, new RegExp(`… ${100 - shown} more`));
   assert.doesNotMatch(clip('&'.repeat(100), 61, escaped), /&(?!amp;)/);
   assert.equal(clippedLines(['a', 'b', 'c'], 100), 'a\nb\nc');

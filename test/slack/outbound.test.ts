@@ -12,6 +12,7 @@ import type { World } from '../support/fake-activities.js';
 import { startFakeEnv } from '../support/fake-env.js';
 import type { FakeEnv } from '../support/fake-env.js';
 import { stage, testRequest } from '../support/request.js';
+import { currentRun, resetRun } from '../support/reset.js';
 import { SlackStandin, TOKEN } from '../support/slack/standin.js';
 import type { StandinMessage, Trouble } from '../support/slack/standin.js';
 
@@ -168,10 +169,17 @@ describe('the message of a rollout', { concurrency: 5 }, () => {
   test('what Slack has taken and does not show yet is not posted again', async () => {
     const world = await env.worldWithV1();
     const channel = newChannel();
-    slack.hiddenIn.set(channel, 1500);
+    // Longer than the retry waits, and shorter than that and the second look.
+    slack.hiddenIn.set(channel, 1900);
     slack.troubleIn(channel, 'chat.postMessage', 'error after');
     const told = await waiting(world, channel);
     await rejected(told);
+    // A second one would have been found and deleted by now.
+    const posts = slack.calls.filter(
+      ({ method, args }) =>
+        method === 'chat.postMessage' && args['channel'] === channel && args['thread_ts'] === undefined,
+    );
+    assert.equal(posts.length, 1);
     await assertTold(told, 'rejected');
   });
 
@@ -205,6 +213,19 @@ describe('the message of a rollout', { concurrency: 5 }, () => {
     await env.pilot.decide(told.request, 'approve', { by: 'anna@example.com' });
     await until('it is back', () => slack.parents(channel).length === 1);
     await rejected(told);
+    assert.match(contentOf(theOnly(channel)), /\*rejected\*/);
+  });
+
+  test('a run that is reset to its beginning goes on with the message that is there', async () => {
+    const world = await env.worldWithV1();
+    const channel = newChannel();
+    const told = await waiting(world, channel);
+    await until('the question is there', () => contentOf(theOnly(channel)).includes(ACTIONS.approve));
+    const { ts } = theOnly(channel);
+    await resetRun(env.slipway, told.request, await currentRun(env.slipway, told.request), 0);
+    await env.pilot.until(told.request, 'it waits again', ({ wait }) => wait?.kind === 'approval');
+    await rejected(told);
+    assert.equal(theOnly(channel).ts, ts);
     assert.match(contentOf(theOnly(channel)), /\*rejected\*/);
   });
 

@@ -4,7 +4,7 @@ import type { Slipway } from '../../client/slipway.js';
 import { isGateVerb } from '../../domain/approval/decision.js';
 import type { Decision, DecisionReceipt, Verb } from '../../domain/approval/decision.js';
 import type { LaneView } from '../../domain/lane.js';
-import type { Outcome, RolloutRequest, RolloutView } from '../../domain/rollout.js';
+import type { Actor, Outcome, RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import type { LaneRef, Target } from '../../domain/target.js';
 import {
   checkSignal,
@@ -14,6 +14,7 @@ import {
   rolloutWorkflowId,
   WORKFLOW_TASK_TIMEOUT,
 } from '../../workflows/messages.js';
+import type { Signer } from './signing.js';
 
 /** Each question to a workflow costs its worker a task: seldom enough for many tests at once, on two cores. */
 const POLL_MS = 150;
@@ -45,6 +46,10 @@ export interface DecideOptions {
   readonly id?: string;
   readonly reason?: string;
   readonly full?: boolean;
+  /** Instead of `by` and `groups`. */
+  readonly actor?: Actor;
+  /** The server that says so; unsigned without it. */
+  readonly signer?: Signer;
 }
 
 /** Does what people and machines do with Slipway, and waits for what they would see. */
@@ -135,6 +140,11 @@ export class Pilot {
 
   /** Says a decision on what is shown: its open gate and its plan, unless told otherwise. */
   async decide(request: RolloutRequest, verb: Verb, options: DecideOptions = {}): Promise<DecisionReceipt> {
+    return this.slipway.decide(refOf(request), await this.decision(request, verb, options));
+  }
+
+  /** A decision on what is shown, not said yet. */
+  async decision(request: RolloutRequest, verb: Verb, options: DecideOptions = {}): Promise<Decision> {
     const view = await this.view(request);
     const asked = isGateVerb(verb);
     const decision: Decision = {
@@ -142,12 +152,17 @@ export class Pilot {
       verb,
       gate: options.gate ?? (asked ? (view?.wait?.gate ?? null) : null),
       planDigest: options.planDigest ?? (asked ? (view?.approvals?.planDigest ?? null) : null),
-      actor: { subject: options.by ?? 'approver@example.com', groups: options.groups ?? [], verified: false },
+      actor: options.actor ?? {
+        subject: options.by ?? 'approver@example.com',
+        groups: options.groups ?? [],
+        verified: false,
+      },
       reason: options.reason ?? null,
       full: options.full ?? false,
       at: new Date().toISOString(),
     };
-    return this.slipway.decide(refOf(request), decision);
+    if (options.signer === undefined) return decision;
+    return { ...decision, signature: await options.signer.sign(request.rolloutId, decision) };
   }
 
   /** What the reconcile schedule does for an anchor, at once. */

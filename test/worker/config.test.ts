@@ -28,7 +28,10 @@ describe('the settings of a worker', () => {
       maxWatches: 2000,
       maxCachedWorkflows: 400,
       registry: { dockerConfig: null, insecure: [], timeoutMs: 3000 },
+      storage: { dataDir: '.slipway', s3: null },
       riskModel: { apiKey: null, baseUrl: null, model: 'gpt-5-mini', timeoutMs: 20_000, maxCallsPerHour: 200 },
+      slack: { botToken: null, apiUrl: 'https://slack.com/api' },
+      publicUrl: null,
       webhooks: {},
       secrets: {},
     });
@@ -41,6 +44,32 @@ describe('the settings of a worker', () => {
       ),
     );
     assert.deepEqual(loadWorkerConfig({ ...empty, SLIPWAY_WEBHOOK_ONCALL: '' }), loadWorkerConfig({}));
+  });
+
+  it('of a bucket arrive, and its key is no part of what is logged', () => {
+    const bucket = { SLIPWAY_EVIDENCE_STORE: 's3://records.example/team/slipway/', AWS_REGION: 'eu-west-1' };
+    const key = { AWS_ACCESS_KEY_ID: 'AKID', AWS_SECRET_ACCESS_KEY: 'secret' };
+    const config = loadWorkerConfig({ ...bucket, ...key });
+    assert.deepEqual(config.storage.s3, {
+      bucket: 'records.example',
+      prefix: 'team/slipway/',
+      endpoint: null,
+      region: 'eu-west-1',
+      accessKeyId: 'AKID',
+      secretAccessKey: 'secret',
+      sessionToken: null,
+    });
+    const other = loadWorkerConfig({ ...bucket, ...key, AWS_SECRET_ACCESS_KEY: 'another' });
+    assert.equal(other.version, config.version);
+    const elsewhere = { ...bucket, ...key, SLIPWAY_S3_REGION: 'eu-north-1', SLIPWAY_S3_ENDPOINT: 'http://127.0.0.1:9' };
+    assert.deepEqual(
+      [loadWorkerConfig(elsewhere).storage.s3?.region, loadWorkerConfig(elsewhere).storage.s3?.endpoint],
+      ['eu-north-1', 'http://127.0.0.1:9'],
+    );
+    assert.notEqual(loadWorkerConfig(elsewhere).version, config.version);
+    assert.match(refusal(bucket), /AWS_ACCESS_KEY_ID is not set.*s3:\/\/records/);
+    for (const wrong of ['records', 's3://', 's3://A', 's3://records/../x y', 'https://records'])
+      assert.match(refusal({ ...key, SLIPWAY_EVIDENCE_STORE: wrong }), /SLIPWAY_EVIDENCE_STORE=.*s3:\/\/bucket/, wrong);
   });
 
   it('arrive with their types', () => {
@@ -62,7 +91,12 @@ describe('the settings of a worker', () => {
       SLIPWAY_RISK_MODEL_TIMEOUT_MS: '500',
       SLIPWAY_WEBHOOK_ONCALL: 'https://hooks.example.com/x',
       SLIPWAY_SECRET_PROMETHEUS_TOKEN: 'Bearer abc',
+      SLIPWAY_SLACK_BOT_TOKEN: 'xoxb-1',
+      SLIPWAY_SLACK_API_URL: 'http://127.0.0.1:8/api/',
+      SLIPWAY_PUBLIC_URL: 'https://slipway.example.com/',
     });
+    assert.deepEqual(config.slack, { botToken: 'xoxb-1', apiUrl: 'http://127.0.0.1:8/api' });
+    assert.equal(config.publicUrl, 'https://slipway.example.com');
     assert.equal(config.taskQueue, 'other');
     assert.equal(config.dataDir, '/var/lib/slipway');
     assert.deepEqual(config.gateways, ['http://a:1', 'http://b:2/']);

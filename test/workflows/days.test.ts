@@ -23,7 +23,7 @@ import { until } from '../support/drive.js';
 import { createFakeActivities, Worlds } from '../support/fake-activities.js';
 import type { World } from '../support/fake-activities.js';
 import { FAKE_TASK_QUEUE, quiet, startFakeWorker, wakeLane } from '../support/fake-env.js';
-import { testRequest } from '../support/request.js';
+import { stage, testRequest } from '../support/request.js';
 
 const HOUR = 3600_000;
 const skip = await reasonToSkip(findTemporalTestServer);
@@ -86,7 +86,7 @@ async function approve(handle: Handle): Promise<void> {
   const decision: Decision = {
     id: randomUUID(),
     verb: 'approve',
-    gate: 'release',
+    gate: approvals?.gate ?? null,
     planDigest: approvals?.planDigest ?? null,
     actor,
     reason: null,
@@ -150,6 +150,44 @@ test('a plan that was approved for a stable that has changed since waits a full 
   // The second approval counted; but what somebody else did to stable is still refused, before anything is touched.
   assert.deepEqual([result.outcome, result.reason.code], ['rejected', 'preflight'], result.reason.text);
   assert.match(result.reason.text, /stable was changed since Slipway wrote it/);
+});
+
+test('an approval of yesterday is asked for again as the canary begins', { skip }, async () => {
+  const world = await seeded();
+  const policy = patient(world, { heldMs: 24 * HOUR });
+  const stages = [stage(25, 1, true), stage(50, 1)];
+  const request = testRequest({
+    policy: {
+      ...policy,
+      approval: { ...policy.approval, validForMs: 12 * HOUR },
+      stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages },
+    },
+    tag: 'v2',
+  });
+  const handle = await begin(request);
+  const atGate = (gate: string, changed: number) =>
+    until(`it waits at ${gate}`, async () => {
+      const view = await handle.query(viewQuery);
+      return view.wait?.gate === gate && view.approvals?.changed.length === changed ? view : null;
+    });
+  await awaitingApproval(handle);
+  await approve(handle);
+  await atGate('stage-1', 0);
+  await env.sleep(13 * HOUR);
+  const reminders = world.notifications.filter(({ kind }) => kind === 'approval-reminder');
+  assert.deepEqual(
+    reminders.map(({ text }) => text.slice(0, 9)),
+    ['12 h left'],
+  );
+  await approve(handle);
+  const again = await atGate('release', 1);
+  assert.deepEqual(again.approvals?.changed, ['the approval is 13 h old, and counts for 12 h']);
+  assert.deepEqual(again.approvals?.approvedBy, []);
+  assert.equal(again.wait?.atDeadline, 'rolled back');
+  assert.deepEqual(world.weights, { stable: 100, canary: 0, baseline: 0 });
+  await approve(handle);
+  const result = (await handle.result()) as RolloutResult;
+  assert.equal(result.outcome, 'completed', result.reason.text);
 });
 
 test('what waits in the queue of a blocked lane for a day is rejected without having run', { skip }, async () => {

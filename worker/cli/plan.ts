@@ -8,6 +8,7 @@ import { describeRelease } from '../../client/cli/release.js';
 import type { ReleaseOptions } from '../../client/cli/release.js';
 import { plain } from '../../client/cli/render.js';
 import { CliError, EXIT } from '../../client/exit-codes.js';
+import { neededText, rulesAt } from '../../domain/approval/rules.js';
 import { bindImages } from '../../domain/image-binding.js';
 import type { BoundImages } from '../../domain/image-binding.js';
 import { imageLines, planLine } from '../../domain/details.js';
@@ -74,7 +75,7 @@ export async function plan(
       for (const factor of floor.factors) context.out(`  +${factor.weight} ${plain(factor.reason)}`);
       context.out(
         approval
-          ? `approval: ${policy.approval.quorum} needed before anything is touched`
+          ? `approval: ${neededText(rulesAt(policy.approval, floor.level))} needed before anything is touched`
           : policy.approval.required === 'never'
             ? 'approval: none, says the policy'
             : 'approval: none asked for by the rules; a worker whose model gives no opinion asks for one',

@@ -93,10 +93,10 @@ async function setWeights(rollout: Rollout<KubernetesTarget>, weights: typeof QU
 
 /** Cuts the traffic as a rollback does, and says what came of it, and of which calls it was made. */
 async function cut(rollout: Rollout<KubernetesTarget>): Promise<{ result: EffectResult; calls: string[] }> {
-  const { scope } = rollout;
   const effect: Effect = { op: 'cut-traffic' };
   const calls: string[] = [];
   const counted = clientOf(plane, 'slipway', ({ method, resource }) => calls.push(`${method} ${resource}`));
+  const { scope } = rollout;
   const platform = platformOn(counted, scope.target.namespace);
   const result = await platform.apply(scope, effect, rollout.permit(effect, 'overwrite'));
   return { result, calls: calls.toSorted() };

@@ -296,6 +296,8 @@ describe('a role', () => {
       );
       assert.equal(refusal?.whoCan, 'people with the role approver or admin');
     }
+    const job = decision({ actor: signedBy('ci', { roles: ['approver', 'admin'], via: 'ci' }) });
+    assert.match(refusalAtGate(gate(), job, POLICY)?.text ?? '', /ci is a job: only people may approve/);
     const { roles: _, ...without } = signedBy('ann@example.com');
     assert.equal(refusalAtGate(gate(), decision({ actor: without }), POLICY)?.code, 'needs-role');
   });

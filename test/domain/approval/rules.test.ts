@@ -57,7 +57,11 @@ describe('the rules of approval', () => {
     assert.deepEqual(rulesAt(policy, 'low'), [{ groups: ['ops'], count: 1 }]);
     assert.deepEqual(rulesAt(policy, 'high'), [{ groups: ['sec'], count: 2 }]);
     assert.deepEqual(rulesAt(policy, 'critical'), [{ groups: ['ops'], count: 3 }]);
-    assert.equal(neededText(rulesAt(policy, 'high')), '2 approvals (2 of sec)');
+    assert.equal(neededText(rulesAt(policy, 'high')), '2 approvals');
+    assert.equal(
+      neededText([...rulesAt(policy, 'high'), ...rulesAt(POLICY, null)]),
+      '3 approvals (2 of sec, 1 of anyone)',
+    );
     assert.equal(neededText(rulesAt(POLICY, null)), '1 approval');
   });
 

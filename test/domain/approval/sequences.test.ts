@@ -200,7 +200,7 @@ class Happens implements fc.Command<Model, World> {
         world.gate = JSON.parse(JSON.stringify(world.gate)) as Approvals;
         return;
       case 'time':
-        model.nowMs += 40_000;
+        model.nowMs += 61_000;
         return;
       case 'joins':
         model.groups.set(this.human, [...new Set([...groups, this.group])]);

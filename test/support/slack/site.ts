@@ -34,6 +34,9 @@ export function pointName({ method, moment, where, after = 0 }: Point): string {
   return `${method} (${where}, number ${after + 1}) ${moment}`;
 }
 
+/** A worker takes 3 s to start, and many times that on a machine that is busy. */
+const PATIENCE_MS = 180_000;
+
 export interface Rollout {
   readonly request: RolloutRequest;
   readonly channel: string;
@@ -166,8 +169,9 @@ export class SlackSite {
     return { request, channel };
   }
 
-  async view({ request }: Rollout): Promise<RolloutView | null> {
-    return this.pilot.view(request);
+  /** Its view, once a worker is there to answer. */
+  async view({ request }: Rollout): Promise<RolloutView> {
+    return until('a worker answers', () => this.pilot.view(request), PATIENCE_MS);
   }
 
   messageIn(channel: string): StandinMessage | null {
@@ -175,28 +179,36 @@ export class SlackSite {
   }
 
   /** Waits until the message has a button, presses it, and gives the dialog; presses again where nothing happens. */
-  async press(channel: string, user: string, action: keyof typeof ACTIONS): Promise<StandinView> {
-    return until('a dialog opens', async () => {
-      const message = this.messageIn(channel);
-      if (message === null || !JSON.stringify(message.blocks).includes(ACTIONS[action])) return null;
-      const seen = this.slack.views.length;
-      await this.slack.send(
-        `${this.parts.url}/interactions`,
-        this.slack.clickBody(channel, message.ts, user, ACTIONS[action]),
-      );
-      return this.slack.dialogOf(user, seen, 3000).catch(() => null);
-    });
+  async press({ channel, request }: Rollout, user: string, action: keyof typeof ACTIONS): Promise<StandinView> {
+    return until(
+      'a dialog opens',
+      async () => {
+        const message = this.messageIn(channel);
+        if (message === null || !JSON.stringify(message.blocks).includes(ACTIONS[action])) return null;
+        const seen = this.slack.views.length;
+        await this.slack.send(
+          `${this.parts.url}/interactions`,
+          this.slack.clickBody(channel, message.ts, user, ACTIONS[action]),
+        );
+        return this.slack.dialogOf(user, seen, 3000, request.rolloutId).catch(() => null);
+      },
+      PATIENCE_MS,
+    );
   }
 
   /** Submits a dialog until it closes, as a person does. */
   async submit(view: StandinView, reason: string): Promise<void> {
-    await until('the dialog closes', async () => {
-      const { status, body } = await this.slack.send(
-        `${this.parts.url}/interactions`,
-        this.slack.submitBody(view, reason),
-      );
-      return status === 200 && body === '';
-    });
+    await until(
+      'the dialog closes',
+      async () => {
+        const { status, body } = await this.slack.send(
+          `${this.parts.url}/interactions`,
+          this.slack.submitBody(view, reason),
+        );
+        return status === 200 && body === '';
+      },
+      PATIENCE_MS,
+    );
   }
 
   /** Submits a dialog once, whatever becomes of it. */

@@ -301,10 +301,10 @@ export class SlackStandin {
     }
   }
 
-  /** The dialog that a person sees, once it is there. */
-  async dialogOf(user: string, after = 0, limitMs = 5000): Promise<StandinView> {
+  /** The dialog that a person sees, once it is there. @param about what it carries, where one person sees several */
+  async dialogOf(user: string, after = 0, limitMs = 5000, about = ''): Promise<StandinView> {
     for (const untilMs = Date.now() + limitMs; ;) {
-      const view = this.views.slice(after).findLast((one) => one.user === user);
+      const view = this.views.slice(after).findLast((one) => one.user === user && one.private_metadata.includes(about));
       if (view !== undefined) return view;
       if (Date.now() > untilMs) throw new Error(`${user} sees no dialog; told: ${JSON.stringify(this.ephemerals)}`);
       await sleep(20);
@@ -343,7 +343,7 @@ export class SlackStandin {
     const trouble = index < 0 ? null : (this.troubles.splice(index, 1)[0]?.trouble ?? null);
     if (trouble === 'error before') return void response.writeHead(503).end('upstream');
     if (trouble === 'reset before') return void request.socket.destroy();
-    if (trouble === 'hang before') return void (await sleep(HANG_MS, undefined, { ref: false }));
+    if (trouble === 'hang before') return sleep(HANG_MS, undefined, { ref: false });
     if (trouble === 'limited without header')
       return void response.writeHead(429).end('{"ok":false,"error":"ratelimited"}');
     const waitSeconds = trouble === 'limited' ? 1 : this.wait(method, args['channel'] ?? '');
@@ -361,7 +361,7 @@ export class SlackStandin {
     if (trouble === 'error after') return void response.writeHead(500).end('oops');
     if (trouble === 'internal_error after') return void response.end('{"ok":false,"error":"internal_error"}');
     if (trouble === 'reset after') return void request.socket.destroy();
-    if (trouble === 'hang after') return void (await sleep(HANG_MS, undefined, { ref: false }));
+    if (trouble === 'hang after') return sleep(HANG_MS, undefined, { ref: false });
     if (trouble === 'html after') return void response.end('<html>maintenance</html>');
     if (trouble === 'slow') await sleep(3000);
     response.setHeader('content-type', 'application/json; charset=utf-8');
@@ -393,7 +393,7 @@ export class SlackStandin {
       case 'auth.test':
         return { ok: true, bot_id: BOT, team_id: HOME, user_id: 'U0BOT' };
       case 'chat.postMessage':
-        return this.postMessage(args);
+        return this.postOne(args);
       case 'chat.update':
         return this.updateMessage(args);
       case 'chat.delete':
@@ -414,7 +414,7 @@ export class SlackStandin {
     }
   }
 
-  private postMessage(args: Readonly<Record<string, string>>): Record<string, unknown> {
+  private postOne(args: Readonly<Record<string, string>>): Record<string, unknown> {
     const channel = this.channels.get(args['channel'] ?? '');
     if (channel === undefined) return no('channel_not_found');
     if (!channel.member) return no('not_in_channel');
