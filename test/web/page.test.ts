@@ -280,15 +280,18 @@ describe(
     };
 
     for (const [name, { path: where, set, go }] of Object.entries(STATES))
-      for (const screen of Object.keys(SCREENS) as ScreenName[])
-        test(`${name}, ${screen}: axe finds nothing serious, and nothing is wider than the screen`, async () => {
-          set?.();
-          const { page } = await open(where, screen);
-          await page.locator('main').waitFor();
-          await go?.(page);
-          assert.deepEqual(await seriousFindings(page), []);
-          assert.equal(await page.evaluate('document.documentElement.scrollWidth'), SCREENS[screen].viewport.width);
-        });
+      test(`${name}: axe finds nothing serious, light and dark, wide and narrow, and nothing is wider than the screen`, async () => {
+        set?.();
+        const { page } = await open(where);
+        await page.locator('main').waitFor();
+        await go?.(page);
+        for (const [screen, { viewport, colorScheme }] of Object.entries(SCREENS)) {
+          await page.setViewportSize(viewport);
+          await page.emulateMedia({ colorScheme });
+          assert.deepEqual(await seriousFindings(page), [], screen);
+          assert.equal(await page.evaluate('document.documentElement.scrollWidth'), viewport.width, screen);
+        }
+      });
 
     test('paints in less than a second', async () => {
       server.runs.set(ID, inCanary());
@@ -479,6 +482,18 @@ describe(
       assert.equal(ids.size, 1);
       assert.ok(server.received.length >= 2);
       assert.match(String([...ids][0]), /^page-[0-9a-f]{32}$/);
+    });
+
+    test('asks for a new login where the old one is too old, and comes back here', async () => {
+      const { page } = await open(ROLLOUT);
+      server.answer = () => ({
+        status: 401,
+        body: problemOf(401, 'Your login is too old for this', 'it was at 9', 'x'),
+      });
+      await page.getByRole('button', { name: 'Approve', exact: true }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Approve' }).click();
+      const again = page.getByRole('dialog').getByRole('link', { name: 'Log in again' });
+      assert.equal(await again.getAttribute('href'), `/login?fresh=1&return=${encodeURIComponent(ROLLOUT)}`);
     });
 
     test('stops a decision on what has changed meanwhile, and says what', async () => {

@@ -173,7 +173,11 @@ function DecisionDialog(props: {
               {progress.kind === 'refused' && (
                 <p class="notice refused">
                   <b>{plain(progress.problem.title)}.</b> {plain(progress.problem.detail)}{' '}
-                  {plain(progress.problem.next)}
+                  {progress.problem.status === 401 ? (
+                    <a href={loginAgainPath()}>Log in again</a>
+                  ) : (
+                    plain(progress.problem.next)
+                  )}
                 </p>
               )}
               {progress.kind === 'unknown' && (
