@@ -18,7 +18,8 @@ import { DEMO } from './scene.js';
 
 /** Who plays in the demo, each with a static token. */
 const PEOPLE = {
-  author: ['deployer'],
+  // Also an approver: what keeps it from approving is that it is its own work.
+  author: ['deployer', 'approver'],
   approver: ['approver'],
   approver2: ['approver'],
   viewer: ['viewer'],

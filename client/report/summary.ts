@@ -102,7 +102,8 @@ function findingCells({ metric, canary, comparison, unit, canaryN, comparisonN, 
   const value = (x: number | null): string =>
     x === null ? '' : unit === 'seconds' ? seconds(x) : unit === 'share' || unit === 'ratio' ? percent(x) : amount(x);
   const n = comparison === null ? count(canaryN) : `${count(canaryN)} / ${count(comparisonN)}`;
-  return [text(metric), value(canary), value(comparison), n, p === null ? '' : probability(p)];
+  const name = metric === 'latency-p99' && unit === 'share' ? 'slow requests' : metric;
+  return [text(name), value(canary), value(comparison), n, p === null ? '' : probability(p)];
 }
 
 function mark(kind: MetricFinding['verdict']): string {
@@ -127,8 +128,9 @@ function chart(
   });
   if (points.length === 0) return null;
   const digits = (value: number): string => String(Number(value.toPrecision(4)));
-  const top = Math.max(...points.flatMap((point) => [point.canary, point.comparison]), 1e-9);
-  const bars = (value: number): string => '█'.repeat(Math.max(1, Math.round((20 * value) / top)));
+  // Where nothing was seen at all, the axis still needs a length.
+  const top = Math.max(...points.flatMap((point) => [point.canary, point.comparison])) || 1;
+  const bars = (value: number): string => '█'.repeat(Math.ceil((20 * value) / top));
   return [
     '```mermaid',
     'xychart-beta',
