@@ -50,7 +50,7 @@ export class Api {
     body: string | undefined,
     headers: Readonly<Record<string, string>>,
   ): Promise<unknown> {
-    const token = await this.tokens.token();
+    const token = await this.tokens.token(method !== 'GET');
     let response: Response;
     let text: string;
     try {

@@ -92,7 +92,7 @@ export class Remote implements Rollouts {
 
   links({ rolloutId }: RolloutRef): { readonly page: string; readonly temporalWeb: string | null } {
     const known = this.known.get(rolloutId);
-    const page = known?.page ?? `/runs/${rolloutId}`;
+    const page = known?.page ?? `/rollouts/${rolloutId}`;
     return { page: new URL(page, `${this.server}/`).href, temporalWeb: known?.temporalWeb ?? null };
   }
 

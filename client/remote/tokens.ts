@@ -10,7 +10,8 @@ type Env = Readonly<Record<string, string | undefined>>;
 export interface TokenSource {
   /** Where it comes from, for messages; never the token itself. */
   readonly from: string;
-  token(): Promise<string | null>;
+  /** @param forChange a token of a job is good for one change: each gets a new one */
+  token(forChange: boolean): Promise<string | null>;
 }
 
 /** Servers that `slipway login` knows, by address. */
@@ -93,8 +94,8 @@ function githubTokens(env: Env, server: string): TokenSource {
   let last: { readonly token: string; readonly atMs: number } | null = null;
   return {
     from: 'GitHub Actions',
-    async token() {
-      if (last !== null && Date.now() - last.atMs < GITHUB_RENEW_MS) return last.token;
+    async token(forChange) {
+      if (!forChange && last !== null && Date.now() - last.atMs < GITHUB_RENEW_MS) return last.token;
       const asked = new URL(url);
       asked.searchParams.set('audience', audience);
       const token = await askGitHub(asked, bearer);

@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { Slipway } from '../../client/slipway.js';
+import { startStack } from '../../tools/stack.js';
+import type { Stack } from '../../tools/stack.js';
+import { assertRefused, documentOf, runCommand, serviceYaml, story, Terminal } from '../support/cli.js';
+import type { Said } from '../support/cli.js';
+import { AUDIENCE, startIssuer } from '../support/issuer.js';
+import type { Issuer } from '../support/issuer.js';
+import { startServer } from '../support/server.js';
+import type { TestServer } from '../support/server.js';
+
+const PEOPLE = [
+  { subject: 'ann@example.com', roles: ['deployer', 'approver'] },
+  { subject: 'ben@example.com', roles: ['approver'] },
+  { subject: 'vic@example.com', roles: ['viewer'] },
+] as const;
+
+/** What GitHub's runner does for a job that may ask for tokens. */
+async function startRunner(issuer: Issuer): Promise<{ url: string; asked: string[]; close(): void }> {
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    const audience = new URL(request.url ?? '/', 'http://runner').searchParams.get('audience') ?? '';
+    if (request.headers.authorization !== 'Bearer runner-secret') return void response.writeHead(401).end();
+    asked.push(audience);
+    void issuer.token({ aud: audience }).then((value) => response.end(JSON.stringify({ value })));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}/token?api-version=2`, asked, close: () => server.close() };
+}
+
+describe('the command line through the server', () => {
+  let stack: Stack;
+  let server: TestServer;
+  let issuer: Issuer;
+  let slipway: Slipway;
+  let direct: Terminal;
+  let folder: string;
+  let credentials: string;
+
+  /** The command as somebody runs it who knows the server, and nothing of Temporal. */
+  const as = (subject: string | null, ...args: readonly string[]): Promise<Said> =>
+    runCommand(args, folder, {
+      SLIPWAY_CREDENTIALS: credentials,
+      SLIPWAY_SERVER: server.url,
+      TEMPORAL_ADDRESS: '127.0.0.1:1',
+      ...(subject === null ? {} : { SLIPWAY_TOKEN: server.tokens[subject] ?? '' }),
+    });
+
+  before(async () => {
+    stack = await startStack({ maxReplicas: 20 });
+    await stack.startWorker();
+    slipway = await Slipway.connect(stack.env);
+    direct = new Terminal(stack, slipway);
+    issuer = await startIssuer();
+    server = await startServer(stack, {
+      people: PEOPLE,
+      file: {
+        ci: [
+          {
+            issuer: issuer.url,
+            audience: AUDIENCE,
+            subject: 'ci:{repository}',
+            match: { repository_id: '42', ref: 'refs/heads/main' },
+          },
+        ],
+        roles: [{ role: 'deployer', subjects: ['ci:acme/shop'] }],
+      },
+    });
+    folder = path.join(stack.folder, 'checkout');
+    credentials = path.join(stack.folder, 'home', 'credentials.json');
+    await mkdir(folder, { recursive: true });
+    await writeFile(
+      path.join(folder, 'slipway.yaml'),
+      serviceYaml({
+        service: 'remote',
+        gateway: stack.adminUrl,
+        more: ['approval: { required: always, allowUnverified: false }'],
+      }),
+    );
+  });
+  after(async () => {
+    await server.close();
+    await issuer.close();
+    await slipway.close();
+    await stack.stop();
+  });
+
+  test('a release is asked for, looked at, refused to its author, approved by another, and followed to its end', async () => {
+    const asked = await as('ann@example.com', 'deploy', 'remote', '--tag', 'v1', '--no-git', '--key', 'one', '--json');
+    const { rolloutId, page } = documentOf<{ rolloutId: string; page: string }>(asked);
+    assert.equal(page, `${server.url}/rollouts/${rolloutId}`);
+    assert.equal(
+      documentOf<typeof rolloutId & { rolloutId: string }>(
+        await as('ann@example.com', 'deploy', 'remote', '--tag', 'v1', '--no-git', '--key', 'one', '--json'),
+      ).rolloutId,
+      rolloutId,
+    );
+    await direct.until(rolloutId, 'the gate', ({ approvals }) => approvals !== null);
+
+    const shown = await as('vic@example.com', 'status', rolloutId);
+    assert.match(shown.out, /by ann@example\.com/);
+    const { rollouts } = documentOf<{ rollouts: { rolloutId: string; waitsFor: string }[] }>(
+      await as('vic@example.com', 'list', '--waiting', '--service', 'remote', '--json'),
+    );
+    assert.deepEqual(
+      rollouts.map((run) => [run.rolloutId, run.waitsFor]),
+      [[rolloutId, 'approval']],
+    );
+    assertRefused(
+      await as('ann@example.com', 'approve', rolloutId),
+      2,
+      /ann@example\.com wrote or started this release/,
+    );
+    assertRefused(await as('vic@example.com', 'approve', rolloutId), 2, /vic@example\.com is viewer/);
+    assertRefused(await as('ben@example.com', 'approve', rolloutId, '--as', 'eve'), 2, /--as means nothing/);
+    assertRefused(await as(null, 'approve', rolloutId), 2, /log in: slipway login/);
+    const approved = await as('ben@example.com', 'approve', rolloutId, '--reason', 'read it');
+    assert.equal(approved.code, 0, story(approved));
+
+    const summary = path.join(folder, 'summary.md');
+    const watched = await as('vic@example.com', 'watch', rolloutId, '--summary', summary, '--dotenv', 'slipway.env');
+    assert.equal(watched.code, 0, story(watched));
+    assert.match(
+      await readFile(summary, 'utf8'),
+      /\| ben@\u200Bexample\.com \| approve \(release\) \| signed \| read it \|/,
+    );
+    assert.match(await readFile(path.join(folder, 'slipway.env'), 'utf8'), /^SLIPWAY_OUTCOME=completed$/m);
+  });
+
+  test('login keeps the token for its owner alone, and makes the server the default; logout forgets it', async () => {
+    const plainly = (...args: readonly string[]): Promise<Said> =>
+      runCommand(args, folder, { SLIPWAY_CREDENTIALS: credentials, TEMPORAL_ADDRESS: '127.0.0.1:1' });
+    const login = (token: string): Promise<Said> => withInput(token, ['login', '--server', server.url], credentials);
+    assertRefused(await login(`${server.tokens['ben@example.com']}x\n`), 2, /→ log in/);
+    assertRefused(await login('\n'), 2, /no token came/);
+    const said = await login(`${server.tokens['ben@example.com']}\n`);
+    assert.match(said.out, /as ben@example\.com/, story(said));
+    assert.equal((await stat(credentials)).mode & 0o777, 0o600);
+    assert.match((await plainly('whoami')).out, /^ben@example\.com .* token from slipway login$/m);
+    assert.equal((await plainly('list')).code, 0);
+    // Temporal itself is not there: what speaks to it says so.
+    assertRefused(await plainly('list', '--direct'), 69, /Temporal can't be reached/);
+    assert.equal((await plainly('logout')).code, 0);
+    assertRefused(await plainly('logout'), 2, /logged in nowhere/);
+    assertRefused(await plainly('whoami'), 2, /no server is known/);
+    await rm(credentials);
+  });
+
+  test('addresses that can’t be right, and servers that are none', async () => {
+    const at = (address: string): Promise<Said> =>
+      runCommand(['list'], folder, { SLIPWAY_SERVER: address, SLIPWAY_CREDENTIALS: credentials, SLIPWAY_TOKEN: 'x' });
+    assertRefused(await at('slipway.example.com'), 2, /no address of a server/);
+    assertRefused(await at('http://slipway.example.com'), 2, /in the clear/);
+    assertRefused(await at('http://127.0.0.1:1'), 69, /can't be reached/);
+    assertRefused(await at(stack.adminUrl), 2, /not as a Slipway server does/);
+  });
+
+  test('a job of GitHub: the action’s own script, a token for each change, outputs; a job that may not ask is told so', async () => {
+    const runner = await startRunner(issuer);
+    try {
+      const output = path.join(folder, 'output.txt');
+      const job = {
+        SLIPWAY_SERVER: server.url,
+        SLIPWAY_AUDIENCE: AUDIENCE,
+        SLIPWAY_CREDENTIALS: credentials,
+        SLIPWAY_TOKEN: '',
+        GITHUB_ACTIONS: 'true',
+        GITHUB_ACTION_PATH: path.resolve('.'),
+        GITHUB_REPOSITORY_ID: '42',
+        GITHUB_SHA: 'c0ffee',
+        GITHUB_OUTPUT: output,
+        GITHUB_STEP_SUMMARY: path.join(folder, 'step.md'),
+        INPUT_SERVICE: 'remote',
+        INPUT_ENVIRONMENT: 'local',
+        INPUT_FILE: 'slipway.yaml',
+        INPUT_TAG: 'v2',
+        INPUT_IMAGES: '',
+        INPUT_KEY: '',
+        INPUT_HOTFIX: 'false',
+        INPUT_WAIT: 'held',
+        INPUT_WAIT_TIMEOUT: '2m',
+        INPUT_ON_CANCEL: 'leave',
+      };
+      const refused = await script(job, folder);
+      assert.equal(refused.code, 2, refused.err);
+      assert.match(refused.err, /permissions: id-token: write/);
+
+      const allowed = {
+        ...job,
+        ACTIONS_ID_TOKEN_REQUEST_URL: runner.url,
+        ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'runner-secret',
+      };
+      const held = await script(allowed, folder);
+      assert.equal(held.code, 4, held.err);
+      assert.ok(runner.asked.every((audience) => audience === AUDIENCE));
+      const outputs = await readFile(output, 'utf8');
+      const id = /^rollout-id<<(\S+)\n(\w+)\n\1$/m.exec(outputs)?.[2] ?? '';
+      assert.match(outputs, /^outcome<<(\S+)\nawaiting-approval\n\1$/m);
+      // The same job again finds its rollout.
+      await script({ ...allowed, GITHUB_OUTPUT: `${output}.2` }, folder);
+      assert.match(await readFile(`${output}.2`, 'utf8'), new RegExp(id));
+
+      // A cancelled job that is to take its rollout with it.
+      const cancelled = await script({ ...allowed, INPUT_WAIT: 'true', INPUT_ON_CANCEL: 'abort' }, folder, (err) =>
+        err.includes('page:'),
+      );
+      assert.equal(cancelled.code, 3, cancelled.err);
+      const { outcome } = await direct.until(id, 'its end', (view) => view.outcome !== null);
+      assert.equal(outcome, 'aborted');
+    } finally {
+      runner.close();
+    }
+  });
+});
+
+interface Ended {
+  readonly code: number | null;
+  readonly err: string;
+}
+
+/** Runs the script of the GitHub Action; with `stopWhen` it is cancelled as GitHub does it, once that is so. */
+async function script(
+  env: Readonly<Record<string, string>>,
+  cwd: string,
+  stopWhen: ((err: string) => boolean) | null = null,
+): Promise<Ended> {
+  const { PATH = '' } = process.env;
+  const child = spawn('bash', [path.resolve('deploy/ci/github-action.sh')], {
+    cwd,
+    env: { PATH, HOME: cwd, ...env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: 120_000,
+  });
+  let err = '';
+  let stopped = false;
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    err += chunk;
+    if (stopped || stopWhen?.(err) !== true) return;
+    stopped = true;
+    child.kill('SIGINT');
+  });
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { code, err };
+}
+
+/** Runs the command with something on its standard input. */
+async function withInput(input: string, args: readonly string[], credentials: string): Promise<Said> {
+  const { PATH = '', HOME = '' } = process.env;
+  const child = spawn(process.execPath, [path.resolve('dist/bin/slipway.js'), ...args], {
+    env: { PATH, HOME, SLIPWAY_CREDENTIALS: credentials },
+    timeout: 60_000,
+  });
+  let out = '';
+  let err = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (out += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (err += chunk));
+  child.stdin.end(input);
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { args, code, out, err };
+}
