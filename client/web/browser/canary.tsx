@@ -215,22 +215,24 @@ function PlotStored(props: {
   readonly onSeen: (stage: LiveStage) => void;
 }) {
   const { rolloutId, digest, stage, onSeen } = props;
-  const [state, setState] = useState<'idle' | 'loading' | string>('idle');
+  const [loading, setLoading] = useState(false);
+  const [problem, setProblem] = useState('');
   const load = async (): Promise<void> => {
-    setState('loading');
+    setLoading(true);
     const result = await evidenceOf(rolloutId, digest);
     if (result.kind === 'found') return onSeen(stageOf(result.value, stage));
-    setState(
+    setLoading(false);
+    setProblem(
       result.kind === 'problem' ? `${result.problem.title}. ${result.problem.next}` : 'The server did not answer.',
     );
   };
   return (
     <p>
-      <button type="button" class="quiet" disabled={state === 'loading'} onClick={() => void load()}>
-        {state === 'loading' ? 'Loading …' : `Plot what was seen in ${stageName(stage)}`}
+      <button type="button" class="quiet" disabled={loading} onClick={() => void load()}>
+        {loading ? 'Loading …' : `Plot what was seen in ${stageName(stage)}`}
       </button>{' '}
       <span role="alert" class="bad">
-        {state === 'idle' || state === 'loading' ? '' : plain(state)}
+        {plain(problem)}
       </span>
     </p>
   );
