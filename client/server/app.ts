@@ -504,7 +504,7 @@ export function createApp(options: AppOptions): ServerApp {
       return c.json(started, status);
     },
     async getTrail({ c, located }) {
-      const entries = (await archive?.trail(located.ref.rolloutId)) ?? null;
+      const entries = (await archive?.trail(located.ref)) ?? null;
       if (entries === null) throw new ApiProblem('gone', 'no trail of this rollout is kept here');
       return c.json({ entries });
     },
@@ -703,11 +703,17 @@ async function readBody(c: Context): Promise<Uint8Array> {
   if (Number(c.req.header('content-length') ?? 0) > BODY_LIMIT) throw tooLarge();
   const parts: Uint8Array[] = [];
   let size = 0;
-  for await (const part of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += part.length;
-    // Leaving the loop cancels the rest.
-    if (size > BODY_LIMIT) throw tooLarge();
-    parts.push(part);
+  try {
+    for await (const part of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
+      size += part.length;
+      // Leaving the loop cancels the rest.
+      if (size > BODY_LIMIT) throw tooLarge();
+      parts.push(part);
+    }
+  } catch (error) {
+    if (error instanceof ApiProblem) throw error;
+    // Whoever sent it has gone away in the middle.
+    throw new ApiProblem('invalid-json', 'the body was cut off');
   }
   return Buffer.concat(parts);
 }

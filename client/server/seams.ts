@@ -1,5 +1,6 @@
 /** What the server is given by others: each is optional, and what is missing is said by a problem, never by a crash. */
 import type { RolloutView } from '../../domain/rollout.js';
+import type { LaneRef } from '../../domain/target.js';
 import type { TrailEntry } from '../../domain/trail.js';
 import type { Me, Problem, RunDocument, RunList } from './contract.js';
 
@@ -36,8 +37,8 @@ export interface Page {
 export interface Archive {
   /** The decision record as it was written, or null where there is none. */
   find(rolloutId: string): Promise<ArchivedRun | null>;
-  /** Its trail in order; null where none is kept. */
-  trail(rolloutId: string): Promise<readonly TrailEntry[] | null>;
+  /** Its trail in order, of the run that spoke last; null where none is kept. */
+  trail(ref: { readonly lane: LaneRef; readonly rolloutId: string }): Promise<readonly TrailEntry[] | null>;
 }
 
 export interface ArchivedRun {

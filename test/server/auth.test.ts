@@ -197,7 +197,7 @@ describe('who speaks to the server', () => {
     assert.equal((await me(token)).status, 200, 'reading is no change');
   });
 
-  it('hears 503, not 401, while the issuer can’t be asked; a new key of the issuer is found', async () => {
+  it('hears 503, not 401, while the issuer can’t be asked', async () => {
     const own = await startIssuer();
     const other = await startServer(
       { folder, env },

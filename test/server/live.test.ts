@@ -280,11 +280,9 @@ describe('rollouts under way', () => {
     let histories = '';
     for await (const execution of slipway.client.workflow.list()) {
       const history = await slipway.client.workflow.getHandle(execution.workflowId, execution.runId).fetchHistory();
-      // Payloads are bytes: their text is what could hold a secret.
-      histories += JSON.stringify(history.events ?? [], (_, value: unknown) =>
-        value instanceof Object && 'type' in value && value.type === 'Buffer' && 'data' in value
-          ? Buffer.from(value.data as number[]).toString('utf8')
-          : value,
+      // Payloads are bytes, in base64: their text is what could hold a secret.
+      histories += JSON.stringify(history.events ?? [], (key, value: unknown) =>
+        key === 'data' && typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : value,
       );
     }
     assert.ok(histories.includes('alertmanager'), 'the histories were read');

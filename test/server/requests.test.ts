@@ -38,7 +38,7 @@ interface OpenApi {
   readonly components: { readonly schemas: Readonly<Record<string, JsonSchema>> };
 }
 
-describe('requests', { timeout: 150_000 }, () => {
+describe('requests', { timeout: 300_000 }, () => {
   let folder: string;
   let temporal: TemporalServer;
   let server: TestServer;
@@ -328,10 +328,16 @@ describe('requests', { timeout: 150_000 }, () => {
     }
     assert.ok(asked > 500, String(asked));
     let workflows = 0;
-    for await (const _ of slipway.client.workflow.list()) workflows += 1;
+    // The reconcile schedule starts a workflow of its own, whoever asks for what.
+    for await (const _ of slipway.client.workflow.list({ query: "WorkflowType IN ('lane', 'rollout')" }))
+      workflows += 1;
     assert.equal(workflows, 0, 'nothing was started');
     for (const token of Object.values(server.tokens)) assert.ok(!server.log().includes(token));
-    assert.doesNotMatch(server.log(), /"level":50/, 'nothing failed');
+    const failed = server
+      .log()
+      .split('\n')
+      .filter((line) => line.includes('"level":50'));
+    assert.deepEqual(failed, [], 'nothing failed');
   });
 
   /** References are to the document. */

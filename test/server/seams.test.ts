@@ -34,7 +34,7 @@ const ENTRY = nextEntry(genesis(`rollout/${environment}/${service}/${OLD.rollout
 /** Knows one rollout that Temporal has forgotten. */
 const archive: Archive = {
   find: async (id) => (id === OLD.rolloutId ? { view: OLD, record: { version: 1, view: OLD } } : null),
-  trail: async (id) => (id === OLD.rolloutId ? [ENTRY] : null),
+  trail: async ({ rolloutId }) => (rolloutId === OLD.rolloutId ? [ENTRY] : null),
 };
 
 describe('what others give to the server', () => {

@@ -12,6 +12,7 @@ import type { Refusal, Seams } from '../../client/server/seams.js';
 import type { Role } from '../../domain/people.js';
 import type { Stack } from '../../tools/stack.js';
 import { seamsOf } from '../../worker/cli/server.js';
+import { openStorage } from '../../worker/storage.js';
 
 /** A person or machine with a static token, and the roles that they have. */
 export interface Somebody {
@@ -87,7 +88,7 @@ export async function startServer(
   const refusals: Refusal[] = [];
   const config = await loadServerConfig(whole, folder);
   const server = await serve({
-    ...seamsOf(config),
+    ...seamsOf(openStorage({ dataDir: config.dataDir, s3: null })),
     config,
     env: whole,
     log: pino({ level: 'debug' }, sink),
