@@ -8,7 +8,7 @@ import type { ShownProblem } from '../boot.js';
 import { changesOf, digestOf } from '../changes.js';
 import { decide, retry } from './api.js';
 import { Command } from './command.js';
-import { sayNow } from './frame.js';
+import { loginAgainPath, sayNow } from './frame.js';
 import { plain, shortDigest } from './words.js';
 
 const WORDS: Readonly<Record<string, { readonly button: string; readonly tone: string }>> = {
