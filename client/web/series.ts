@@ -1,5 +1,9 @@
-/** From what a watch tells while it looks, to what is plotted: pure, so that it is tested without a browser. */
+/** From what a watch tells while it looks, or has stored, to what is plotted: pure, so that it is tested without a browser. */
 import { differenceInterval } from '../../domain/canary/effects.js';
+import { looksOf } from '../../domain/canary/looks.js';
+import { portraitOf } from '../../domain/canary/portrait.js';
+import type { ArmMoment } from '../../domain/canary/portrait.js';
+import type { JudgeInput } from '../../domain/canary/types.js';
 import { hodgesLehmannInterval, hodgesLehmannShift } from '../../domain/canary/hodges-lehmann.js';
 import type { LiveArm, LivePoint, LiveStage } from '../../domain/live.js';
 import { percent, points as pointsText, seconds, times } from '../../domain/words.js';
@@ -130,4 +134,28 @@ export function effectSentence(effect: EffectLines, kind: 'difference' | 'ratio'
     return `${times(value)}, 95 % interval ${times(lower).replace(' times', '')} to ${times(upper)}`;
   const signed = (share: number): string => `${share > 0 ? '+' : ''}${pointsText(share)}`;
   return `${signed(value)}, 95 % interval ${signed(lower).replace(' points', '')} to ${signed(upper)}`;
+}
+
+/** What a watch had seen when its verdict fell, from the samples that it has stored. */
+export function stageOf({ atMs, ...recording }: JudgeInput, stage: string): LiveStage {
+  const arm = ({ requests, errorRate, p99 }: ArmMoment): LiveArm => ({
+    requests,
+    errors: Math.round((errorRate ?? 0) * requests),
+    p99Ms: p99 === null ? null : 1000 * p99.seconds,
+  });
+  return {
+    stage,
+    startMs: recording.startMs,
+    durationMs: recording.durationMs,
+    points: portraitOf(recording, atMs).moments.map(({ toMs, canary, comparison }) => ({
+      atMs: toMs,
+      canary: arm(canary),
+      comparison: comparison === null ? null : arm(comparison),
+    })),
+    looks: looksOf(recording, atMs).map(({ atMs: lookMs, verdict }) => ({
+      atMs: lookMs,
+      kind: verdict.kind,
+      summary: verdict.summary,
+    })),
+  };
 }

@@ -1,7 +1,7 @@
 /** What a server would say of rollouts in several states: for the page's tests, and for the pictures in docs/page. */
 import type { Me, Offer, RunDocument, RunList, RunSummary } from '../../client/server/contract.js';
 import type { Decision } from '../../domain/approval/decision.js';
-import { openGate } from '../../domain/approval/gate.js';
+import { applyToGate, openGate } from '../../domain/approval/gate.js';
 import { judge } from '../../domain/canary/judge.js';
 import { portraitOf } from '../../domain/canary/portrait.js';
 import type { ArmMoment } from '../../domain/canary/portrait.js';
@@ -230,7 +230,7 @@ export function waiting(change: Partial<RolloutView> = {}): RunDocument {
   const found = view({
     phase: 'awaiting-approval',
     status: 'awaiting-approval',
-    approvals: { ...GATE, approvedBy: ['grace@example.com'] },
+    approvals: applyToGate(GATE, decision({}), Date.now()),
     decisions: [decision({})],
     timeline: story(4),
     wait: {

@@ -33,6 +33,8 @@ export class FixtureServer {
   answer: (asked: Received) => Answer | null = () => ({ status: 200, body: { kind: 'accepted', text: 'approved' } });
   /** What a new stream is answered instead of a stream. */
   refusal: Answer | null = null;
+  /** What is stored of every verdict. */
+  evidence: unknown = null;
   /** Addresses that were asked for. */
   readonly asked: string[] = [];
   private readonly streams = new Map<ServerResponse, string>();
@@ -118,6 +120,7 @@ export class FixtureServer {
     if (pathname === '/runs') return Response.json(searchParams.get('state') === 'ended' ? this.ended : this.open);
     const run = this.runs.get(/^\/runs\/([^/]+)$/.exec(pathname)?.[1] ?? '');
     if (run !== undefined) return Response.json(run);
+    if (/\/evidence\//.test(pathname) && this.evidence !== null) return Response.json(this.evidence);
     return Response.json(problemOf(404, 'There is nothing here', pathname, 'look at GET /runs'), { status: 404 });
   }
 

@@ -12,6 +12,7 @@ import { errorSentence, stageLines } from '../../client/web/series.js';
 import type { LivePoint } from '../../domain/live.js';
 import { findChromium } from '../support/chromium.js';
 import { until } from '../support/drive.js';
+import { ARMS, recordedInput } from '../support/recorded.js';
 import {
   ago,
   documentOf,
@@ -648,6 +649,22 @@ describe(
         .locator('tbody tr')
         .count();
       assert.equal(rows, inCanary().live!.points.length);
+    });
+
+    test('plots a stage that is over from what was stored of it', async () => {
+      server.runs.set(ID, { ...rolledBack(), live: null });
+      const { page } = await open(ROLLOUT);
+      const plot = page.getByRole('button', { name: 'Plot what was seen in stage 1' });
+      await plot.click();
+      await page.getByText('There is nothing here').waitFor();
+      server.evidence = recordedInput(ARMS.bad);
+      await plot.click();
+      await page.locator('.plot canvas').first().waitFor();
+      assert.match(
+        await page.locator('.plot .sentence').first().innerText(),
+        /canary 5\.\d+ % \(\d+ of \d+ requests\)/,
+      );
+      assert.equal(await plot.count(), 0);
     });
 
     test('reads states out, and never the numbers that tick', async () => {

@@ -1,7 +1,7 @@
 /** People with browsers before a real server, a real Temporal, a real gateway, and rollouts under traffic. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
@@ -198,6 +198,32 @@ describe(
         );
         assert.ok(view.decisions.filter(({ verb }) => verb === 'approve').every(({ actor }) => actor.verified));
         assert.equal(view.weights?.canary ?? 0, 0);
+        nothingComplained();
+      } finally {
+        await traffic.stop();
+      }
+    });
+
+    it('is promoted by the judge, and can be looked at afterwards: plots, record, trail', async () => {
+      await first('judged');
+      const traffic = startTraffic({ url: `${stack.dataUrl}/local/judged/`, perSecond: 40 });
+      try {
+        const id = await ship('judged', 'v2', ['stages: [{ weight: 50%, for: 5s }]']);
+        await until('the rollout ends', async () => (await runOf(id)).view.outcome === 'completed');
+        const page = await as('viewer', `/rollouts/${id}`);
+        await page.locator('.verdict.PROMOTE').first().waitFor();
+        await page.getByRole('button', { name: 'Plot what was seen in stage 1' }).click();
+        await page.locator('.plot canvas').first().waitFor();
+        assert.match(
+          await page.locator('.plot .sentence').first().innerText(),
+          /canary 0 % \(0 of [1-9]\d* requests\)/,
+        );
+        for (const name of ['Decision record (JSON)', 'Trail (JSON)']) {
+          const download = page.waitForEvent('download');
+          await page.getByRole('link', { name }).click();
+          const text = await readFile(await (await download).path(), 'utf8');
+          assert.match(text, new RegExp(id), name);
+        }
         nothingComplained();
       } finally {
         await traffic.stop();

@@ -1,5 +1,6 @@
 /** The API as the page uses it. What comes back is either what was asked for, or a problem that says what to do. */
 import type { DecisionAnswer, DecisionBody, Problem, RunList, StartedRun } from '../../server/contract.js';
+import type { JudgeInput } from '../../../domain/canary/types.js';
 import type { ShownProblem } from '../boot.js';
 
 export type Result<T> =
@@ -72,6 +73,11 @@ export function retry(rolloutId: string, key: string, csrf: string | null): Prom
 export function endedRuns(cursor: string | null): Promise<Result<RunList>> {
   const query = new URLSearchParams({ state: 'ended', limit: '50', ...(cursor === null ? {} : { cursor }) });
   return call(`/runs?${query.toString()}`);
+}
+
+/** The samples behind a verdict. */
+export function evidenceOf(rolloutId: string, digest: string): Promise<Result<JudgeInput>> {
+  return call(`/runs/${encodeURIComponent(rolloutId)}/evidence/${encodeURIComponent(digest)}`);
 }
 
 /** A session for who shows a static token; the token itself is not kept here. */

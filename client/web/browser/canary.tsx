@@ -7,7 +7,8 @@ import { whatWouldChange } from '../../../domain/canary/what-would-change.js';
 import type { LiveStage } from '../../../domain/live.js';
 import type { StageVerdict } from '../../../domain/rollout.js';
 import { count, percent, probability, seconds, times } from '../../../domain/words.js';
-import { effectSentence, errorSentence, p99Sentence, stageLines } from '../series.js';
+import { effectSentence, errorSentence, p99Sentence, stageLines, stageOf } from '../series.js';
+import { evidenceOf } from './api.js';
 import { Plot } from './plot.js';
 import { clockText, plain, shortDigest } from './words.js';
 
@@ -18,10 +19,13 @@ export function Canary({
   readonly run: ReadonlySignal<RunDocument>;
   readonly stages: ReadonlySignal<ReadonlyMap<string, LiveStage>>;
 }) {
-  const seen = [...stages.value.values()];
+  const [stored, setStored] = useState<ReadonlyMap<string, LiveStage>>(new Map());
+  // What the watch tells while it looks comes first: it may be further than what was stored.
+  const all = new Map([...stored, ...stages.value]);
+  const seen = [...all.values()];
   const [chosen, setChosen] = useState<string | null>(null);
   const { view } = run.value;
-  const live = (chosen === null ? undefined : stages.value.get(chosen)) ?? seen.at(-1);
+  const live = (chosen === null ? undefined : all.get(chosen)) ?? seen.at(-1);
   if (live === undefined && view.verdicts.length === 0) return null;
   return (
     <section class="card canary-card" aria-labelledby="canary">
@@ -43,7 +47,16 @@ export function Canary({
       )}
       {live !== undefined && <StagePlots key={live.stage} live={live} verdict={verdictOf(view.verdicts, live.stage)} />}
       {[...view.verdicts].reverse().map((entry) => (
-        <VerdictCard key={`${entry.stage} ${entry.verdict.atMs}`} entry={entry} />
+        <VerdictCard
+          key={`${entry.stage} ${entry.verdict.atMs}`}
+          entry={entry}
+          rolloutId={view.rolloutId}
+          plotted={all.has(entry.stage)}
+          onSeen={(stage) => {
+            setStored(new Map([...stored, [stage.stage, stage]]));
+            setChosen(stage.stage);
+          }}
+        />
       ))}
     </section>
   );
@@ -155,8 +168,15 @@ function StagePlots({ live, verdict }: { readonly live: LiveStage; readonly verd
   );
 }
 
-function VerdictCard({ entry }: { readonly entry: StageVerdict }) {
-  const { verdict, stage, evidence } = entry;
+function VerdictCard(props: {
+  readonly entry: StageVerdict;
+  readonly rolloutId: string;
+  /** Whether its stage can be plotted already. */
+  readonly plotted: boolean;
+  readonly onSeen: (stage: LiveStage) => void;
+}) {
+  const { rolloutId, plotted, onSeen } = props;
+  const { verdict, stage, evidence } = props.entry;
   const change = whatWouldChange(verdict);
   return (
     <article class={`verdict ${verdict.kind}`}>
@@ -181,7 +201,40 @@ function VerdictCard({ entry }: { readonly entry: StageVerdict }) {
         {evidence === null ? 'The samples could not be stored.' : 'Samples: '}
         {evidence !== null && <code title={evidence}>{shortDigest(evidence)}</code>}
       </p>
+      {evidence !== null && !plotted && (
+        <PlotStored rolloutId={rolloutId} digest={evidence} stage={stage} onSeen={onSeen} />
+      )}
     </article>
+  );
+}
+
+function PlotStored(props: {
+  readonly rolloutId: string;
+  readonly digest: string;
+  readonly stage: string;
+  readonly onSeen: (stage: LiveStage) => void;
+}) {
+  const { rolloutId, digest, stage, onSeen } = props;
+  const [loading, setLoading] = useState(false);
+  const [problem, setProblem] = useState('');
+  const load = async (): Promise<void> => {
+    setLoading(true);
+    const result = await evidenceOf(rolloutId, digest);
+    if (result.kind === 'found') return onSeen(stageOf(result.value, stage));
+    setLoading(false);
+    setProblem(
+      result.kind === 'problem' ? `${result.problem.title}. ${result.problem.next}` : 'The server did not answer.',
+    );
+  };
+  return (
+    <p>
+      <button type="button" class="quiet" disabled={loading} onClick={() => void load()}>
+        {loading ? 'Loading …' : `Plot what was seen in ${stageName(stage)}`}
+      </button>{' '}
+      <span role="alert" class="bad">
+        {plain(problem)}
+      </span>
+    </p>
   );
 }
 
