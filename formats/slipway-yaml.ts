@@ -253,6 +253,7 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
     tier: config.tier,
     owner: config.owner,
     whenBusy: settings.whenBusy ?? 'queue',
+    onAlert: settings.onAlert ?? 'rollback',
     resolveTags: settings.resolveTags ?? DEFAULT_RESOLVE_TAGS,
     strategy: settings.strategy ?? 'auto',
     stages: stagesOf(settings.stages),
@@ -278,7 +279,6 @@ function policyOf(config: SlipwayConfig, environment: string, settings: ReadyEnv
       canary5From: settings.risk?.canary5From ?? DEFAULT_RISK_POLICY.canary5From,
       timeZone: settings.risk?.timeZone ?? DEFAULT_RISK_POLICY.timeZone,
     },
-    ...(settings.onAlert === undefined ? {} : { onAlert: settings.onAlert }),
     notify: settings.notify ?? [],
     ...(settings.slack === undefined ? {} : { slack: settings.slack }),
   };

@@ -65,6 +65,7 @@ describe('the policy of a file', () => {
       tier: 2,
       owner: null,
       whenBusy: 'queue',
+      onAlert: 'rollback',
       resolveTags: 'best-effort',
       strategy: 'auto',
       stages: {
@@ -179,6 +180,7 @@ environments:
       tier: 1,
       owner: 'team-shop',
       whenBusy: 'supersede',
+      onAlert: 'rollback',
       resolveTags: 'required',
       strategy: 'canary_10',
       stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages },
