@@ -16,6 +16,9 @@ import type { Decision, DecisionReceipt, Refusal, Verb } from '../domain/approva
 import type { EnqueueReceipt, LaneView, RememberedRollout } from '../domain/lane.js';
 import type { Actor, RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
 import type { TrailHead } from '../domain/trail.js';
+import { offersFor } from '../domain/offers.js';
+import type { Offer } from '../domain/offers.js';
+import { ROLES } from '../domain/people.js';
 import type { LaneRef } from '../domain/target.js';
 import {
   abortUpdate,
@@ -118,6 +121,21 @@ export class Slipway {
     } catch (error) {
       throw unavailable(address, error);
     }
+  }
+
+  /** All that the workflow itself would take of somebody who names themselves; whether it counts, the policy says. */
+  offers(view: RolloutView, { subject, groups }: Actor): readonly Offer[] {
+    const grants = ROLES.map((role) => ({ role, services: ['*'], environments: ['*'] }));
+    return offersFor(view, {
+      subject,
+      name: subject,
+      kind: 'person',
+      via: 'local',
+      groups,
+      aliases: [],
+      grants,
+      authenticatedAtMs: Date.now(),
+    });
   }
 
   /** Where Temporal Web shows a rollout. */

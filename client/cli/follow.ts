@@ -9,6 +9,7 @@ import type { Found, RolloutRef } from '../slipway.js';
 import { actorFrom } from './actor.js';
 import type { CliContext, CommandResult } from './context.js';
 import type { Waiting } from './options.js';
+import { Keys } from './keys.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
 import { writeReports } from './reports.js';
 
@@ -31,7 +32,8 @@ export async function follow(
   ref: RolloutRef,
   options: FollowOptions,
 ): Promise<CommandResult> {
-  const { exitCode, found } = await followToEnd(context, rollouts, ref, options);
+  const keys = await Keys.open(context, rollouts, ref);
+  const { exitCode, found } = await followToEnd(context, rollouts, ref, options, keys).finally(() => keys?.close());
   await writeReports(context, options.reports, { found, exitCode, links: rollouts.links(ref) });
   return { exitCode, document: found && documentOf(found) };
 }
@@ -42,8 +44,9 @@ async function followToEnd(
   rollouts: Rollouts,
   ref: RolloutRef,
   options: FollowOptions,
+  keys: Keys | null,
 ): Promise<Followed> {
-  const screen = context.terminal && !context.json ? treeScreen(context) : lineScreen(context);
+  const screen = context.terminal && !context.json ? treeScreen(context, keys) : lineScreen(context);
   const begunMs = Date.now();
   let outSinceMs: number | null = null;
   let latest: Found | null = null;
@@ -189,7 +192,7 @@ function lineScreen(context: CliContext): Screen {
   };
 }
 
-function treeScreen(context: CliContext): Screen {
+function treeScreen(context: CliContext, keys: Keys | null): Screen {
   const paint = painter(context.color);
   let height = 0;
   const draw = (lines: readonly string[]): void => {
@@ -199,11 +202,20 @@ function treeScreen(context: CliContext): Screen {
   };
   const recent = (view: RolloutView): readonly string[] =>
     view.timeline.slice(-5).map((entry) => `  ${timelineLine(entry, paint)}`);
+  const show = (found: Found): void => {
+    if (found.kind === 'running') {
+      const below = isFinal(found.view.phase) || keys === null ? [] : ['', ...keys.lines()];
+      draw([...viewTree(found.view, Date.now(), paint), '', ...recent(found.view), ...below]);
+    } else if (found.kind === 'queued') draw([queuedText(found)]);
+    else draw([neverRanText(found)]);
+  };
   return {
     show(found) {
-      if (found.kind === 'running') draw([...viewTree(found.view, Date.now(), paint), '', ...recent(found.view)]);
-      else if (found.kind === 'queued') draw([queuedText(found)]);
-      else draw([neverRanText(found)]);
+      if (keys !== null && found.kind === 'running') {
+        keys.see(found.view);
+        keys.onChange = () => show(found);
+      }
+      show(found);
     },
     trouble(text) {
       draw([paint('yellow', `${text}: trying again`)]);

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import type { Decision } from '../../domain/approval/decision.js';
+import type { Offer } from '../../domain/offers.js';
+import type { RolloutView } from '../../domain/rollout.js';
 import { CliError, EXIT } from '../exit-codes.js';
 import type { Rollouts } from '../rollouts.js';
 import type { DecisionAnswer, RunDocument, RunList, StartedRun, StartRun } from '../server/contract.js';
@@ -11,6 +13,7 @@ import { tokenSource } from './tokens.js';
 const Run = z.looseObject({
   view: z.looseObject({ version: z.literal(1), rolloutId: z.string(), lane: z.looseObject({}) }),
   links: z.looseObject({ page: z.string(), temporalWeb: z.string() }),
+  offers: z.array(z.looseObject({ verb: z.string(), allowed: z.boolean(), does: z.string() })),
 });
 const Runs = z.looseObject({ runs: z.array(z.looseObject({ rolloutId: z.string() })), next: z.string().nullable() });
 const Started = z.looseObject({ run_id: z.string(), status: z.string() });
@@ -18,7 +21,8 @@ const Answer = z.looseObject({ kind: z.enum(['accepted', 'duplicate', 'recorded'
 
 /** The Slipway server, as the commands use it: it knows by the token who speaks, and signs what is decided. */
 export class Remote implements Rollouts {
-  private readonly known = new Map<string, RunDocument['links']>();
+  /** What was last said of each rollout. */
+  private readonly known = new Map<string, Pick<RunDocument, 'links' | 'offers'>>();
 
   private constructor(private readonly api: Api) {}
 
@@ -66,7 +70,7 @@ export class Remote implements Rollouts {
   async run(rolloutId: string): Promise<RunDocument> {
     const path = `/runs/${encodeURIComponent(rolloutId)}`;
     const document = checked<RunDocument>(this.api, Run, await this.api.get(path));
-    this.known.set(rolloutId, document.links);
+    this.known.set(rolloutId, document);
     return document;
   }
 
@@ -91,9 +95,13 @@ export class Remote implements Rollouts {
   }
 
   links({ rolloutId }: RolloutRef): { readonly page: string; readonly temporalWeb: string | null } {
-    const known = this.known.get(rolloutId);
+    const known = this.known.get(rolloutId)?.links;
     const page = known?.page ?? `/rollouts/${rolloutId}`;
     return { page: new URL(page, `${this.server}/`).href, temporalWeb: known?.temporalWeb ?? null };
+  }
+
+  offers({ rolloutId }: Pick<RolloutView, 'rolloutId'>): readonly Offer[] {
+    return this.known.get(rolloutId)?.offers ?? [];
   }
 
   async close(): Promise<void> {

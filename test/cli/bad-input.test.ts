@@ -369,8 +369,8 @@ describe('bad input', () => {
       );
       const view = await at.view(id);
       assert.ok(!view.verdicts.some(({ verdict }) => verdict.kind === 'PROMOTE'));
-      const last = (await journalOf(stack, 'blind')).filter(({ kind }) => kind === 'route').at(-1);
-      assert.match(last?.change ?? '', /100\/0\/0/);
+      const weights = (await journalOf(stack, 'blind')).findLast(({ change }) => change.includes('weights'));
+      assert.match(weights?.change ?? '', /weights 100\/0\/0/);
     });
 
     it('no worker: it is said, with what to start, and saying it again does nothing twice', async () => {

@@ -348,8 +348,8 @@ describe('the command line', { concurrency: 3 }, () => {
       await at.expect(0, 'abort', wrong, '--as', 'bo@x', '--reason', 'wrong image');
       const aborted = await at.expect(3, 'watch', wrong);
       assert.match(aborted.err, /^slipway: aborted: aborted by bo@x: wrong image$/m);
-      const last = (await journalOf(stack, 'steer')).filter(({ kind }) => kind === 'route').at(-1);
-      assert.match(last?.change ?? '', /weights 100\/0\/0/);
+      const weights = (await journalOf(stack, 'steer')).findLast(({ change }) => change.includes('weights'));
+      assert.match(weights?.change ?? '', /weights 100\/0\/0/);
     } finally {
       await load.stop();
     }

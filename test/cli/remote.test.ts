@@ -134,6 +134,31 @@ describe('the command line through the server', () => {
     assert.match(await readFile(path.join(folder, 'slipway.env'), 'utf8'), /^SLIPWAY_OUTCOME=completed$/m);
   });
 
+  test('watch decides in place, at a real terminal', async () => {
+    const asked = await as('ann@example.com', 'deploy', 'remote', '--tag', 'v1b', '--no-git', '--json');
+    const { rolloutId } = documentOf<{ rolloutId: string }>(asked);
+    await direct.until(rolloutId, 'the gate', ({ approvals }) => approvals !== null);
+    const seen = await atTerminal(['watch', rolloutId], {
+      cwd: folder,
+      env: { SLIPWAY_SERVER: server.url, SLIPWAY_TOKEN: server.tokens['ben@example.com'] ?? '' },
+      answers: [
+        [/\[a\] approve/, 'a'],
+        [/approve: approves gate "release"/, 'looks right\r'],
+        [/ben@example\.com approved \(1 of 1\): looks right/, ''],
+        [/\[p\] pause/, 'q'],
+      ],
+    });
+    assert.match(seen, /stopped watching; the rollout goes on/);
+    const { decisions } = await direct.view(rolloutId);
+    const aborted = await as('ann@example.com', 'abort', rolloutId);
+    assert.equal(aborted.code, 0, story(aborted));
+    await direct.until(rolloutId, 'its end', (view) => view.outcome !== null);
+    assert.deepEqual(
+      decisions.map(({ verb, actor, reason }) => [verb, actor.subject, actor.verified, reason]),
+      [['approve', 'ben@example.com', true, 'looks right']],
+    );
+  });
+
   test('login keeps the token for its owner alone, and makes the server the default; logout forgets it', async () => {
     const plainly = (...args: readonly string[]): Promise<Said> =>
       runCommand(args, folder, { SLIPWAY_CREDENTIALS: credentials, TEMPORAL_ADDRESS: '127.0.0.1:1' });
@@ -248,6 +273,47 @@ async function script(
   });
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   return { code, err };
+}
+
+/** Runs the command at a pseudo-terminal (Python's `pty`), and types each answer once what it waits for is shown. */
+async function atTerminal(
+  args: readonly string[],
+  {
+    cwd,
+    env,
+    answers,
+  }: {
+    readonly cwd: string;
+    readonly env: Readonly<Record<string, string>>;
+    readonly answers: readonly (readonly [RegExp, string])[];
+  },
+): Promise<string> {
+  const { PATH = '' } = process.env;
+  const spawnIt = 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)';
+  const command = [process.execPath, path.resolve('dist/bin/slipway.js'), ...args];
+  const child = spawn('python3', ['-c', spawnIt, ...command], {
+    cwd,
+    env: { PATH, HOME: cwd, TERM: 'xterm', ...env },
+    timeout: 60_000,
+  });
+  let seen = '';
+  let from = 0;
+  let at = 0;
+  const answer = (): void => {
+    for (; at < answers.length; at++) {
+      const [wanted, keys] = answers[at] ?? [/$^/, ''];
+      if (!wanted.test(seen.slice(from))) return;
+      from = seen.length;
+      child.stdin.write(keys);
+    }
+  };
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    seen += chunk;
+    answer();
+  });
+  await new Promise((resolve) => child.once('close', resolve));
+  assert.equal(at, answers.length, `waited for ${String(answers[at]?.[0])}\n${seen}`);
+  return seen;
 }
 
 /** Runs the command with something on its standard input. */
