@@ -292,7 +292,7 @@ command(
   .option('--server <url>', 'the server (default: SLIPWAY_SERVER)')
   .addHelpText(
     'after',
-    '\nThe token is read from standard input. In CI nothing has to be kept: SLIPWAY_SERVER and SLIPWAY_TOKEN are enough,\nand in a job of GitHub Actions with `permissions: id-token: write` SLIPWAY_SERVER alone.\n',
+    '\nThe token is read from standard input: a static one, or the one that the server’s page gives (“Command line”). In CI nothing has to be kept: SLIPWAY_SERVER and SLIPWAY_TOKEN are enough,\nand in a job of GitHub Actions with `permissions: id-token: write` SLIPWAY_SERVER alone.\n',
   )
   .action((options) =>
     perform(options, async (context) => (await import('../client/cli/login.js')).login(context, options)),

@@ -571,6 +571,12 @@ export function createApp(options: AppOptions): ServerApp {
         meOf({ identity, how: 'cookie', csrf: session.csrf, untilMs: sessions.until(session), session, ci: null }),
       );
     },
+    async loginCommand({ c, caller }) {
+      if (caller.session === null)
+        throw new ApiProblem('forbidden', 'a token for the command line is made from a login in the browser');
+      const { token, untilMs } = await sessions.commandToken(caller.session);
+      return c.json({ token, until: new Date(untilMs).toISOString() }, 200, { 'Cache-Control': 'no-store' });
+    },
     async logout({ c }) {
       c.header('Set-Cookie', sessions.clearCookie(), { append: true });
       return c.body(null, 204);

@@ -135,6 +135,13 @@ export interface Me {
   readonly rights: readonly Right[];
 }
 
+/** `POST /login/command`. */
+export interface CommandToken {
+  readonly token: string;
+  /** ISO 8601. */
+  readonly until: string;
+}
+
 /** `GET /runs/:id/trail`. */
 export interface TrailDocument {
   readonly entries: readonly TrailEntry[];

@@ -213,6 +213,14 @@ export const ENDPOINTS = {
     answers: { 200: { description: 'You; the cookie is set.', schema: ANSWERS.Me } },
     problems: ['invalid-token', 'cross-site'],
   },
+  loginCommand: {
+    method: 'post',
+    path: '/login/command',
+    summary: 'A token for the command line, for as long as the session lasts; to be taken from the page by a person',
+    access: SIGNED_IN,
+    answers: { 200: { description: 'The token, shown once.', schema: ANSWERS.CommandToken } },
+    problems: ['forbidden'],
+  },
   logout: {
     method: 'post',
     path: '/logout',

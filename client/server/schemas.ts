@@ -243,4 +243,6 @@ export const ProblemShape = z
   })
   .openapi('Problem');
 
-export const ANSWERS = { StartedRun, RunList, RunDocument, DecisionAnswer, Me, Trail, Alerted } as const;
+const CommandToken = z.object({ token: z.string(), until: z.string() }).openapi('CommandToken');
+
+export const ANSWERS = { CommandToken, StartedRun, RunList, RunDocument, DecisionAnswer, Me, Trail, Alerted } as const;

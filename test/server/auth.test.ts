@@ -291,6 +291,34 @@ describe('who speaks to the server', () => {
       assert.equal((await me(undefined, { Cookie: sealed.split(';')[0] ?? '' })).status, 401);
     });
 
+    it('gives a token for the command line to the page alone, and the token is the same person, as a bearer only', async () => {
+      const { cookie: Cookie, csrf } = await login();
+      const make = (headers: Readonly<Record<string, string>>, token?: string) =>
+        call<{ token: string; until: string; type: string }>(`${server.url}/login/command`, {
+          body: {},
+          headers,
+          token,
+        });
+      const own = { Origin: server.publicUrl, 'X-Slipway-CSRF': csrf };
+      assert.equal((await make({ Cookie, Origin: server.publicUrl })).status, 403, 'without the CSRF token');
+      assert.equal((await make({}, server.tokens['ann@example.com'])).status, 403, 'by a token that is no login');
+      const made = await make({ Cookie, ...own });
+      assert.equal(made.status, 200, made.text);
+      assert.match(made.body.token, /^slc_/);
+      assert.equal(made.headers.get('cache-control'), 'no-store');
+
+      const answer = await me(made.body.token);
+      assert.equal(answer.status, 200, answer.text);
+      assert.equal(answer.body.identity.subject, (await me(undefined, { Cookie })).body.identity.subject);
+      assert.equal(answer.body.csrf, null);
+      const name = Cookie.split('=')[0] ?? '';
+      assert.equal((await me(undefined, { Cookie: `${name}=${made.body.token.slice(4)}` })).status, 401, 'as a cookie');
+      assert.equal((await me(`slc_${Cookie.slice(name.length + 1)}`)).status, 401, 'a cookie as a token');
+      assert.equal((await me(`${made.body.token}x`)).status, 401);
+      assert.equal((await make({}, made.body.token)).status, 403, 'it makes no other one');
+      assert.ok(!server.log().includes(made.body.token));
+    });
+
     it('ends when idle or too long, and survives a change of keys', async () => {
       let nowMs = 1_000_000;
       const [first, second] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];

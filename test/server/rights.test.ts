@@ -36,6 +36,7 @@ const PASSES: Readonly<Record<EndpointId, readonly Who[]>> = {
   loginOidc: ANYBODY,
   loginCallback: ANYBODY,
   loginToken: ANYBODY,
+  loginCommand: KNOWN,
   logout: KNOWN,
   alerts: [],
   openapi: ANYBODY,

@@ -5,6 +5,7 @@ import { ApiProblem } from '../problems.js';
 import type { CiToken, CiTokens } from './ci.js';
 import { LOCAL } from './people.js';
 import type { Directory } from './people.js';
+import { COMMAND_PREFIX } from './session.js';
 import type { Session, Sessions } from './session.js';
 import { checkStaticToken, looksLikeStaticToken } from './static-token.js';
 
@@ -47,6 +48,13 @@ export async function authenticate(
       const checked = staticCaller(bearer, tokens, directory, nowMs);
       return { ...checked, how: 'bearer', csrf: null, session: null, ci: null };
     }
+    if (bearer.startsWith(COMMAND_PREFIX)) {
+      const session = await sessions.readCommandToken(bearer);
+      if (session === null || !stands(session, tokens, nowMs))
+        throw new ApiProblem('invalid-token', 'the token for the command line is over, or none of this server');
+      const identity = directory.identify(session.proved);
+      return { identity, how: 'bearer', csrf: null, untilMs: session.endsMs, session: null, ci: null };
+    }
     const token = await ci.check(bearer);
     const identity = directory.identify(token.proved);
     return { identity, how: 'bearer', csrf: null, untilMs: token.expiresMs, session: null, ci: token };
@@ -55,10 +63,7 @@ export async function authenticate(
     const session = await sessions.read(cookie);
     // A session that is over is nobody; the page then shows its login.
     if (session === null) return local ? localCaller(nowMs) : null;
-    if (session.tokenId !== null) {
-      const token = tokens.find(({ id }) => id === session.tokenId);
-      if (token === undefined || Date.parse(token.expires) <= nowMs) return null;
-    }
+    if (!stands(session, tokens, nowMs)) return null;
     return {
       identity: directory.identify(session.proved),
       how: 'cookie',
@@ -69,6 +74,13 @@ export async function authenticate(
     };
   }
   return local ? localCaller(nowMs) : null;
+}
+
+/** Whether the static token that a session was opened with is still in the file, and good. */
+function stands({ tokenId }: Session, tokens: ServerFile['tokens'], nowMs: number): boolean {
+  if (tokenId === null) return true;
+  const token = tokens.find(({ id }) => id === tokenId);
+  return token !== undefined && Date.parse(token.expires) > nowMs;
 }
 
 function localCaller(nowMs: number): Caller {

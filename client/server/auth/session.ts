@@ -9,9 +9,12 @@ export const ABSOLUTE_MS = 12 * 3_600_000;
 /** A cookie that is older is written anew: so often is enough to tell whether somebody was idle. */
 const RENEW_MS = 5 * 60_000;
 const LOGIN_MS = 10 * 60_000;
+/** Scanners for secrets find it by this. */
+export const COMMAND_PREFIX = 'slc_';
 
 const SessionClaims = z.object({
-  purpose: z.literal('session'),
+  /** `command`: a token that a person has taken from the page to a command line. */
+  purpose: z.enum(['session', 'command']),
   proved: z.object({
     subject: z.string(),
     name: z.string(),
@@ -85,8 +88,25 @@ export class Sessions {
 
   /** The session in a cookie; null where it is none of ours, or over. */
   async read(value: string): Promise<Session | null> {
+    return this.readAs('session', value);
+  }
+
+  /** A token for the command line: the same person for as long as the session may last, whether somebody is idle or not. */
+  async commandToken(session: Session): Promise<{ readonly token: string; readonly untilMs: number }> {
+    const token = await this.seal({ ...session, purpose: 'command', csrf: '', seenMs: session.endsMs });
+    return { token: `${COMMAND_PREFIX}${token}`, untilMs: session.endsMs };
+  }
+
+  /** Null where it is none of ours, or over. */
+  async readCommandToken(text: string): Promise<Session | null> {
+    return text.startsWith(COMMAND_PREFIX) ? this.readAs('command', text.slice(COMMAND_PREFIX.length)) : null;
+  }
+
+  private async readAs(purpose: Session['purpose'], value: string): Promise<Session | null> {
     const session = SessionClaims.safeParse(await this.open(value));
-    return session.success && this.until(session.data) > this.now() ? session.data : null;
+    return session.success && session.data.purpose === purpose && this.until(session.data) > this.now()
+      ? session.data
+      : null;
   }
 
   /** The session as it is to be written again; null: not yet. */

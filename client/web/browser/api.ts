@@ -1,5 +1,12 @@
 /** The API as the page uses it. What comes back is either what was asked for, or a problem that says what to do. */
-import type { DecisionAnswer, DecisionBody, Problem, RunList, StartedRun } from '../../server/contract.js';
+import type {
+  CommandToken,
+  DecisionAnswer,
+  DecisionBody,
+  Problem,
+  RunList,
+  StartedRun,
+} from '../../server/contract.js';
 import type { JudgeInput } from '../../../domain/canary/types.js';
 import type { ShownProblem } from '../boot.js';
 
@@ -83,6 +90,11 @@ export function evidenceOf(rolloutId: string, digest: string): Promise<Result<Ju
 /** A session for who shows a static token; the token itself is not kept here. */
 export function logInByToken(token: string): Promise<Result<unknown>> {
   return post('/login/token', { token });
+}
+
+/** A token for the command line, for as long as this session lasts. */
+export function commandToken(csrf: string | null): Promise<Result<CommandToken>> {
+  return post('/login/command', {}, csrfHeader(csrf));
 }
 
 export function logOut(csrf: string | null): Promise<Result<unknown>> {

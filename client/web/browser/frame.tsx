@@ -8,6 +8,7 @@ import { LIST_PATH, LOGIN_PATH } from '../boot.js';
 import type { ShownProblem } from '../boot.js';
 import { logOut } from './api.js';
 import { now } from './clock.js';
+import { CommandTokenButton } from './command-token.js';
 import type { Live } from './store.js';
 import type { Link } from './stream.js';
 import { clockText, plain, spanText } from './words.js';
@@ -94,9 +95,12 @@ function Who({ me }: { readonly me: Me }) {
     <div class="who">
       <span title={plain(identity.subject)}>{plain(identity.name)}</span>
       {!local && (
-        <button type="button" class="quiet" onClick={() => void leave()}>
-          Log out
-        </button>
+        <>
+          <CommandTokenButton me={me} />
+          <button type="button" class="quiet" onClick={() => void leave()}>
+            Log out
+          </button>
+        </>
       )}
       {problem !== null && <span role="alert">{problem}</span>}
     </div>
