@@ -1,5 +1,6 @@
 import { applyToGate, BREAK_GLASS_REASON, countText, gateState, refusalAtGate, whoCan } from './approval/gate.js';
 import { isHeld, refusalToPromote } from './approval/promote.js';
+import { quorumOf } from './approval/rules.js';
 import { isGateVerb } from './approval/decision.js';
 import type { Decision, Verb } from './approval/decision.js';
 import { authorize, rolesAt } from './people.js';
@@ -54,7 +55,8 @@ export function offersFor(view: RolloutView, identity: Identity): readonly Offer
     };
     const begins = gate.gate === 'release' ? 'the rollout begins' : 'the next stage begins';
     const after = applyToGate(gate, probe(view, identity, 'approve'), Date.parse(view.startedAt));
-    const then = gateState(after) === 'approved' ? begins : `then still needed: ${whoCan(after)}`;
+    const then =
+      gateState(after) === 'approved' ? begins : `${quorumOf(after.missing)} more needed after yours: ${whoCan(after)}`;
     offer('approve', `approves gate "${gate.gate}" (${countText(gate)}): ${then}`, refusal('approve'));
     const ends = isBeforeCanary(view.phase) ? 'the rollout ends, nothing was touched' : traffic(view);
     offer('reject', `rejects gate "${gate.gate}": ${ends}`, refusal('reject'), true);

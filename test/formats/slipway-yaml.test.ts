@@ -534,7 +534,7 @@ describe('problems', () => {
         /short form of one rule, and there are rules too/,
         /write either/,
       ],
-      ['approval: { rules: [{ group: a }, { group: a }] }', '6:40', /another rule for the group a/, /sum of both/],
+      ['approval: { rules: [{ group: a }, { group: a }] }', '6:41', /another rule for the group a/, /sum of both/],
       ['approval: { groups: [a], escalate: { after: 4d, groups: [b] } }', '6:42', /waits for 3 days/, /earlier/],
       ['approval: { excludeAuthor: "yes" }', '6:32', /"yes" is not true or false/, /without quotes/],
       ['strategy: canary5', '6:15', /"canary5" is not known/, /did you mean canary_5/],

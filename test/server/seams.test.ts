@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Problem, RunDocument, TrailDocument } from '../../client/server/contract.js';
 import type { Archive, PageData } from '../../client/server/seams.js';
 import { offersFor } from '../../domain/offers.js';
-import type { Identity } from '../../domain/people.js';
+import type { Identity, Role } from '../../domain/people.js';
 import { genesis, nextEntry } from '../../domain/trail.js';
 import { Slipway } from '../../client/slipway.js';
 import { startTemporal } from '../../tools/temporal-server.js';
@@ -152,7 +152,7 @@ describe('what others give to the server', () => {
 });
 
 describe('offers', () => {
-  const identity = (role: 'viewer' | 'deployer' | 'approver' | 'admin', change: Partial<Identity> = {}): Identity => ({
+  const identity = (role: Role, change: Partial<Identity> = {}): Identity => ({
     subject: 'ann@example.com',
     name: 'Ann',
     kind: 'person',
@@ -181,8 +181,15 @@ describe('offers', () => {
     });
     assert.deepEqual(shown(view, identity('viewer')), { pause: false, promote: false, abort: false });
     assert.deepEqual(shown(view, identity('deployer')), { pause: true, promote: false, abort: true });
-    assert.deepEqual(shown(view, identity('approver')), { pause: true, promote: true, abort: true });
-    const offers = offersFor(view, identity('approver'));
+    // Over a HOLD it is break-glass: the approver's role alone does not do.
+    assert.deepEqual(shown(view, identity('approver')), { pause: true, promote: false, abort: true });
+    const both = (['approver', 'breakglass'] as const).flatMap((role) => identity(role).grants);
+    const offers = offersFor(view, identity('approver', { grants: both }));
+    assert.deepEqual(Object.fromEntries(offers.map(({ verb, allowed }) => [verb, allowed])), {
+      pause: true,
+      promote: true,
+      abort: true,
+    });
     const abort = offers.find(({ verb }) => verb === 'abort');
     assert.equal(
       abort?.does,
@@ -190,7 +197,7 @@ describe('offers', () => {
     );
     assert.equal(abort?.command, `slipway abort ${view.rolloutId}`);
     const promote = offers.find(({ verb }) => verb === 'promote');
-    assert.equal(promote?.does, 'skips the rest of this stage: stage 2 of 2 begins');
+    assert.equal(promote?.does, 'skips the rest of this stage over a HOLD (break-glass): stage 2 of 2 begins');
     assert.equal(promote?.needsReason, true);
     assert.match(promote?.command ?? '', /--reason/);
   });
@@ -207,7 +214,7 @@ describe('offers', () => {
     const offers = offersFor(view, identity('approver'));
     assert.equal(
       offers.find(({ verb }) => verb === 'approve')?.does,
-      'approves gate "release" (0 of 2): 1 more needed after yours',
+      'approves gate "release" (0 of 2): 1 more needed after yours: anyone but author@example.com',
     );
     const author = offersFor(view, identity('approver', { subject: 'Author@example.com' }));
     assert.match(author.find(({ verb }) => verb === 'approve')?.why ?? '', /wrote or started/);
