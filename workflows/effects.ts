@@ -9,7 +9,7 @@ import { forwardEffects, reads, rollbackEffects } from './activity-profiles.js';
 
 /** What came of an effect, with everything that the runner could settle by itself settled. */
 export type EffectOutcome =
-  | { readonly kind: 'done'; readonly drift: readonly string[] }
+  | { readonly kind: 'done'; readonly drift: readonly string[]; readonly holdBackMs?: number }
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   | { readonly kind: 'refused'; readonly reason: string }
   /** Only of `cut-traffic`: another way must be taken. */
@@ -104,7 +104,7 @@ export class EffectRunner {
     const settled = (result: EffectResult): EffectOutcome | Promise<EffectOutcome> => {
       switch (result.kind) {
         case 'applied':
-          return { kind: 'done', drift: result.drift };
+          return { ...result, kind: 'done' };
         case 'already':
           return { kind: 'done', drift: [] };
         case 'drift':

@@ -1,7 +1,9 @@
+import { sleep } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
 import type { Outcome } from '../domain/rollout.js';
 import { ALL_STABLE, isIntact } from '../domain/target.js';
 import type { Effect, TargetSnapshot } from '../domain/target.js';
+import { durationText } from '../domain/words.js';
 import { rollbackEffects, waits } from './activity-profiles.js';
 import { unreachable, with_ } from './effects.js';
 import type { EffectOutcome, EffectRunner } from './effects.js';
@@ -98,6 +100,10 @@ async function cutTraffic(request: RollBackRequest): Promise<RollBackResult | nu
       for (const drift of cut.drift) warn(`wrote over a change by somebody else: ${drift}`);
       say('no more traffic for the canary');
       request.onTrafficBack();
+      if (cut.holdBackMs !== undefined) {
+        say(`many canaries fail at once: the rest in ${durationText(cut.holdBackMs)}, theirs come first`);
+        await sleep(cut.holdBackMs, { summary: 'others lose their traffic first' });
+      }
       return null;
     case 'denied':
       return failure(cut);

@@ -126,7 +126,10 @@ export class RunState {
   /** Keeps a verdict of record. */
   judged(verdict: StageVerdict): void {
     this.verdicts.push(verdict);
-    this.trail.addAndKeep(verdictFact(verdict));
+    const fact = verdictFact(verdict);
+    // A rollback keeps it once traffic is back: nothing may stand before that.
+    if (verdict.verdict.kind === 'ROLLBACK') this.trail.add(fact);
+    else this.trail.addAndKeep(fact);
   }
 
   /** What it waits for from now on, or null. Searchable, because a rollout that waits is what operators look for. */

@@ -67,8 +67,26 @@ describe('the way back', { concurrency: 6 }, () => {
     const called = (events ?? []).flatMap(
       ({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name ?? [],
     );
-    const effects = called.slice(called.lastIndexOf('watch') + 1).filter((name) => name !== 'notify');
+    const effects = called
+      .slice(called.lastIndexOf('watch') + 1)
+      .filter((name) => !['notify', 'appendTrail'].includes(name));
     assert.deepEqual(effects.slice(0, 4), ['cutTraffic', 'raiseFence', 'describeTarget', 'setWeights']);
+    // Nothing at all is before it, not even the trail's account of the verdict.
+    assert.equal(called[called.lastIndexOf('watch') + 1], 'cutTraffic');
+  });
+
+  test('of many at once, all lose their traffic before the last ones are cleared away', async () => {
+    const worlds = await Promise.all(Array.from({ length: 12 }, () => env.worldWithV1()));
+    const views = await Promise.all(
+      worlds.map((world) => {
+        badIn(world, 'stage-1');
+        return pilot.ship(testRequest({ policy: world.policy(), tag: 'v2' }));
+      }),
+    );
+    assert.ok(views.every(({ outcome }) => outcome === 'rolled-back'));
+    const waited = views.filter(({ timeline }) => timeline.some(({ text }) => text.includes('theirs come first')));
+    assert.ok(waited.length > 0, 'nobody held back');
+    assert.ok(worlds.every(({ weights }) => weights?.stable === 100));
   });
 
   test('where no replica of stable can serve, traffic stays until one can', async () => {

@@ -115,7 +115,7 @@ describe('the trail', { concurrency: 5 }, () => {
       const entries = await kept(world, logOf(request));
       return entries.at(-1)?.type === 'wait' ? entries : null;
     });
-    assert.deepEqual(asked.find(({ type }) => type === 'gate')?.data['planDigest'], view.plan?.digest);
+    assert.deepEqual(asked.find(({ type }) => type === 'gate')?.data['planDigest'], view.approvals?.planDigest);
     assert.deepEqual(view.trail, { log: logOf(request), size: asked.length, hash: asked.at(-1)?.hash });
 
     await pilot.handle(request).signal(decisionSignal, {
