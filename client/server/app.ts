@@ -568,7 +568,15 @@ export function createApp(options: AppOptions): ServerApp {
       c.set('subject', identity.subject);
       c.header('Set-Cookie', await sessions.setCookie(session), { append: true });
       return c.json(
-        meOf({ identity, how: 'cookie', csrf: session.csrf, untilMs: sessions.until(session), session, ci: null }),
+        meOf({
+          identity,
+          how: 'cookie',
+          byLogin: true,
+          csrf: session.csrf,
+          untilMs: sessions.until(session),
+          session,
+          ci: null,
+        }),
       );
     },
     async loginCommand({ c, caller }) {

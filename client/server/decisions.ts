@@ -16,7 +16,7 @@ const FORWARD: readonly string[] = ['approve', 'promote', 'break-glass'];
 
 /** @throws ApiProblem `login-again` where the person may have lost a group since, or breaks glass with an old login */
 export function checkFresh(caller: Caller, verb: string, decideWithinMs: number, nowMs: number): void {
-  if (caller.how !== 'cookie' || !FORWARD.includes(verb)) return;
+  if (!caller.byLogin || !FORWARD.includes(verb)) return;
   const ageMs = nowMs - caller.identity.authenticatedAtMs;
   const limitMs = verb === 'break-glass' ? FRESH_S * 1000 : caller.identity.via === 'oidc' ? decideWithinMs : Infinity;
   if (ageMs <= limitMs) return;

@@ -7,6 +7,8 @@ import { after, before, describe, it } from 'node:test';
 import { exportSPKI, generateKeyPair, importJWK, SignJWT } from 'jose';
 import type { CryptoKey } from 'jose';
 import { newStaticToken } from '../../client/server/auth/static-token.js';
+import type { Caller } from '../../client/server/auth/authenticate.js';
+import { checkFresh } from '../../client/server/decisions.js';
 import { mismatchOf } from '../../client/server/auth/ci.js';
 import { Sessions } from '../../client/server/auth/session.js';
 import { safeReturn } from '../../client/server/auth/oidc.js';
@@ -311,6 +313,17 @@ describe('who speaks to the server', () => {
       assert.equal(answer.status, 200, answer.text);
       assert.equal(answer.body.identity.subject, (await me(undefined, { Cookie })).body.identity.subject);
       assert.equal(answer.body.csrf, null);
+      // It grows old with the login: who could break glass for 5 minutes can't for hours.
+      const taken = (authenticatedAtMs: number) =>
+        ({
+          ...answer.body,
+          how: 'bearer',
+          byLogin: true,
+          identity: { ...answer.body.identity, authenticatedAtMs },
+        }) as unknown as Caller;
+      const now = Date.now();
+      checkFresh(taken(now - 60_000), 'break-glass', Infinity, now);
+      assert.throws(() => checkFresh(taken(now - 6 * 60_000), 'break-glass', Infinity, now), /5 min at most/);
       const name = Cookie.split('=')[0] ?? '';
       assert.equal((await me(undefined, { Cookie: `${name}=${made.body.token.slice(4)}` })).status, 401, 'as a cookie');
       assert.equal((await me(`slc_${Cookie.slice(name.length + 1)}`)).status, 401, 'a cookie as a token');

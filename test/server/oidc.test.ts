@@ -137,7 +137,7 @@ describe('a login at an identity provider', () => {
 
   it('that is too old may look, and must be renewed to let more through, but not to go back', () => {
     const caller = (minutes: number, via: 'oidc' | 'token' = 'oidc') =>
-      ({ how: 'cookie', identity: { via, authenticatedAtMs: -minutes * 60_000 } }) as unknown as Caller;
+      ({ how: 'cookie', byLogin: true, identity: { via, authenticatedAtMs: -minutes * 60_000 } }) as unknown as Caller;
     const hour = 3_600_000;
     checkFresh(caller(59), 'approve', hour, 0);
     for (const verb of ['approve', 'promote'])

@@ -14,6 +14,8 @@ export interface Caller {
   readonly identity: Identity;
   /** `cookie` and `local` come from browsers, that other sites can make speak; `bearer` does not. */
   readonly how: 'cookie' | 'bearer' | 'local';
+  /** By a login of a person that grows old: a session, or a token for the command line that was taken from one. */
+  readonly byLogin: boolean;
   readonly csrf: string | null;
   /** ms since the epoch; null: no end. */
   readonly untilMs: number | null;
@@ -46,18 +48,18 @@ export async function authenticate(
     if (bearer === undefined) throw new ApiProblem('invalid-token', 'the Authorization header is no bearer token');
     if (looksLikeStaticToken(bearer)) {
       const checked = staticCaller(bearer, tokens, directory, nowMs);
-      return { ...checked, how: 'bearer', csrf: null, session: null, ci: null };
+      return { ...checked, how: 'bearer', byLogin: false, csrf: null, session: null, ci: null };
     }
     if (bearer.startsWith(COMMAND_PREFIX)) {
       const session = await sessions.readCommandToken(bearer);
       if (session === null || !stands(session, tokens, nowMs))
         throw new ApiProblem('invalid-token', 'the token for the command line is over, or none of this server');
       const identity = directory.identify(session.proved);
-      return { identity, how: 'bearer', csrf: null, untilMs: session.endsMs, session: null, ci: null };
+      return { identity, how: 'bearer', byLogin: true, csrf: null, untilMs: session.endsMs, session: null, ci: null };
     }
     const token = await ci.check(bearer);
     const identity = directory.identify(token.proved);
-    return { identity, how: 'bearer', csrf: null, untilMs: token.expiresMs, session: null, ci: token };
+    return { identity, how: 'bearer', byLogin: false, csrf: null, untilMs: token.expiresMs, session: null, ci: token };
   }
   if (cookie !== null) {
     const session = await sessions.read(cookie);
@@ -67,6 +69,7 @@ export async function authenticate(
     return {
       identity: directory.identify(session.proved),
       how: 'cookie',
+      byLogin: true,
       csrf: session.csrf,
       untilMs: sessions.until(session),
       session,
@@ -85,7 +88,7 @@ function stands({ tokenId }: Session, tokens: ServerFile['tokens'], nowMs: numbe
 
 function localCaller(nowMs: number): Caller {
   const identity = { ...LOCAL, authenticatedAtMs: nowMs };
-  return { identity, how: 'local', csrf: null, untilMs: null, session: null, ci: null };
+  return { identity, how: 'local', byLogin: false, csrf: null, untilMs: null, session: null, ci: null };
 }
 
 /** Whose static token this is. @throws ApiProblem `invalid-token` */
