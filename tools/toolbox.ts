@@ -1,4 +1,5 @@
 import { find, PartUnavailable, type Found, type Part } from './part.js';
+import { chromiumPart } from './parts/chromium.js';
 import { etcdPart } from './parts/etcd.js';
 import { gatewayApiPart, kubeApiServerPart, kubeControllerManagerPart } from './parts/kubernetes.js';
 import { prometheusPart } from './parts/prometheus.js';
@@ -15,6 +16,7 @@ export const parts: readonly Part[] = [
   kubeControllerManagerPart,
   gatewayApiPart,
   traefikPart,
+  chromiumPart,
 ];
 
 /** The Temporal dev server: `SLIPWAY_TEMPORAL_CLI`, PATH, the cache, else fetched. */

@@ -161,7 +161,7 @@ const chromium = await findChromium();
 
 describe(
   'the page in Chromium',
-  { skip: chromium === undefined ? 'there is no Chromium: SLIPWAY_CHROMIUM, or PATH' : false },
+  { skip: chromium === undefined ? 'needs Chromium: SLIPWAY_CHROMIUM, or PATH' : false },
   () => {
     let browser: Browser;
     let folder: string;

@@ -5,14 +5,17 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { findOnPath } from '../../tools/command.js';
+import { lookFor } from '../../tools/part.js';
+import { chromiumPart } from '../../tools/parts/chromium.js';
 
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome'] as const;
+/** Under what other names it is installed. */
+const NAMES = ['chromium-browser', 'google-chrome'] as const;
 const ANSWER_MS = 60_000;
 
-/** The browser on this machine: `SLIPWAY_CHROMIUM`, or PATH; undefined where there is none. */
+/** The browser on this machine, which the test runner has fetched if it could; undefined where there is none. */
 export async function findChromium(): Promise<string | undefined> {
-  const named = process.env['SLIPWAY_CHROMIUM'];
-  if (named !== undefined && named !== '') return named;
+  const here = await lookFor(chromiumPart);
+  if (here !== undefined) return here.path;
   for (const name of NAMES) {
     const found = await findOnPath(name);
     if (found !== undefined) return found;

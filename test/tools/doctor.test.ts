@@ -46,6 +46,7 @@ describe('doctor', () => {
       'Kubernetes controller manager',
       'Gateway API definitions',
       'Traefik',
+      'Chromium',
       'network namespace',
     ];
     assert.deepEqual(
