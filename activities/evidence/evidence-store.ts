@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { canonicalJson, digestOfText } from '../../domain/canonical.js';
 import type { Digest } from '../../domain/canonical.js';
 import { evidencePath } from '../../formats/evidence.js';
+import { throughDraft } from '../objects/draft.js';
 
 /** Facts too large for a workflow's history, kept by the digest of their bytes: the same content is kept once. */
 export interface EvidenceStore {
@@ -29,20 +29,7 @@ export class EvidenceUnusable extends Error {
 export function createFolderStore(folder: string): EvidenceStore {
   async function write(file: string, text: string): Promise<void> {
     await mkdir(path.dirname(file), { recursive: true });
-    const draft = `${file}.${randomUUID()}.tmp`;
-    try {
-      const handle = await open(draft, 'wx');
-      try {
-        await handle.writeFile(text);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(draft, file);
-    } catch (error) {
-      await rm(draft, { force: true });
-      throw error;
-    }
+    await throughDraft(file, text, (draft) => rename(draft, file));
   }
 
   return {

@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { DRAFT, throughDraft } from './draft.js';
 import { ObjectStoreUnusable } from './object-store.js';
 import type { ObjectStore } from './object-store.js';
-
-/** Ends the names of drafts, which are no objects. */
-const DRAFT = '.tmp';
 
 /**
  * A folder that all workers share. An object is written aside, made durable, and then linked to its name: a link appears at
@@ -20,21 +18,11 @@ export function createFolderObjects(folder: string): ObjectStore {
       const file = place(key);
       const parent = path.dirname(file);
       const made = await mkdir(parent, { recursive: true });
-      const draft = `${file}.${randomUUID()}${DRAFT}`;
       try {
-        const handle = await open(draft, 'wx');
-        try {
-          await handle.writeFile(text);
-          await handle.sync();
-        } finally {
-          await handle.close();
-        }
-        await link(draft, file);
+        await throughDraft(file, text, (draft) => link(draft, file));
       } catch (error) {
         if (hasCode(error, 'EEXIST')) return 'exists';
         throw error;
-      } finally {
-        await rm(draft, { force: true });
       }
       // The name is as durable as the folders that lead to it.
       const top = made === undefined ? parent : path.dirname(made);

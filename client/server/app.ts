@@ -11,7 +11,7 @@ import type { SigningKey } from '../../formats/decision-token.js';
 import { CliError, EXIT } from '../exit-codes.js';
 import type { Slipway } from '../slipway.js';
 import { handleAlerts } from './alerts.js';
-import { authenticate, checkOrigin, cookieOf, staticCaller } from './auth/authenticate.js';
+import { authenticate, checkOrigin, cookieOf, sessionCaller, staticCaller } from './auth/authenticate.js';
 import type { Caller } from './auth/authenticate.js';
 import { CiTokens } from './auth/ci.js';
 import { Directory } from './auth/people.js';
@@ -567,17 +567,7 @@ export function createApp(options: AppOptions): ServerApp {
       const session = sessions.begin({ ...identity, via: 'token' }, { endsMs: untilMs, tokenId });
       c.set('subject', identity.subject);
       c.header('Set-Cookie', await sessions.setCookie(session), { append: true });
-      return c.json(
-        meOf({
-          identity,
-          how: 'cookie',
-          byLogin: true,
-          csrf: session.csrf,
-          untilMs: sessions.until(session),
-          session,
-          ci: null,
-        }),
-      );
+      return c.json(meOf(sessionCaller(identity, session, sessions)));
     },
     async loginCommand({ c, caller }) {
       if (caller.session === null)

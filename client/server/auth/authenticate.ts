@@ -66,17 +66,15 @@ export async function authenticate(
     // A session that is over is nobody; the page then shows its login.
     if (session === null) return local ? localCaller(nowMs) : null;
     if (!stands(session, tokens, nowMs)) return null;
-    return {
-      identity: directory.identify(session.proved),
-      how: 'cookie',
-      byLogin: true,
-      csrf: session.csrf,
-      untilMs: sessions.until(session),
-      session,
-      ci: null,
-    };
+    return sessionCaller(directory.identify(session.proved), session, sessions);
   }
   return local ? localCaller(nowMs) : null;
+}
+
+/** Whoever has this session. */
+export function sessionCaller(identity: Identity, session: Session, sessions: Sessions): Caller {
+  const untilMs = sessions.until(session);
+  return { identity, how: 'cookie', byLogin: true, csrf: session.csrf, untilMs, session, ci: null };
 }
 
 /** Whether the static token that a session was opened with is still in the file, and good. */
