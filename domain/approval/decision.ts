@@ -77,8 +77,10 @@ export interface ApprovalRule {
 export interface Vote {
   readonly subject: string;
   readonly aliases: readonly string[];
-  /** The groups that the person was in when last heard of. */
+  /** Those of `givenAs` that the person was still in when last heard of: the ones that it counts for. */
   readonly groups: readonly string[];
+  /** Groups that the person was in when the approval was given. */
+  readonly givenAs: readonly string[];
   /** ms since the epoch. */
   readonly atMs: number;
 }

@@ -151,6 +151,7 @@ export function applyToGate(gate: Approvals, decision: Decision, nowMs: number):
         subject: same[0]?.subject ?? actor.subject,
         aliases: [...new Set(names)],
         groups: actor.groups,
+        givenAs: actor.groups,
         atMs: nowMs,
       };
       return recount({ ...gate, votes: [...others, vote] }, nowMs);
@@ -172,7 +173,8 @@ export function withMembership(gate: Approvals, actor: Actor, nowMs: number): Ap
     if (!isSamePerson(vote, actor)) return vote;
     return {
       ...vote,
-      groups: actor.groups,
+      // A group that was joined since is no word of it: whoever speaks for that one must approve once more.
+      groups: vote.givenAs.filter((group) => actor.groups.includes(group)),
       aliases: [...new Set([...vote.aliases, actor.subject, ...(actor.aliases ?? [])])],
     };
   });

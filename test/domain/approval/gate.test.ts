@@ -246,6 +246,21 @@ describe('who counts', () => {
     assert.equal(gateState(withMembership(left, signedBy('ann@example.com'), NOW)), 'approved');
   });
 
+  it('one who has joined a group since has not spoken for it: that takes another approval', () => {
+    const policy: ApprovalPolicy = {
+      ...POLICY,
+      rules: [
+        { group: 'security', count: 1 },
+        { group: 'owners', count: 1 },
+      ],
+    };
+    const as = (name: string, groups: readonly string[]) => decision({ by: name, groups });
+    const voted = applyToGate(applyToGate(gate(policy), as('bob', ['owners'])), as('cid', ['owners']));
+    const joined = withMembership(voted, signedBy('bob', { groups: ['owners', 'security'] }), NOW);
+    assert.equal(gateState(joined), 'open');
+    assert.equal(gateState(applyToGate(joined, as('bob', ['owners', 'security']))), 'approved');
+  });
+
   it('an approval that is older than validFor counts no more when the next one comes', () => {
     const policy = { ...POLICY, validForMs: 3_600_000 };
     const voted = apply(gate(policy), decision(), NOW);

@@ -31,7 +31,7 @@ const REASON = 'nobody else is awake';
 interface Model {
   readonly groups: Map<Human, readonly string[]>;
   /** When a human's approval of what is shown now was accepted, and the groups that were last heard of. */
-  votes: Map<Human, { readonly atMs: number; groups: readonly string[] }>;
+  votes: Map<Human, { readonly atMs: number; groups: readonly string[]; readonly givenAs: readonly string[] }>;
   rejected: boolean;
   broken: boolean;
   escalated: boolean;
@@ -141,7 +141,7 @@ class Say implements fc.Command<Model, World> {
     const { validForMs = null } = world.policy;
     if (wasOpen && signed) {
       const vote = model.votes.get(human);
-      if (vote !== undefined) vote.groups = groups;
+      if (vote !== undefined) vote.groups = vote.givenAs.filter((group) => groups.includes(group));
       for (const [who, { atMs }] of model.votes)
         if (validForMs !== null && model.nowMs - atMs > validForMs) model.votes.delete(who);
     }
@@ -151,7 +151,7 @@ class Say implements fc.Command<Model, World> {
     const counts =
       wasOpen && signed && behind === 0 && mayDo && (verb !== 'approve' || mayApprove(model, world, human, groups));
     assert.equal(answer === 'accepted', counts, `${JSON.stringify(this.said)}: ${answer}`);
-    if (counts && verb === 'approve') model.votes.set(human, { atMs: model.nowMs, groups });
+    if (counts && verb === 'approve') model.votes.set(human, { atMs: model.nowMs, groups, givenAs: groups });
     if (counts && verb === 'reject') model.rejected = true;
     if (counts && verb === 'break-glass') model.broken = true;
     assert.equal(gateState(world.gate), shouldBe(model, world));
