@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { CliError, EXIT } from '../exit-codes.js';
+import { PROBLEM_BASE } from '../server/problems.js';
 import type { TokenSource } from './tokens.js';
 
 const CALL_MS = 15_000;
-const PROBLEM_PREFIX = 'https://slipway.dev/problems/';
 
 /** What of a problem document (RFC 9457) is said to people. */
 const ProblemText = z.object({
@@ -92,7 +92,7 @@ export class Api {
         'see that SLIPWAY_SERVER is the address of `slipway server`, without a path',
       );
     const { type, title, detail, next, errors = [] } = parsed.data;
-    const code = type.startsWith(PROBLEM_PREFIX) ? type.slice(PROBLEM_PREFIX.length) : type;
+    const code = type.startsWith(PROBLEM_BASE) ? type.slice(PROBLEM_BASE.length) : type;
     const where = errors.map((error) => `\n  ${error.pointer}: ${error.detail}`).join('');
     const remedy = status === 401 ? `log in: slipway login --server ${this.server} (now: ${this.tokens.from})` : next;
     return new ApiProblem(
