@@ -1,8 +1,8 @@
 /** What activities that wait have in common: heartbeats, and sleep that ends with a cancellation. */
 import { Context } from '@temporalio/activity';
 
-/** Well below the heartbeat timeout of 5 s: Temporal's SDK holds heartbeats back until 80 % of that are over. */
-const BEAT_MS = 1000;
+/** Below the heartbeat timeout of 5 s, of which Temporal's SDK holds heartbeats back for 80 %: more often would be work for nothing. */
+const BEAT_MS = 2000;
 
 /**
  * Heartbeats for as long as the work lasts, by a clock of its own: work that beats once a step is taken for dead as soon
@@ -36,4 +36,34 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
   });
+}
+
+/** Something that ends when another signal does, or by itself when its time is over. */
+export interface Deadline {
+  readonly signal: AbortSignal;
+  /** Its time was over first. */
+  isOver(): boolean;
+  /** To be called when nothing is left to be ended. */
+  clear(): void;
+}
+
+/** As `AbortSignal.any` with `AbortSignal.timeout`, which cost more than the short calls that they limit. */
+export function deadline(ms: number, signal: AbortSignal | undefined): Deadline {
+  const controller = new AbortController();
+  let over = false;
+  const timer = setTimeout(() => {
+    over = true;
+    controller.abort(new DOMException(`no end within ${ms} ms`, 'TimeoutError'));
+  }, ms);
+  const onAbort = (): void => controller.abort(signal?.reason);
+  if (signal?.aborted === true) onAbort();
+  else signal?.addEventListener('abort', onAbort, { once: true });
+  return {
+    signal: controller.signal,
+    isOver: () => over,
+    clear() {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    },
+  };
 }

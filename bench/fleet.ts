@@ -115,9 +115,10 @@ export async function measureFleet(options: {
     };
 
     const before = await lookDelays(port);
-    const cpuBefore = await cpuSeconds(worker.pid);
+    const workerCpu = async (): Promise<number> => cpuSeconds(await readFile(`/proc/${worker.pid}/stat`, 'utf8'));
+    const cpuBefore = await workerCpu();
     await new Promise((resolve) => setTimeout(resolve, soakSeconds * 1000));
-    const workerCpuPercent = ((await cpuSeconds(worker.pid)) - cpuBefore) / soakSeconds / 0.01;
+    const workerCpuPercent = ((await workerCpu()) - cpuBefore) / soakSeconds / 0.01;
     const lookDelayP95 = p95OfBuckets(before, await lookDelays(port));
     const workerMiB = await residentMiB(worker.pid);
 
@@ -180,9 +181,9 @@ async function residentMiB(pid: number): Promise<number> {
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
 }
 
-/** User and system time of a process; the kernel counts 100 ticks a second. */
-async function cpuSeconds(pid: number): Promise<number> {
-  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? [];
+/** User and system time of a process, from its `/proc/<pid>/stat`; the kernel counts 100 ticks a second. */
+export function cpuSeconds(stat: string): number {
+  const fields = stat.split(') ')[1]?.split(' ') ?? [];
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 

@@ -19,10 +19,10 @@ import { applyService } from '../test/activities/kubernetes/kube-support.js';
 import { startKubeWorld } from '../test/support/kube-world.js';
 import type { KubeWorld } from '../test/support/kube-world.js';
 import { kubeTarget, stage, testPolicy, testRequest } from '../test/support/request.js';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { inWaves, massRollback, until } from './fleet.js';
+import { cpuSeconds, inWaves, massRollback, until } from './fleet.js';
 import type { MassRollback } from './fleet.js';
 import { startPrometheusStub, STUB_QUERIES } from './prometheus-stub.js';
 
@@ -35,13 +35,18 @@ export interface KubernetesBench {
   /** A healthy release while Prometheus is away for 45 s. */
   readonly outage: { readonly outcome: string; readonly held: boolean; readonly alerted: boolean };
   /** Canaries that turn bad in the same moment: to weight 0. */
-  readonly mass: MassRollback;
+  readonly mass: MassRollback & {
+    /** While all soaked, before they turned bad: percent of a core, by program. */
+    readonly cpuPercent: Readonly<Record<string, number>>;
+  };
 }
 
 const RUNS = 3;
 const MASS = 200;
 /** Metrics are scraped, and hard limits looked at, every so often in the mass test: as Argo Rollouts was measured at 10 s. */
 const MASS_LOOK_MS = 5000;
+/** Over so long it is measured what a soak costs. */
+const SOAK_MS = 30_000;
 
 /** One service after the other, under real traffic. */
 async function measureOne(): Promise<Omit<KubernetesBench, 'mass'>> {
@@ -161,14 +166,49 @@ async function measureMass(count: number): Promise<KubernetesBench['mass']> {
         (await weightWrites(plane.auditLog)).filter(({ key }) => key.includes('/stage-1/set-weights/')).length,
     });
     await pause(2 * MASS_LOOK_MS);
+    const cpuPercent = await cpuByProgram(SOAK_MS);
     const badMs = metrics.turnBad(new Set(names));
     const back = async (): Promise<ReadonlyMap<string, number>> => trafficBack(await weightWrites(plane.auditLog));
     await until(async () => (await back()).size === count, 300_000, `the rollbacks of ${count}`);
     const times = [...(await back()).values()].map((atMs) => (atMs - badMs) / 1000);
-    return await massRollback(times, worker.pid);
+    return { ...(await massRollback(times, worker.pid)), cpuPercent };
   } finally {
     for (const stop of stops.reverse()) await stop();
   }
+}
+
+/** What each program takes of one core, in percent, over so long: those that take at least 2 %. */
+async function cpuByProgram(overMs: number): Promise<Readonly<Record<string, number>>> {
+  const before = await cpuOfAll();
+  await pause(overMs);
+  const percent: Record<string, number> = {};
+  for (const [pid, { program, seconds }] of await cpuOfAll()) {
+    const used = (seconds - (before.get(pid)?.seconds ?? 0)) / (overMs / 1000) / 0.01;
+    percent[program] = (percent[program] ?? 0) + used;
+  }
+  const shown = Object.entries(percent).filter(([, used]) => used >= 2);
+  return Object.fromEntries(shown.sort(([, a], [, b]) => b - a).map(([program, used]) => [program, Math.round(used)]));
+}
+
+async function cpuOfAll(): Promise<ReadonlyMap<string, { readonly program: string; readonly seconds: number }>> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const all = await Promise.all(
+    pids.map(async (pid) => {
+      try {
+        const [stat, command] = await Promise.all([
+          readFile(`/proc/${pid}/stat`, 'utf8'),
+          readFile(`/proc/${pid}/cmdline`, 'utf8'),
+        ]);
+        const [program = '', script = ''] = command.split('\0');
+        const name = path.basename(/(^|\/)node$/.test(program) ? script : program);
+        return [[pid, { program: name, seconds: cpuSeconds(stat) }] as const];
+      } catch {
+        // It has ended since it was listed.
+        return [];
+      }
+    }),
+  );
+  return new Map(all.flat());
 }
 
 /** When weights were written, the first time for each key: one pass over the log, whose lines are many. */

@@ -1,6 +1,9 @@
-import { HttpMethod, IsomorphicFetchHttpLibrary, KubeConfig, RequestContext } from '@kubernetes/client-node';
+import { setMaxListeners } from 'node:events';
+import { HttpMethod, KubeConfig, RequestContext } from '@kubernetes/client-node';
+import { request as exchange } from 'undici';
 import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
+import { deadline } from '../waiting.js';
 import type { WriteOutcome } from '../fenced/store.js';
 import { createPace } from './pace.js';
 import type { PaceOptions, Turn, Urgency } from './pace.js';
@@ -170,18 +173,15 @@ export function connectKube({
   const server = config.getCurrentCluster()?.server;
   if (server === undefined)
     throw new Refused('the worker knows no Kubernetes cluster: give it a kubeconfig (KUBECONFIG) or a service account');
-  const connection = { config, server: server.replace(/\/+$/, ''), timeoutMs, onAnswer };
-  const keepConnections = keptConnections();
+  const connection = { server: server.replace(/\/+$/, ''), access: keptAccess(config, server), timeoutMs, onAnswer };
   const turns = createPace(pace);
-  const work = (urgency: Urgency): KubeClient =>
-    createKubeClient({ ...connection, keepConnections, turn: turns.work(urgency) });
+  const work = (urgency: Urgency): KubeClient => createKubeClient({ ...connection, turn: turns.work(urgency) });
   return { ...work('usual'), work };
 }
 
 interface KubeClientParts extends Required<Pick<KubeClientOptions, 'timeoutMs' | 'onAnswer'>> {
-  readonly config: KubeConfig;
   readonly server: string;
-  readonly keepConnections: (request: RequestContext) => void;
+  readonly access: KeptAccess;
   readonly turn: Turn;
 }
 
@@ -191,11 +191,12 @@ interface Answer {
   readonly retryAfterMs: number | null;
 }
 
-function createKubeClient({ config, server, timeoutMs, onAnswer, keepConnections, turn }: KubeClientParts): KubeClient {
-  const http = new IsomorphicFetchHttpLibrary();
+function createKubeClient({ server, access, timeoutMs, onAnswer, turn }: KubeClientParts): KubeClient {
   const where = `Kubernetes at ${server}`;
 
   function call(method: HttpMethod, path: string, body: unknown, signal: AbortSignal | undefined): Promise<Answer> {
+    // The calls of one activity all listen to its signal, and Node warns of more than ten.
+    if (signal !== undefined) setMaxListeners(0, signal);
     return turn(() => send(method, path, body, signal), signal);
   }
 
@@ -205,31 +206,35 @@ function createKubeClient({ config, server, timeoutMs, onAnswer, keepConnections
     body: unknown,
     signal: AbortSignal | undefined,
   ): Promise<Answer> {
-    const request = new RequestContext(`${server}${path}`, method);
-    const limit = AbortSignal.timeout(timeoutMs);
-    request.setHeaderParam('accept', 'application/json');
-    if (body !== undefined) {
-      request.setHeaderParam('content-type', 'application/json');
-      request.setBody(JSON.stringify(body));
-    }
-    request.setSignal(signal ? AbortSignal.any([signal, limit]) : limit);
+    const limit = deadline(timeoutMs, signal);
     try {
-      await config.applySecurityAuthentication(request);
-      keepConnections(request);
-      const response = await http.send(request).toPromise();
+      const used = await access.get();
+      const { headers, dispatcher } = used;
+      const response = await exchange(`${server}${path}`, {
+        method,
+        headers: {
+          ...headers,
+          accept: 'application/json',
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        body: body === undefined ? null : JSON.stringify(body),
+        signal: limit.signal,
+        ...(dispatcher === undefined ? {} : { dispatcher }),
+      });
       const text = await response.body.text();
-      onAnswer({ method, resource: resourceIn(path), status: response.httpStatusCode });
+      const status = response.statusCode;
+      onAnswer({ method, resource: resourceIn(path), status });
+      // What has just run out is renewed for the next call.
+      if (status === 401) await access.forget(used);
       const after = Number(response.headers['retry-after'] ?? Number.NaN);
-      return {
-        status: response.httpStatusCode,
-        body: jsonOf(text),
-        retryAfterMs: Number.isFinite(after) ? after * 1000 : null,
-      };
+      return { status, body: jsonOf(text), retryAfterMs: Number.isFinite(after) ? after * 1000 : null };
     } catch (error) {
       onAnswer({ method, resource: resourceIn(path), status: 0 });
       signal?.throwIfAborted();
-      const why = limit.aborted ? `no answer within ${timeoutMs} ms` : `can't be reached (${causeOf(error)})`;
+      const why = limit.isOver() ? `no answer within ${timeoutMs} ms` : `can't be reached (${causeOf(error)})`;
       throw new Unavailable(`${where}: ${why}`, null, { cause: error });
+    } finally {
+      limit.clear();
     }
   }
 
@@ -241,7 +246,7 @@ function createKubeClient({ config, server, timeoutMs, onAnswer, keepConnections
     signal: AbortSignal | undefined,
   ): Promise<Answer> {
     const answer = await call(method, path, body, signal);
-    // 401: a token that has just run out is renewed for the next call.
+    // 401: with what is renewed it may be answered.
     if (answer.status === 401 || answer.status === 429 || answer.status >= 500)
       throw new Unavailable(`${where}: ${sayingOf(answer)}`, answer.retryAfterMs);
     return answer;
@@ -319,25 +324,54 @@ function createKubeClient({ config, server, timeoutMs, onAnswer, keepConnections
   };
 }
 
-/** Certificates are renewed, by whoever made the kubeconfig or by its plugin. */
-const CONNECTIONS_KEPT_MS = 60_000;
+/** How an API server is called: who asks, and over which connections. */
+interface Access {
+  readonly headers: Readonly<Record<string, string>>;
+  /** None for a server without TLS. */
+  readonly dispatcher: ReturnType<RequestContext['getDispatcher']>;
+}
 
-type Dispatcher = NonNullable<ReturnType<RequestContext['getDispatcher']>>;
+interface KeptAccess {
+  get(): Promise<Access>;
+  /** It is made anew for the next call. */
+  forget(access: Access): Promise<void>;
+}
 
-/** The client would open a connection for each call, with a TLS handshake that costs more than the call itself. */
-function keptConnections(): (request: RequestContext) => void {
-  let kept: { readonly dispatcher: Dispatcher; readonly untilMs: number } | null = null;
-  return (request) => {
-    const fresh = request.getDispatcher();
-    if (fresh === undefined) return;
-    const nowMs = performance.now();
-    if (kept === null || nowMs > kept.untilMs) {
-      // Calls that are under way are ended first; what then goes wrong with it concerns nobody.
-      kept?.dispatcher.close().catch(() => undefined);
-      kept = { dispatcher: fresh, untilMs: nowMs + CONNECTIONS_KEPT_MS };
-    }
-    request.setDispatcher(kept.dispatcher);
+/** Tokens and certificates are renewed, by whoever made the kubeconfig or by its plugin. */
+const ACCESS_KEPT_MS = 60_000;
+
+/** The library reads all credentials for each call, and opens a connection: both cost more than the call itself. */
+function keptAccess(config: KubeConfig, server: string): KeptAccess {
+  let kept: { readonly access: Promise<Access>; readonly untilMs: number } | null = null;
+  const forget = (): void => {
+    const left = kept;
+    kept = null;
+    // Calls that are under way are ended first; what then goes wrong with it concerns nobody.
+    left?.access.then(({ dispatcher }) => dispatcher?.close()).catch(() => undefined);
   };
+  return {
+    async get() {
+      if (kept !== null && performance.now() < kept.untilMs) return kept.access;
+      forget();
+      const made = { access: readAccess(config, server), untilMs: performance.now() + ACCESS_KEPT_MS };
+      kept = made;
+      try {
+        return await made.access;
+      } catch (error) {
+        if (kept === made) kept = null;
+        throw error;
+      }
+    },
+    async forget(access) {
+      if ((await kept?.access) === access) forget();
+    },
+  };
+}
+
+async function readAccess(config: KubeConfig, server: string): Promise<Access> {
+  const request = new RequestContext(server, HttpMethod.GET);
+  await config.applySecurityAuthentication(request);
+  return { headers: request.getHeaders(), dispatcher: request.getDispatcher() };
 }
 
 /** `deployments`, of any path of {@link pathOf}; what has no namespace ends with its resource. */

@@ -45,16 +45,21 @@ export function createPace({ perSecond, burst, atOnce }: PaceOptions): Pace {
   let countedMs = performance.now();
   let timer: NodeJS.Timeout | null = null;
 
-  function serve(): void {
-    // A turn is due already, and comes soon enough for all.
-    if (timer !== null) return;
+  /** Takes a turn, where there is one now. */
+  function take(): boolean {
     const nowMs = performance.now();
     tokens = Math.min(burst, tokens + (nowMs - countedMs) / stepMs);
     countedMs = nowMs;
-    for (; tokens >= 1 && underWay < atOnce && queue.length > 0; tokens -= 1) {
-      underWay += 1;
-      queue.shift()?.go();
-    }
+    if (tokens < 1 || underWay >= atOnce) return false;
+    tokens -= 1;
+    underWay += 1;
+    return true;
+  }
+
+  function serve(): void {
+    // A turn is due already, and comes soon enough for all.
+    if (timer !== null) return;
+    while (queue.length > 0 && take()) queue.shift()?.go();
     if (queue.length === 0 || underWay >= atOnce) return;
     timer = setTimeout(
       () => {
@@ -67,22 +72,19 @@ export function createPace({ perSecond, burst, atOnce }: PaceOptions): Pace {
 
   function myTurn(rank: number, work: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
-      // A signal of its own: many wait on that of one activity, and Node warns of more than ten listeners.
-      const own = signal && AbortSignal.any([signal]);
       const entry = {
         rank,
         work,
         go() {
-          own?.removeEventListener('abort', leave);
+          signal?.removeEventListener('abort', leave);
           resolve();
         },
       };
       function leave(): void {
         queue.splice(queue.indexOf(entry), 1);
-        reject(own?.reason as Error);
+        reject(signal?.reason as Error);
       }
-      own?.addEventListener('abort', leave, { once: true });
+      signal?.addEventListener('abort', leave, { once: true });
       const before = (other: Waiting): boolean => (other.rank === rank ? other.work <= work : other.rank < rank);
       queue.splice(queue.findLastIndex(before) + 1, 0, entry);
       serve();
@@ -94,7 +96,8 @@ export function createPace({ perSecond, burst, atOnce }: PaceOptions): Pace {
       const work = works++;
       const rank = ORDER.indexOf(urgency);
       return async (call, signal) => {
-        await myTurn(rank, work, signal);
+        signal?.throwIfAborted();
+        if (queue.length > 0 || !take()) await myTurn(rank, work, signal);
         try {
           return await call();
         } finally {

@@ -1,6 +1,6 @@
 /** How answers of an API server are taken: which may be asked again, which are refusals, which are conflicts. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -37,16 +37,34 @@ before(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'slipway-kubeconfig-'));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const file = path.join(folder, 'config');
+  const plugin = path.join(folder, 'plugin');
+  const credential = {
+    apiVersion: 'client.authentication.k8s.io/v1',
+    kind: 'ExecCredential',
+    // Run out already: the library asks for another one whenever it is asked itself.
+    status: { token: 'TOKEN', expirationTimestamp: '2020-01-01T00:00:00Z' },
+  };
+  await writeFile(
+    plugin,
+    `#!/bin/sh\ncd '${folder}'\necho x >> asked\nprintf '%s' '${JSON.stringify(credential)}' | sed "s/TOKEN/$(cat token)/"\n`,
+    { mode: 0o755 },
+  );
   await writeFile(
     file,
     JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
       'current-context': 'one',
-      contexts: [{ name: 'one', context: { cluster: 'c', user: 'u' } }],
+      contexts: [
+        { name: 'one', context: { cluster: 'c', user: 'u' } },
+        { name: 'plugged', context: { cluster: 'c', user: 'plugin' } },
+      ],
       // Without TLS, which the SDK takes for a mistake unless it is told.
       clusters: [{ name: 'c', cluster: { server: url, 'insecure-skip-tls-verify': true } }],
-      users: [{ name: 'u', user: { token: 's3cr3t' } }],
+      users: [
+        { name: 'u', user: { token: 's3cr3t' } },
+        { name: 'plugin', user: { exec: { apiVersion: 'client.authentication.k8s.io/v1', command: plugin } } },
+      ],
     }),
   );
   process.env['KUBECONFIG'] = file;
@@ -158,6 +176,28 @@ describe('the API client', () => {
     assert.match((await thrown(put)).message, /not understood/);
   });
 
+  test('credentials are read once for many calls, and again as soon as the server takes them no more', async () => {
+    const plugged = connectKube({ context: 'plugged', timeoutMs: 5000 });
+    const ask = () => plugged.get('configmaps', 'n', 'x', undefined);
+    const asked = async (): Promise<number> => (await readFile(path.join(folder, 'asked'), 'utf8')).length / 2;
+    let taken = 'Bearer one';
+    answer = (response, { headers }) => {
+      const [code, body] =
+        headers.authorization === taken ? [200, JSON.stringify(OBJECT)] : [401, status(401, 'Unauthorized')];
+      response.writeHead(code, { 'content-type': 'application/json' });
+      response.end(body);
+    };
+    await writeFile(path.join(folder, 'token'), 'one');
+    await Promise.all(Array.from({ length: 20 }, ask));
+    assert.equal(await asked(), 1);
+    await writeFile(path.join(folder, 'token'), 'two');
+    taken = 'Bearer two';
+    const refused = await Promise.allSettled(Array.from({ length: 5 }, ask));
+    assert.ok(refused.every((one) => one.status === 'rejected' && one.reason instanceof Unavailable));
+    await Promise.all(Array.from({ length: 20 }, ask));
+    assert.equal(await asked(), 2);
+  });
+
   test('a server that hangs, breaks off or is gone is unavailable within the limit; a cancelled call is cancelled', async () => {
     answer = (response) => {
       // The headers come, the body never does.
@@ -183,6 +223,6 @@ describe('the API client', () => {
   });
 
   test('a context that is not there is refused with those that are', () => {
-    assert.throws(() => connectKube({ context: 'two', timeoutMs: 1 }), /no context "two": it has one/);
+    assert.throws(() => connectKube({ context: 'two', timeoutMs: 1 }), /no context "two": it has one, plugged/);
   });
 });

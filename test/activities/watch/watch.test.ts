@@ -288,7 +288,7 @@ describe('a watch', () => {
       assert.equal(lab.queries.length, Math.floor(11_000 / everyMs) + 1, String(scrapeIntervalMs));
       // The timeout is 5 s: a watch that beat only with its looks was taken for dead between two of them.
       const gaps = lab.heartbeats.slice(1).map((at, index) => at - (lab.heartbeats[index] ?? 0));
-      assert.ok(gaps.length >= 10 && Math.max(...gaps) <= 1000, `${scrapeIntervalMs}: ${gaps.join(', ')}`);
+      assert.ok(gaps.length >= 5 && Math.max(...gaps) <= 2000, `${scrapeIntervalMs}: ${gaps.join(', ')}`);
       assert.deepEqual(new Set(lab.looks.map(({ verdict }) => verdict)), new Set(['HOLD']));
     }
   });
