@@ -69,7 +69,7 @@ type Context = HonoContext<Vars>;
 
 export interface ServerApp {
   readonly app: Hono<Vars>;
-  /** Ends all streams, and what follows Temporal for them. */
+  /** Closes all streams, and ends what follows Temporal for them. */
   close(): void;
 }
 
@@ -316,9 +316,10 @@ export function createApp(options: AppOptions): ServerApp {
   async function showPage(c: Context, draw: (caller: Caller) => Promise<PageData>): Promise<Response> {
     c.set('endpoint', 'page');
     const caller = await callerOf(c);
+    const { pathname, search } = new URL(c.req.url);
     const data: PageData =
       caller === null
-        ? { page: 'login', login: loginWays, back: safeReturn(c.req.path), notice: null }
+        ? { page: 'login', login: loginWays, back: safeReturn(`${pathname}${search}`), notice: null }
         : await draw(caller).catch((error: unknown) => {
             const problem = problemOf(error);
             if (problem.code === 'internal') throw error;
@@ -382,6 +383,13 @@ export function createApp(options: AppOptions): ServerApp {
   // Streams
 
   function openStream(c: Context, caller: Caller, follow: (stream: EventStream) => () => void): Response {
+    const headers = {
+      'Content-Type': 'text/event-stream; charset=utf-8',
+      'Cache-Control': 'no-cache, no-transform',
+      'X-Accel-Buffering': 'no',
+    };
+    // Nobody would read it, and nobody would close it.
+    if (c.req.method === 'HEAD') return c.body(null, 200, headers);
     if (streams.size >= MAX_STREAMS) throw new ApiProblem('too-many-streams', `${MAX_STREAMS} streams are open`);
     let stop: () => void = () => undefined;
     let expiry: NodeJS.Timeout | null = null;
@@ -405,11 +413,7 @@ export function createApp(options: AppOptions): ServerApp {
       stream.close();
       throw error;
     }
-    return c.body(stream.body, 200, {
-      'Content-Type': 'text/event-stream; charset=utf-8',
-      'Cache-Control': 'no-cache, no-transform',
-      'X-Accel-Buffering': 'no',
-    });
+    return c.body(stream.body, 200, headers);
   }
 
   /** What somebody has seen: null where nothing, or by another process. */
@@ -455,7 +459,7 @@ export function createApp(options: AppOptions): ServerApp {
         const seen = seenSeq(c, stream);
         return follower.follow(ref, (change) => {
           if (change.kind === 'end') return stream.end(change.reason);
-          if (seen !== null && change.seq <= seen) return;
+          if (change.seq === seen) return;
           const id = `${follower.epoch}:${change.seq}`;
           if (change.kind === 'live') return stream.send(frame({ event: 'live', data: change.live }, id));
           runs.viewOf(change.found, ref).then(
@@ -473,7 +477,7 @@ export function createApp(options: AppOptions): ServerApp {
         const seen = seenSeq(c, stream);
         let shown = '';
         return lists.follow((rows, seq) => {
-          if (seen !== null && seq === seen) return;
+          if (seq === seen) return;
           const mine = rows.map((row) => rowFor(row, caller.identity)).filter((row) => row !== null);
           const text = JSON.stringify(mine);
           if (text === shown) return;
@@ -682,7 +686,8 @@ export function createApp(options: AppOptions): ServerApp {
       clearInterval(pings);
       follower.close();
       lists.close();
-      for (const stream of streams) stream.end('the server stops: connect again');
+      // Without an `end`: whoever follows comes back, to this server or another.
+      for (const stream of streams) stream.close();
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Decision, DecisionReceipt } from '../../domain/approval/decision.js';
+import { digestOf, shortDigest } from '../../domain/canonical.js';
 import { actorOf } from '../../domain/offers.js';
 import { redactSecrets } from '../../domain/redact.js';
 import type { Actor } from '../../domain/rollout.js';
@@ -26,6 +27,15 @@ export function checkFresh(caller: Caller, verb: string, decideWithinMs: number,
   );
 }
 
+/**
+ * The id under which a decision counts once. Callers choose theirs, and two may choose the same: what another person
+ * said, or what the same one said about something else, must not be taken for an answer to this.
+ */
+function idOf({ id, verb, gate, planDigest, full }: DecisionBody, { subject }: Actor): string {
+  const about = { subject, verb, gate: gate ?? null, planDigest: planDigest ?? null, full: full ?? false };
+  return `${id}.${shortDigest(digestOf(about))}`;
+}
+
 /** A decision as its person said it, with the server's word for who that is. */
 export async function signedDecision(
   key: SigningKey,
@@ -35,7 +45,7 @@ export async function signedDecision(
   nowMs: number,
 ): Promise<Decision> {
   const decision: Decision = {
-    id: said.id,
+    id: idOf(said, actor),
     verb: said.verb,
     gate: said.gate ?? null,
     planDigest: said.planDigest ?? null,
@@ -82,5 +92,9 @@ export async function decide(
   const { receipt } = said;
   if (receipt.kind !== 'refused') return { status: 200, answer: receipt };
   const code = receipt.code === 'excluded' || receipt.code === 'not-in-group' ? 'forbidden' : 'refused';
-  throw new ApiProblem(code, receipt.text, { refusal: receipt.code });
+  const next = [receipt.whoCan ? `${receipt.whoCan} could` : '', receipt.next ?? ''].filter((part) => part !== '');
+  throw new ApiProblem(code, receipt.text, {
+    refusal: receipt.code,
+    ...(next.length === 0 ? {} : { next: next.join('; ') }),
+  });
 }

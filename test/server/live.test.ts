@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { request as httpRequest } from 'node:http';
 import { newStaticToken } from '../../client/server/auth/static-token.js';
-import type { Me, RunDocument, StartedRun } from '../../client/server/contract.js';
+import type { Me, Problem, RunDocument, RunList, StartedRun } from '../../client/server/contract.js';
 import { Slipway } from '../../client/slipway.js';
 import { startStack } from '../../tools/stack.js';
 import type { Stack } from '../../tools/stack.js';
@@ -198,6 +198,11 @@ describe('rollouts under way', () => {
         'Last-Event-ID': `${epoch}:0`,
       });
       await behind.until('what was missed', ({ event }) => event === 'run');
+      const ahead = await Events.open(`${server.url}/runs/${id}/events`, {
+        ...bearer(),
+        'Last-Event-ID': `${epoch}:999999999`,
+      });
+      await ahead.until('the state, as what was seen can’t have been', ({ event }) => event === 'run');
       const strange = await Events.open(`${server.url}/runs/${id}/events`, {
         ...bearer(),
         'Last-Event-ID': 'deadbeef:3',
@@ -211,7 +216,7 @@ describe('rollouts under way', () => {
           .slice(0, 2),
         ['resync', 'run'],
       );
-      for (const events of [watching, same, behind, strange]) events.close();
+      for (const events of [watching, same, behind, ahead, strange]) events.close();
     });
 
     it('that cost nothing once they are closed, nor while nobody reads them', async () => {
@@ -231,6 +236,34 @@ describe('rollouts under way', () => {
       deaf.destroy();
       await until('both are forgotten', async () => (await metric('slipway_http_event_streams')) === before);
       await until('nothing is followed', async () => (await metric('slipway_http_followed_rollouts')) === 0);
+    });
+
+    it('that nobody reads are not begun', async () => {
+      const metric = async (): Promise<string | undefined> =>
+        /^slipway_http_event_streams (\d+)$/m.exec((await call(`${server.url}/metrics`)).text)?.[1];
+      const before = await metric();
+      for (const at of ['/events', `/runs/${id}/events`]) {
+        const answer = await call(`${server.url}${at}`, { token: admin(), method: 'HEAD' });
+        assert.equal(answer.status, 200);
+        assert.match(answer.headers.get('content-type') ?? '', /^text\/event-stream/);
+      }
+      assert.equal(await metric(), before);
+    });
+
+    it('that a server which stops closes without an end: whoever follows comes back', async () => {
+      const other = await startServer(stack, { people: null, name: 'other' });
+      const streams = await Promise.all(
+        ['/events', `/runs/${id}/events`].map((at) => Events.open(`${other.url}${at}`, {})),
+      );
+      for (const events of streams) await events.until('a first state', ({ event }) => /^runs?$/.test(event));
+      await other.close();
+      for (const events of streams) {
+        await until('it is closed', () => events.closed);
+        assert.deepEqual(
+          events.seen.filter(({ event }) => event === 'end'),
+          [],
+        );
+      }
     });
 
     it('that end with the session', async () => {
@@ -268,10 +301,20 @@ describe('rollouts under way', () => {
       const over = await view(waiting, 'the end', ({ outcome }) => outcome !== null);
       assert.equal(over.outcome, 'aborted');
       assert.deepEqual(
-        over.decisions.map(({ id: said, actor }) => [said, actor.subject]),
-        [['recorded-1', 'admin@example.com']],
+        over.decisions.map(({ verb, actor }) => [verb, actor.subject]),
+        [['abort', 'admin@example.com']],
       );
     });
+  });
+
+  it('are listed by pages; a damaged cursor is refused, and Temporal is not asked', async () => {
+    const page = await call<RunList>(`${server.url}/runs?limit=1`, { token: admin() });
+    const cursor = JSON.parse(Buffer.from(page.body.next ?? '', 'base64url').toString()) as { q: string; t: string };
+    assert.equal((await call(`${server.url}/runs?limit=1&cursor=${page.body.next}`, { token: admin() })).status, 200);
+    const damaged = Buffer.from(JSON.stringify({ ...cursor, t: 'AAAA' })).toString('base64url');
+    const answer = await call<Problem>(`${server.url}/runs?limit=1&cursor=${damaged}`, { token: admin() });
+    assert.equal(answer.status, 400, answer.text);
+    assert.deepEqual(answer.body.errors?.[0]?.pointer, '/cursor');
   });
 
   it('no secret gets into log or history', async () => {

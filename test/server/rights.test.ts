@@ -202,11 +202,27 @@ describe('rights', () => {
     });
     assert.equal(again.status, 200, again.text);
     const answer = await call<RunDocument>(`${server.url}/runs/${runId}`, { token: tokenOf('viewer') });
-    const said = answer.body.view.decisions.filter(({ id }) => id === 'good');
+    const said = answer.body.view.decisions.filter(({ id }) => id.startsWith('good.'));
     assert.equal(said.length, 1, 'said twice, counted once');
     assert.equal(said[0]?.actor.subject, 'approver');
     assert.deepEqual(said[0]?.actor.roles, ['approver']);
     assert.equal(said[0]?.reason, 'token=[redacted gitlab-token] looks fine');
+  });
+
+  it('a decision is one person’s word about one thing, whatever id others have chosen', async () => {
+    const same = (who: Who, verb: Verb) => decide(who, verb, { id: 'same', reason: 'chosen by both' });
+    assert.match((await same('approver', 'pause')).text, /approver paused/);
+    assert.match((await same('approver', 'pause')).text, /approver paused|already counted/, 'said again');
+    assert.match((await same('deployer', 'resume')).text, /deployer resumed/, 'somebody else has the same id');
+    const other = await same('approver', 'resume');
+    assert.equal(other.status, 409, `another verb is another decision: ${other.text}`);
+    assert.match(other.body.detail, /nothing is paused/);
+  });
+
+  it('who is refused is told who could, and what to do', async () => {
+    const answer = await decide('deployer', 'resume', { id: 'nothing-to-resume' });
+    assert.equal(answer.status, 409, answer.text);
+    assert.equal(answer.body.next, 'nothing: it goes on by itself');
   });
 
   it('an actor in the request is the authenticated one, or somebody on whose behalf it is', async () => {

@@ -91,6 +91,11 @@ export class OidcLogin {
           : await client.fetchUserInfo(config, tokens.access_token, idToken.sub);
       claims = Claims.parse({ ...more, ...idToken });
     } catch (error) {
+      // The person's own no, or the provider's to this person: nothing is wrong with its answer.
+      if (error instanceof client.AuthorizationResponseError && error.error === 'access_denied')
+        throw new ApiProblem('login-failed', 'it was cancelled, or the identity provider does not let you in here', {
+          next: 'begin again at /login; if you did not cancel it, ask whoever runs the identity provider',
+        });
       throw new ApiProblem('login-failed', `the identity provider's answer is not accepted (${codeOf(error)})`);
     }
     const { subjectClaim, groupsClaim } = this.settings;

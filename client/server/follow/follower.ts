@@ -151,13 +151,10 @@ export class Follower {
     };
   }
 
-  /** Ends all streams. */
+  /** Follows nothing any more. */
   close(): void {
     this.closed = true;
-    for (const topic of this.topics.values()) {
-      this.tell(topic, { kind: 'end', reason: 'the server stops: connect again' });
-      this.drop(topic);
-    }
+    for (const topic of this.topics.values()) this.drop(topic);
   }
 
   private drop(topic: Topic): void {

@@ -170,7 +170,7 @@ function LoginLink() {
 
 /** A new login, and back to here. */
 export function loginAgainPath(): string {
-  return `${LOGIN_PATH}?fresh=1&return=${encodeURIComponent(location.pathname)}`;
+  return `${LOGIN_PATH}?fresh=1&return=${encodeURIComponent(`${location.pathname}${location.search}`)}`;
 }
 
 function NextTry({ atMs }: { readonly atMs: number }) {
@@ -198,10 +198,16 @@ export function ProblemBox({ problem }: { readonly problem: ShownProblem }) {
       <p>{plain(problem.detail)}</p>
       <p>{plain(problem.next)}</p>
       <p>
-        <a href={LIST_PATH}>All rollouts</a> ·{' '}
-        <button type="button" class="quiet" onClick={() => location.reload()}>
-          Try again
-        </button>
+        {problem.status === 401 ? (
+          <a href={LOGIN_PATH}>Log in</a>
+        ) : (
+          <>
+            <a href={LIST_PATH}>All rollouts</a> ·{' '}
+            <button type="button" class="quiet" onClick={() => location.reload()}>
+              Try again
+            </button>
+          </>
+        )}
       </p>
     </section>
   );
