@@ -212,16 +212,31 @@ class People {
   /** What can't be had at this moment is asked for again: a decision and a request keep their ids, so it is done once. */
   private async call<T>(person: Person, where: string, body?: unknown): Promise<T> {
     for (const endMs = Date.now() + BUSY_MS; ; await sleep(1000, undefined, { signal: this.signal })) {
+      const answer = await this.ask(person, where, body);
+      if (answer.status === 200 || answer.status === 202) return JSON.parse(answer.text) as T;
+      if (answer.status !== 503 || Date.now() > endMs)
+        throw new Error(`${where} as ${person}: ${answer.status} ${answer.text}`);
+    }
+  }
+
+  /** Where nobody answers (a server that is started anew, a machine that is too busy), that is 503 too. */
+  private async ask(
+    person: Person,
+    where: string,
+    body: unknown,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    try {
       const response = await fetch(`${this.api}${where}`, {
         method: body === undefined ? 'GET' : 'POST',
         headers: { authorization: `Bearer ${this.tokens[person]}`, 'content-type': 'application/json' },
         body: body === undefined ? null : JSON.stringify(body),
         signal: AbortSignal.any([this.signal, AbortSignal.timeout(CALL_MS)]),
       });
-      const text = await response.text();
-      if (response.ok) return JSON.parse(text) as T;
-      if (response.status !== 503 || Date.now() > endMs)
-        throw new Error(`${where} as ${person}: ${response.status} ${text}`);
+      return { status: response.status, text: await response.text() };
+    } catch (error) {
+      if (this.signal.aborted) throw error;
+      const { message, cause } = error as Error;
+      return { status: 503, text: `the server does not answer: ${String(cause ?? message)}` };
     }
   }
 }

@@ -272,14 +272,17 @@ describe(
       nothingComplained();
     });
 
-    it('says that the connection is lost when the server dies, and goes on when it is back', async () => {
+    it('says that the connection is lost when the server dies or stops, and goes on when it is back', async () => {
       const id = await ship('lost', 'v1', ['approval: { required: always }']);
       const page = await as('approver', `/rollouts/${id}`);
       await state(page, 'waits for approval');
-      await page.locator('.link-state.live').waitFor();
-      await server.kill('SIGKILL');
-      await page.getByText('The connection to the server is lost.', { exact: true }).waitFor();
-      await server.restart();
+      // SIGTERM, as another version of it is rolled out, and SIGKILL.
+      for (const how of [() => server.stop(), () => server.kill('SIGKILL')]) {
+        await page.locator('.link-state.live').waitFor();
+        await how();
+        await page.getByText('The connection to the server is lost.', { exact: true }).waitFor();
+        await server.restart();
+      }
       // The same session, and without reloading.
       await page.locator('.link-state.live').waitFor();
       await say(page, 'Approve');
