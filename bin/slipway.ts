@@ -46,6 +46,7 @@ async function perform(
     cwd: process.cwd(),
     json: options.json === true,
     terminal,
+    size: () => ({ columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }),
     color: terminal && !process.env['NO_COLOR'],
     // Not opened before a command asks for it.
     get input() {

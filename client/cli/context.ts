@@ -1,6 +1,11 @@
 import type { Readable } from 'node:stream';
 import { CliError, EXIT } from '../exit-codes.js';
 
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
 /** What a command has of the outside: handed in by `bin/slipway`, so that nothing else reads the process. */
 export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -9,6 +14,8 @@ export interface CliContext {
   readonly json: boolean;
   /** Standard output is a terminal that can be redrawn. */
   readonly terminal: boolean;
+  /** How large that terminal is now; it may change. */
+  size(): TerminalSize;
   readonly color: boolean;
   /** Standard input, as text. */
   readonly input: Readable;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 import { isFinal, needsPerson } from '../../domain/rollout.js';
 import type { RolloutView, Wait } from '../../domain/rollout.js';
 import { durationText } from '../../domain/words.js';
@@ -7,7 +8,7 @@ import type { Rollouts } from '../rollouts.js';
 import { newDecision } from '../slipway.js';
 import type { Found, RolloutRef } from '../slipway.js';
 import { actorFrom } from './actor.js';
-import type { CliContext, CommandResult } from './context.js';
+import type { CliContext, CommandResult, TerminalSize } from './context.js';
 import type { Waiting } from './options.js';
 import { Keys } from './keys.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
@@ -192,20 +193,41 @@ function lineScreen(context: CliContext): Screen {
   };
 }
 
+/** How many rows of a terminal some lines take: long ones are broken by it. */
+export function heightOf(lines: readonly string[], columns: number): number {
+  return lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(stripVTControlCharacters(line).length / columns)), 0);
+}
+
+/** What has room in a terminal: what has scrolled out of it can't be drawn over. The last lines stay in any case. */
+export function fitting(
+  above: readonly string[],
+  below: readonly string[],
+  { columns, rows }: TerminalSize,
+): readonly string[] {
+  // One row is the cursor's.
+  if (heightOf([...above, ...below], columns) < rows) return [...above, ...below];
+  const rest = ['… (`slipway status` shows all of it)', ...below];
+  const kept = above.slice();
+  while (kept.length > 0 && heightOf([...kept, ...rest], columns) >= rows) kept.pop();
+  return [...kept, ...rest];
+}
+
 function treeScreen(context: CliContext, keys: Keys | null): Screen {
   const paint = painter(context.color);
-  let height = 0;
+  let drawn: readonly string[] = [];
   const draw = (lines: readonly string[]): void => {
+    const height = heightOf(drawn, context.size().columns);
     const up = height > 0 ? `\u001B[${height}A\u001B[J` : '';
     context.out(`${up}${lines.join('\n')}`);
-    height = lines.length;
+    drawn = lines;
   };
   const recent = (view: RolloutView): readonly string[] =>
     view.timeline.slice(-5).map((entry) => `  ${timelineLine(entry, paint)}`);
   const show = (found: Found): void => {
     if (found.kind === 'running') {
-      const below = isFinal(found.view.phase) || keys === null ? [] : ['', ...keys.lines()];
-      draw([...viewTree(found.view, Date.now(), paint), '', ...recent(found.view), ...below]);
+      const all = [...viewTree(found.view, Date.now(), paint), '', ...recent(found.view)];
+      if (isFinal(found.view.phase)) draw(all);
+      else draw(fitting(all, keys === null ? [] : ['', ...keys.lines()], context.size()));
     } else if (found.kind === 'queued') draw([queuedText(found)]);
     else draw([neverRanText(found)]);
   };

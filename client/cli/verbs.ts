@@ -47,7 +47,8 @@ export async function decide(
   rollout: string,
   options: VerbOptions,
 ): Promise<CommandResult> {
-  refuseName(await serverOf(context, options), options);
+  const server = await serverOf(context, options);
+  refuseName(server, options);
   return withRollouts(context, options, async (rollouts) => {
     const ref = await rollouts.resolve(rollout);
     const actor = await actorFrom(context, options);
@@ -80,7 +81,9 @@ export async function decide(
       );
     }
     if (!context.json) context.out(plain(receipt.text));
-    return done({ rolloutId: ref.rolloutId, decision, receipt });
+    // Through a server it is the decision of whoever the token is, not of this machine's user.
+    const { actor: here, ...said } = decision;
+    return done({ rolloutId: ref.rolloutId, decision: server === null ? { ...said, actor: here } : said, receipt });
   });
 }
 

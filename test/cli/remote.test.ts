@@ -121,8 +121,10 @@ describe('the command line through the server', () => {
     assertRefused(await as('vic@example.com', 'approve', rolloutId), 2, /vic@example\.com is viewer/);
     assertRefused(await as('ben@example.com', 'approve', rolloutId, '--as', 'eve'), 2, /--as means nothing/);
     assertRefused(await as(null, 'approve', rolloutId), 2, /log in: slipway login/);
-    const approved = await as('ben@example.com', 'approve', rolloutId, '--reason', 'read it');
+    const approved = await as('ben@example.com', 'approve', rolloutId, '--reason', 'read it', '--json');
     assert.equal(approved.code, 0, story(approved));
+    const { decision } = documentOf<{ decision: { verb: string; actor?: unknown } }>(approved);
+    assert.deepEqual([decision.verb, decision.actor], ['approve', undefined], 'not this machine’s user');
 
     const summary = path.join(folder, 'summary.md');
     const watched = await as('vic@example.com', 'watch', rolloutId, '--summary', summary, '--dotenv', 'slipway.env');

@@ -12,6 +12,7 @@ export function jsonlContext(
     cwd: '.',
     json: false,
     terminal: false,
+    size: () => ({ columns: 80, rows: 24 }),
     color: false,
     input,
     write: async (text) => written.push(text) > 0,
