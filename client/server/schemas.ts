@@ -7,26 +7,28 @@ import { LiveStageShape } from './follow/live.js';
 
 /** Before a text of the caller's gets into a path, a workflow's id or a query. */
 export const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
-const Id = z.string().regex(ID_PATTERN);
+const Id = z
+  .string()
+  .regex(ID_PATTERN, 'write letters, digits and . _ -, beginning with a letter or digit, 128 at most');
 /** Printable, on one line. */
 const line = (max: number) =>
   z
     .string()
     .max(max)
-    .regex(/^[^\u0000-\u001f\u007f]*$/);
+    .regex(/^[^\u0000-\u001f\u007f]*$/, 'write one line without control characters');
 const text = (max: number) =>
   z
     .string()
     .max(max)
-    .regex(/^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$/);
+    .regex(/^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$/, 'leave out control characters');
 const Instant = z.iso.datetime({ offset: true });
 
 export const RunId = z
   .string()
   .regex(/^[0-9a-f]{16}$/)
   .openapi({ example: '3f2a9c1e5b7d8f00' });
-export const DigestText = z.string().regex(/^sha256:[0-9a-f]{64}$/);
-const Key = z.string().regex(/^[\x21-\x7e]{1,255}$/);
+export const DigestText = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'write sha256: and 64 hex digits, as it was shown');
+const Key = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'write 1 to 255 printable characters without blanks');
 
 const ChangedFile = z.strictObject({
   path: line(1024).min(1),
@@ -108,12 +110,12 @@ export const ListQuery = z.strictObject({
   environment: Id.optional(),
   limit: z
     .string()
-    .regex(/^([1-9]\d?|100)$/)
+    .regex(/^([1-9]\d?|100)$/, 'write a whole number from 1 to 100')
     .transform(Number)
     .default(50),
   cursor: z
     .string()
-    .regex(/^[A-Za-z0-9_-]{1,2000}$/)
+    .regex(/^[A-Za-z0-9_-]{1,2000}$/, 'write `next` of the page before, or leave it out')
     .optional(),
 });
 
