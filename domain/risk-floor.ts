@@ -8,7 +8,7 @@ import type { ModelOpinion, Risk, RiskFactor } from './risk.js';
  * its predictors (Kamei et al. 2013: size and spread; Google SRE: configuration is as dangerous as code; Meta's Diff
  * Risk Score 2024: cheap features carry most of it); their size fits a change-failure rate of 15 % (DORA).
  */
-export const RISK_RULES_VERSION = '1';
+export const RISK_RULES_VERSION = '2';
 
 /** What a service gets whose `slipway.yaml` says nothing about risk. */
 export const DEFAULT_RISK_POLICY: RiskPolicy = {
@@ -26,6 +26,8 @@ export interface RiskInput {
   /** Whether `files` was cut at a limit. */
   readonly truncated: boolean;
   readonly message: string | null;
+  /** Names of the environment variables that the release itself sets: configuration, whatever files changed. */
+  readonly variables: readonly string[];
   /** 0 is the most critical tier. */
   readonly tier: number;
   /** Days since this service last rolled back; null: never, or not known. */
@@ -51,6 +53,9 @@ interface PathRule {
   readonly patterns: readonly RegExp[];
 }
 
+/** One weight for configuration, whether a file holds it or the release brings it. */
+const CONFIG = { id: 'config', weight: 0.2 } as const;
+
 /** Rules on paths: several may hit the same file. A rule counts once, at its weight, however many files it hits. */
 const PATH_RULES: readonly PathRule[] = [
   {
@@ -72,8 +77,7 @@ const PATH_RULES: readonly PathRule[] = [
     ],
   },
   {
-    id: 'config',
-    weight: 0.2,
+    ...CONFIG,
     what: ['is configuration or a flag', 'are configuration or flags'],
     topic: true,
     patterns: [
@@ -216,22 +220,26 @@ interface Looked {
  * explains itself, the order of files does not matter, and nothing that is added to a change can lower it. A model may
  * raise what it says and never lower it.
  *
- * Documentation alone is .02 and gets no other factor. Authors' history and how often files changed lately are not
+ * Documentation alone is .02 and gets no other factor; with variables that the release sets it is not alone. Authors' history and how often files changed lately are not
  * known here; what is not known never lowers.
  */
 export function riskFloor(input: RiskInput): Risk {
-  const { files, truncated, message, tier, recentRollbackDays, localHour, localWeekday, policy } = input;
+  const { files, truncated, message, variables, tier, recentRollbackDays, localHour, localWeekday, policy } = input;
   const looked = (files ?? []).map(look);
   const blind = unknownBecause(files, truncated, looked);
-  const kind = blind !== null || looked.some((file) => file.kind === 'code') ? 'code' : testsOrDocs(looked);
+  const runs = blind !== null || variables.length > 0 || looked.some((file) => file.kind === 'code');
+  const kind = runs ? 'code' : testsOrDocs(looked);
   const factors: RiskFactor[] = [baseFactor(kind)];
   const add = (id: string, weight: number, reason: string): void => void factors.push({ id, weight, reason });
 
   if (blind !== null) add('unknown', 0.5, blind);
+  const set = variables.length === 0 ? null : `the release sets ${names(variables)}`;
   for (const rule of heaviest(looked)) {
     const hit = looked.filter(({ rules }) => rules.includes(rule)).map(({ file }) => file.path);
-    add(rule.id, rule.weight, `${names(hit)} ${rule.what[new Set(hit).size === 1 ? 0 : 1]}`);
+    const reason = `${names(hit)} ${rule.what[new Set(hit).size === 1 ? 0 : 1]}`;
+    add(rule.id, rule.weight, rule.id === CONFIG.id && set !== null ? `${reason}; ${set}` : reason);
   }
+  if (set !== null && !factors.some(({ id }) => id === CONFIG.id)) add(CONFIG.id, CONFIG.weight, set);
   if (factors.some(({ id }) => id === 'migration')) {
     const migrations = looked.filter(({ rules }) => rules.some(({ id }) => id === 'migration'));
     const named = migrations.filter(({ paths }) => paths.some((path) => DESTRUCTIVE_PATH.test(fold(splitWords(path)))));
@@ -433,9 +441,9 @@ function badTime(hour: number, weekday: number): string | null {
 }
 
 /** `db/migrations/7.sql and 3 more`. Paths are others' text: what does not print is not shown, and they are cut. */
-function names(paths: readonly string[]): string {
-  const sorted = [...new Set(paths)].sort();
-  const first = (sorted[0] ?? '').replace(new RegExp(HIDDEN, 'gu'), '\u{FFFD}') || '(no path)';
+function names(given: readonly string[]): string {
+  const sorted = [...new Set(given)].sort();
+  const first = (sorted[0] ?? '').replace(new RegExp(HIDDEN, 'gu'), '\u{FFFD}') || '(no name)';
   const shown = first.length > 120 ? `…${first.slice(-119)}` : first;
   return sorted.length > 1 ? `${shown} and ${sorted.length - 1} more` : shown;
 }

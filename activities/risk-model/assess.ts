@@ -18,6 +18,7 @@ export function createAssessment({ riskModel }: AssessmentDeps): Activities['ass
       files: change.files,
       truncated: change.truncated,
       message: change.message,
+      variables: Object.keys(release.env),
       tier: policy.tier,
       recentRollbackDays: lastRollbackAtMs === null ? null : (nowMs - lastRollbackAtMs) / DAY_MS,
       ...localTime(nowMs, policy.risk.timeZone),

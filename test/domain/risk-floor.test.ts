@@ -27,6 +27,7 @@ function floorOf(files: readonly (string | ChangedFile)[] | null, change: Partia
     files: files?.map((item) => (typeof item === 'string' ? file(item) : item)) ?? null,
     truncated: false,
     message: 'a change',
+    variables: [],
     tier: 2,
     recentRollbackDays: null,
     localHour: 12,
@@ -300,6 +301,21 @@ describe('what surrounds a change', () => {
     assert.equal(score({ message: 'Revert "x"' }), 0.15);
   });
 
+  it('variables that the release sets are configuration, whatever files changed', () => {
+    const set = { variables: ['LOG_LEVEL', 'FLAGS'] };
+    assert.deepEqual(short(floorOf(['README.md'], set)), short(floorOf(['config/prod.yaml'])));
+    assert.deepEqual(ids(floorOf(['README.md'], set)), ['base.code', 'config']);
+    assert.ok(ids(floorOf(['test/a.test.ts'], { ...set, tier: 0 })).includes('tier'));
+    const reason = (files: readonly string[]): string | undefined =>
+      floorOf(files, set).factors.find(({ id }) => id === 'config')?.reason;
+    assert.equal(reason(['README.md']), 'the release sets FLAGS and 1 more');
+    assert.equal(
+      reason(['config/prod.yaml']),
+      'config/prod.yaml is configuration or a flag; the release sets FLAGS and 1 more',
+    );
+    assert.equal(floorOf(['config/prod.yaml'], set).score, floorOf(['config/prod.yaml']).score);
+  });
+
   it('does not touch documentation, whatever its size', () => {
     const files = Array.from({ length: 40 }, (_, index) => file(`d${index}/x.md`, 100));
     const change = { tier: 0, recentRollbackDays: 1, localWeekday: 6, message: 'Reapply "x"' };
@@ -396,6 +412,7 @@ describe('properties', () => {
       { recentRollbackDays: 20 },
       { localHour: 23 },
       { localWeekday: 6 },
+      { variables: ['X'] },
       { files: null },
     );
     fc.assert(

@@ -53,6 +53,7 @@ export async function plan(
     files: release.change.files,
     truncated: release.change.truncated,
     message: release.change.message,
+    variables: Object.keys(release.env),
     tier: policy.tier,
     recentRollbackDays: null,
     ...localTime(Date.now(), policy.risk.timeZone),

@@ -18,6 +18,7 @@ const question: RiskQuestion = {
   change: SMALL_CHANGE,
   floor: riskFloor({
     ...SMALL_CHANGE,
+    variables: [],
     tier: 2,
     recentRollbackDays: null,
     localHour: 12,
