@@ -69,14 +69,24 @@ export function waits(maxMs: number): Activities {
   });
 }
 
+const FOLLOWER = {
+  startToCloseTimeout: '2m',
+  heartbeatTimeout: '5s',
+  cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '60s' },
+} as const;
+
 /** Messages that must not be given up, nor overtake one another: a cancelled one has ended before the next begins. */
 export function followers(): Activities {
+  return proxyActivities<Activities>({ ...FOLLOWER, taskQueue: waitsQueue(workflowInfo().taskQueue) });
+}
+
+/** The message that a rollout is over: nothing comes after it, and after a week nobody needs it any more. */
+export function lastFollowers(): Activities {
   return proxyActivities<Activities>({
+    ...FOLLOWER,
     taskQueue: waitsQueue(workflowInfo().taskQueue),
-    startToCloseTimeout: '2m',
-    heartbeatTimeout: '5s',
-    cancellationType: 'WAIT_CANCELLATION_COMPLETED',
-    retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '60s' },
+    scheduleToCloseTimeout: '7d',
   });
 }
 

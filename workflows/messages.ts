@@ -25,6 +25,10 @@ export function recoverWorkflowId(lane: LaneRef, rolloutId: string): string {
   return `recover/${lane.environment}/${lane.service}/${rolloutId}`;
 }
 
+export function slackEndWorkflowId(lane: LaneRef, rolloutId: string): string {
+  return `slack-end/${lane.environment}/${lane.service}/${rolloutId}`;
+}
+
 /** A workflow task handed to a worker in the instant of its death waits so long (durability-notes.md, section 3). */
 export const WORKFLOW_TASK_TIMEOUT = '3s';
 
@@ -77,4 +81,5 @@ export const searchAttributes = {
 export const LANE_WORKFLOW = 'lane';
 export const ROLLOUT_WORKFLOW = 'rollout';
 export const RECONCILE_WORKFLOW = 'reconcile';
+export const SLACK_END_WORKFLOW = 'slackEnd';
 export const RECONCILE_SCHEDULE_ID = 'slipway-reconcile';

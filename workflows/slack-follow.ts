@@ -1,14 +1,26 @@
-import { ActivityFailure, CancellationScope, condition } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  CancellationScope,
+  condition,
+  ParentClosePolicy,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { WorkflowIdReusePolicy } from '@temporalio/common';
+import type { SlackCall } from '../activities/slack/slack-message.js';
 import { canonicalJson } from '../domain/canonical.js';
 import { slackCard } from '../domain/slack/card.js';
 import type { TimelineEntry } from '../domain/rollout.js';
 import { followers } from './activity-profiles.js';
 import { failureText, with_ } from './effects.js';
+import { searchAttributes, slackEndWorkflowId, WORKFLOW_TASK_TIMEOUT } from './messages.js';
 import type { RunState } from './run-state.js';
+import { slackEnd } from './slack-end.js';
 
 /**
  * Keeps a rollout's message in Slack as the rollout is, where the policy names a channel. One call at a time, so that
- * messages can't overtake one another; what changes meanwhile is told by the next. Nothing waits for it but the very end.
+ * messages can't overtake one another; what changes meanwhile is told by the next. Nothing waits for it: where Slack
+ * does not take the end within seconds, a run of its own (`slackEnd`) tells that, however long it takes.
  */
 export class SlackFollower {
   private changed = true;
@@ -16,8 +28,12 @@ export class SlackFollower {
   private ts: string | null = null;
   private told = 0;
   private doubtful = false;
+  /** The card that stands in Slack. */
+  private shown = '';
   private lastTold: TimelineEntry | null = null;
-  private underWay: { readonly scope: CancellationScope; readonly last: boolean } | null = null;
+  private underWay: CancellationScope | null = null;
+  /** The rollout is over, and has waited for Slack for long enough. */
+  private late = false;
 
   constructor(private readonly state: RunState) {}
 
@@ -31,57 +47,80 @@ export class SlackFollower {
     void CancellationScope.nonCancellable(() => this.tellAll(slack.channel));
   }
 
-  /**
-   * Waits until the end has been told, a minute at most: the rollout's outcome is already recorded. What is being tried
-   * for longer than a few seconds by then is old news.
-   */
+  /** Waits until the end has been told, seconds at most, or is in good hands. */
   async settled(): Promise<void> {
     if (this.done) return;
-    if (await condition(() => this.done, '10s', { summary: 'the end is told in Slack' })) return;
-    if (this.underWay?.last === false) this.underWay.scope.cancel();
-    if (await condition(() => this.done, '50s', { summary: 'the end is told in Slack' })) return;
-    this.underWay?.scope.cancel();
+    if (await condition(() => this.done, '5s', { summary: 'the end is told in Slack' })) return;
+    this.late = true;
+    this.underWay?.cancel();
     await condition(() => this.done);
   }
 
   private async tellAll(channel: string): Promise<void> {
-    let shown = '';
     while (!this.done) {
       await condition(() => this.changed);
       this.changed = false;
       const view = this.state.view();
       const card = slackCard(view);
       const lines = news(view.timeline, this.lastTold);
-      const json = canonicalJson(card);
-      if (json === shown && lines.length === 0) continue;
+      if (canonicalJson(card) === this.shown && lines.length === 0) continue;
       const last = card.outcome !== null;
       const { ts, told: from, doubtful } = this;
-      const call = { channel, card, lines, from, ts, doubtful };
-      const scope = new CancellationScope({ cancellable: true });
-      this.underWay = { scope, last };
-      try {
-        const posted = await scope.run(() =>
-          with_(followers(), 'slackMessage', { summary: `Slack: ${card.status}` }, call),
-        );
-        this.ts = posted.ts;
-        this.told = posted.told;
-        this.doubtful = posted.doubtful;
-        this.lastTold = lines.at(-1) ?? this.lastTold;
-        shown = json;
-      } catch (error) {
-        if (!(error instanceof ActivityFailure)) throw error;
-        this.failed(error, scope);
+      const call = { channel, card, run: workflowInfo().runId, lines, from, ts, doubtful };
+      if (last && this.late) {
+        await this.handOver(call);
+        this.done = true;
+      } else if (await this.tell(call)) {
+        this.done = last;
       }
-      this.done = last;
     }
   }
 
-  private failed(error: ActivityFailure, scope: CancellationScope): void {
-    // What was cancelled may have been sent.
-    this.doubtful = true;
-    if (scope.consideredCancelled) return;
-    const text = `Slack was not told: ${failureText(error)}`;
-    if (!this.state.warnings.includes(text)) this.state.warn(text);
+  /** False: it was cancelled, and may or may not have been sent. What Slack refuses is settled: a warning tells of it. */
+  private async tell(call: SlackCall): Promise<boolean> {
+    const scope = new CancellationScope({ cancellable: true });
+    this.underWay = scope;
+    try {
+      const posted = await scope.run(() =>
+        with_(followers(), 'slackMessage', { summary: `Slack: ${call.card.status}` }, call),
+      );
+      this.ts = posted.ts;
+      this.told = posted.told;
+      this.doubtful = posted.doubtful;
+      this.lastTold = call.lines.at(-1) ?? this.lastTold;
+      this.shown = canonicalJson(call.card);
+    } catch (error) {
+      if (!(error instanceof ActivityFailure)) throw error;
+      this.doubtful = true;
+      if (scope.consideredCancelled) {
+        this.changed = true;
+        return false;
+      }
+      const text = `Slack was not told: ${failureText(error)}`;
+      if (!this.state.warnings.includes(text)) this.state.warn(text);
+    } finally {
+      this.underWay = null;
+    }
+    return true;
+  }
+
+  private async handOver(call: SlackCall): Promise<void> {
+    const { policy, rolloutId } = this.state.request;
+    const { lane } = policy;
+    await startChild(slackEnd, {
+      workflowId: slackEndWorkflowId(lane, rolloutId),
+      args: [call],
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      // After a reset the end may be another: what an earlier run still tries to tell goes.
+      workflowIdReusePolicy: WorkflowIdReusePolicy.TERMINATE_IF_RUNNING,
+      workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,
+      staticSummary: `tell in Slack: ${call.card.release} ${call.card.outcome ?? ''}`.slice(0, 180),
+      typedSearchAttributes: [
+        { key: searchAttributes.service, value: lane.service },
+        { key: searchAttributes.environment, value: lane.environment },
+        { key: searchAttributes.rolloutId, value: rolloutId },
+      ],
+    });
   }
 }
 

@@ -13,6 +13,8 @@ export interface SlackCall {
   /** Id of the channel. */
   readonly channel: string;
   readonly card: SlackCard;
+  /** The rollout's run, whose story it is: also where another workflow tells the end of it. */
+  readonly run: string;
   /** Lines of the story from number `from` on. */
   readonly lines: readonly TimelineEntry[];
   readonly from: number;
@@ -83,21 +85,19 @@ export function createSlackMessage({ slack }: SlackDeps): (call: SlackCall) => P
     try {
       if (api === null)
         throw new Refused('this worker has no Slack: set SLIPWAY_SLACK_BOT_TOKEN, or take `slack` out of slipway.yaml');
-      const again = info.attempt > 1;
       const writer = new Writer({
         api,
         signal,
         settleMs,
-        call: { ...call, doubtful: call.doubtful || again },
-        run: info.workflowExecution?.runId ?? '',
+        call: { ...call, doubtful: call.doubtful || info.attempt > 1 },
         botId: await askBotId(api, signal),
       });
       const page = publicUrl === null ? null : `${publicUrl}/rollouts/${call.card.rolloutId}`;
       return await beating(async () => {
-        const posted = await writer.write(slackMessage(call.card, page), again);
+        const posted = await writer.write(slackMessage(call.card, page));
         // The next change waits for this one: so no more than one in `everyMs` is sent, and it is the latest. What is
         // new, and what is over, is to be known at once.
-        if (call.ts !== null && call.card.outcome === null) await pause(everyMs, signal);
+        if (call.ts !== null && call.card.outcome === null) await atMost(everyMs, signal);
         return posted;
       });
     } catch (error) {
@@ -106,12 +106,20 @@ export function createSlackMessage({ slack }: SlackDeps): (call: SlackCall) => P
   };
 }
 
+/** Sleeps until it is cancelled: what was sent is known, so that is no failure. */
+async function atMost(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await pause(ms, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
 interface WriterOptions {
   readonly api: SlackApi;
   readonly signal: AbortSignal;
   readonly settleMs: number;
   readonly call: SlackCall;
-  readonly run: string;
   readonly botId: string;
 }
 
@@ -119,21 +127,22 @@ interface WriterOptions {
 class Writer {
   constructor(private readonly options: WriterOptions) {}
 
-  async write(message: SlackMessage, again: boolean): Promise<SlackPosted> {
+  async write(message: SlackMessage): Promise<SlackPosted> {
     const { call } = this.options;
-    let ts = await this.updated(await this.standing(call.ts, again), message);
+    let ts = await this.updated(await this.standing(call.ts), message);
     // Somebody has deleted it, and people must see what is asked of them: it may be back already.
-    if (ts === null && call.ts !== null) ts = await this.updated(await this.standing(null, again), message);
+    if (ts === null && call.ts !== null) ts = await this.updated(await this.standing(null), message);
     ts ??= await this.post({ ...message, key: call.card.rolloutId });
     const told = await this.tell(ts);
     return { ts, told, doubtful: call.doubtful };
   }
 
   /** The rollout's message, if there is one: the one that is known, else the oldest. Others like it go. */
-  private async standing(known: string | null, again: boolean): Promise<string | null> {
-    if (known !== null && !this.options.call.doubtful) return known;
+  private async standing(known: string | null): Promise<string | null> {
+    const { doubtful } = this.options.call;
+    if (known !== null && !doubtful) return known;
     let found = await this.messages(known);
-    if (found.length === 0 && known === null && again) {
+    if (found.length === 0 && known === null && doubtful) {
       // What was sent a moment ago may not be shown yet.
       await pause(this.options.settleMs, this.options.signal);
       found = await this.messages(known);
@@ -145,8 +154,7 @@ class Writer {
 
   /** Brings the thread up to date; gives the number of lines that it has. */
   private async tell(ts: string): Promise<number> {
-    const { call, run } = this.options;
-    const { lines, from, doubtful } = call;
+    const { lines, from, doubtful, run } = this.options.call;
     let told = from;
     if (doubtful) {
       const replies = (await this.replies(ts)).filter(({ key }) => key.startsWith(`${run}/`));

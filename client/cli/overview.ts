@@ -8,6 +8,7 @@ import {
   RECONCILE_WORKFLOW,
   ROLLOUT_WORKFLOW,
   searchAttributes,
+  SLACK_END_WORKFLOW,
   viewQuery,
 } from '../../workflows/messages.js';
 import { actorFrom } from './actor.js';
@@ -144,7 +145,7 @@ export async function stuck(context: CliContext): Promise<CommandResult> {
 
 async function findStuck(slipway: Slipway): Promise<readonly StuckRun[]> {
   const { client } = slipway;
-  const query = `WorkflowType IN ('${ROLLOUT_WORKFLOW}', '${LANE_WORKFLOW}', '${RECONCILE_WORKFLOW}', 'recover') AND ExecutionStatus = 'Running'`;
+  const query = `WorkflowType IN ('${ROLLOUT_WORKFLOW}', '${LANE_WORKFLOW}', '${RECONCILE_WORKFLOW}', '${SLACK_END_WORKFLOW}', 'recover') AND ExecutionStatus = 'Running'`;
   const found: StuckRun[] = [];
   const ids = await slipway.call(async () => {
     const list: { workflowId: string; type: string }[] = [];

@@ -24,6 +24,20 @@ test('a worker that is killed once Slack has taken message, change and reply rep
   await site.assertTold(rollout, 'rejected');
 });
 
+test('a worker that is killed while the end waits for Slack tells it once, when Slack is back', async () => {
+  const channel = site.newChannel();
+  const rollout = await site.deploy(channel);
+  const view = await site.press(rollout, 'U0ANN', 'reject');
+  site.slack.awayIn.add(channel);
+  await site.submit(view, 'not today');
+  await site.pilot.ended(rollout.request);
+  await site.killWorker();
+  site.slack.awayIn.delete(channel);
+  await site.restartWorker();
+  await site.endIsTold(rollout);
+  await site.assertTold(rollout, 'rejected');
+});
+
 test('a server that is killed while a dialog is submitted loses no decision and makes none twice', async () => {
   const channel = site.newChannel();
   const rollout = await site.deploy(channel);

@@ -6,7 +6,7 @@ import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import { ACTIONS } from '../../domain/slack/message.js';
 import { createSlackApi, MESSAGE_EVENT } from '../../formats/slack-api.js';
 import { createSlackMessage } from '../../activities/slack/slack-message.js';
-import { rolloutWorkflowId } from '../../workflows/messages.js';
+import { rolloutWorkflowId, slackEndWorkflowId } from '../../workflows/messages.js';
 import { until } from '../support/drive.js';
 import type { World } from '../support/fake-activities.js';
 import { startFakeEnv } from '../support/fake-env.js';
@@ -88,6 +88,12 @@ async function assertTold({ request, channel }: Told, outcome: string): Promise<
     lines,
     view?.timeline.map(({ text }) => text.replaceAll('>', '&gt;')),
   );
+}
+
+/** Waits until what was left of a rollout that is over has been told. */
+async function endIsTold({ request }: Told): Promise<void> {
+  const handle = env.slipway.client.workflow.getHandle(slackEndWorkflowId(request.policy.lane, request.rolloutId));
+  await handle.result();
 }
 
 /** A history as text, with what its payloads hold. */
@@ -257,6 +263,62 @@ describe('the message of a rollout', { concurrency: 5 }, () => {
     await env.slipway.client.workflow
       .getHandle(rolloutWorkflowId(policy.lane, request.rolloutId))
       .terminate('the test has seen enough');
+  });
+
+  test('a rollout that ends while Slack is away ends at once, and its message shows that when Slack is back', async () => {
+    const world = await env.worldWithV1();
+    const channel = newChannel();
+    const told = await waiting(world, channel);
+    await until('the question is there', () => contentOf(theOnly(channel)).includes(ACTIONS.approve));
+    slack.awayIn.add(channel);
+    const begunMs = Date.now();
+    await rejected(told);
+    const next = testRequest({ policy: world.policy(), tag: 'v3' });
+    await env.pilot.deploy(next);
+    assert.equal((await env.pilot.ended(next)).outcome, 'completed');
+    const ms = Date.now() - begunMs;
+    assert.ok(ms < 30_000, `the lane was free for the next after ${ms} ms`);
+    assert.match(contentOf(theOnly(channel)), new RegExp(ACTIONS.approve));
+    slack.awayIn.delete(channel);
+    await endIsTold(told);
+    await assertTold(told, 'rejected');
+  });
+
+  test('what Slack took without an answer, of a rollout that ended while Slack was away, is not told again', async () => {
+    const world = await env.worldWithV1();
+    const channel = newChannel();
+    const away = new Promise<void>((resolve) => {
+      slack.onMoment = ({ method, args }, moment) => {
+        if (method !== 'chat.postMessage' || args['channel'] !== channel || args['thread_ts'] === undefined) return;
+        if (moment === 'arrived') slack.troubleIn(channel, method, 'reset after');
+        if (moment !== 'stored') return;
+        slack.awayIn.add(channel);
+        slack.onMoment = () => undefined;
+        resolve();
+      };
+    });
+    const told = await waiting(world, channel);
+    await away;
+    await rejected(told);
+    slack.awayIn.delete(channel);
+    await endIsTold(told);
+    await assertTold(told, 'rejected');
+  });
+
+  test('after a reset the newest end is told, whatever an earlier one still tried', async () => {
+    const world = await env.worldWithV1();
+    const channel = newChannel();
+    const told = await waiting(world, channel);
+    await until('the question is there', () => contentOf(theOnly(channel)).includes(ACTIONS.approve));
+    slack.awayIn.add(channel);
+    await rejected(told);
+    await resetRun(env.slipway, told.request, await currentRun(env.slipway, told.request), 0);
+    await env.pilot.until(told.request, 'it waits again', ({ wait }) => wait?.kind === 'approval');
+    await env.pilot.decide(told.request, 'abort', { by: 'anna@example.com', reason: 'after all' });
+    await env.pilot.ended(told.request);
+    slack.awayIn.delete(channel);
+    await endIsTold(told);
+    assert.match(contentOf(theOnly(channel)), /\*aborted\*/);
   });
 
   test('without the policy’s word there is no message and no event for it', async () => {

@@ -8,6 +8,7 @@ import { ACTIONS } from '../../../domain/slack/message.js';
 import { SLIPWAY, startStack } from '../../../tools/stack.js';
 import { freePort, startServer } from '../../../tools/supervise.js';
 import type { Server } from '../../../tools/supervise.js';
+import { slackEndWorkflowId } from '../../../workflows/messages.js';
 import { Pilot, until } from '../drive.js';
 import { testPolicy, testRequest } from '../request.js';
 import { APP, HOME, SIGNING_SECRET, SlackStandin, TOKEN } from './standin.js';
@@ -123,6 +124,15 @@ export class SlackSite {
     return this.points.every((one) => one.channel !== channel || one.done);
   }
 
+  async killWorker(): Promise<void> {
+    this.kills += 1;
+    await this.parts.worker.kill('SIGKILL');
+  }
+
+  async restartWorker(): Promise<void> {
+    await this.parts.worker.restart();
+  }
+
   async killServer(): Promise<void> {
     this.kills += 1;
     await this.parts.server.kill('SIGKILL');
@@ -214,6 +224,12 @@ export class SlackSite {
   /** Submits a dialog once, whatever becomes of it. */
   async submitOnce(view: StandinView, reason: string): Promise<number> {
     return (await this.slack.send(`${this.parts.url}/interactions`, this.slack.submitBody(view, reason))).status;
+  }
+
+  /** Waits until what was left of a rollout that is over, because Slack was away, has been told. */
+  async endIsTold({ request }: Rollout): Promise<void> {
+    const { workflow } = this.parts.slipway.client;
+    await workflow.getHandle(slackEndWorkflowId(request.policy.lane, request.rolloutId)).result();
   }
 
   /** What must hold in the end: one message that shows it, and a thread that tells each line of the story once. */

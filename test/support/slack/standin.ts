@@ -132,6 +132,8 @@ export class SlackStandin {
   limited = true;
   /** How long what was posted is not shown yet, ms, by channel. */
   readonly hiddenIn = new Map<string, number>();
+  /** Channels for which Slack is away: each call about them ends without an answer. */
+  readonly awayIn = new Set<string>();
   /** Called at each moment of each call; the call waits for it. */
   onMoment: (call: StandinCall, moment: Moment) => Promise<void> | void = () => undefined;
   private readonly channels = new Map<string, { readonly messages: StandinMessage[]; member: boolean }>();
@@ -341,6 +343,7 @@ export class SlackStandin {
       (one) => one.method === method && (one.channel === null || one.channel === args['channel']),
     );
     const trouble = index < 0 ? null : (this.troubles.splice(index, 1)[0]?.trouble ?? null);
+    if (this.awayIn.has(args['channel'] ?? '')) return void request.socket.destroy();
     if (trouble === 'error before') return void response.writeHead(503).end('upstream');
     if (trouble === 'reset before') return void request.socket.destroy();
     if (trouble === 'hang before') return sleep(HANG_MS, undefined, { ref: false });
