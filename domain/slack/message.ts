@@ -139,12 +139,13 @@ function evidenceText({ evidence, verdict }: SlackCard): readonly string[] {
 
 function gateText({ gate }: SlackCard): readonly string[] {
   if (gate === null) return [];
-  const { approvedBy, quorum, rejectedBy } = gate;
+  const { approvedBy, quorum, rejectedBy, changed } = gate;
   const n = approvedBy.items.length + approvedBy.more;
   const dots = quorum <= 20 ? `${'●'.repeat(Math.min(n, quorum))}${'○'.repeat(Math.max(0, quorum - n))} ` : '';
   const lines = [`*Approvals of gate ${line(gate.name)}* ${dots}${n} of ${quorum}`];
   if (n > 0) lines.push(`approved by ${list(approvedBy)}`);
   if (rejectedBy !== null) lines.push(`rejected by ${line(rejectedBy)}`);
+  if (changed.items.length > 0) lines.push('*Asked again, since this is not as it was:*', ...bullets(changed));
   return lines;
 }
 

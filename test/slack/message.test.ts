@@ -83,6 +83,17 @@ test('a request for approval shows risk, plan, evidence, verdict so far and the 
   assert.equal(misuseOf(slackMessage(slackCard(view), PAGE).blocks, 50), null);
 });
 
+test('a gate that is asked again says what is not as it was, and one that is asked first says nothing', () => {
+  const changed = ['tests: 411 of 412 passed, and 412 of 412 had', 'stable <was changed>'];
+  const again = textOf(waiting({ approvals: { ...openRelease(), changed } }));
+  assert.ok(again.includes('0 of 2'));
+  assert.match(again, /\*Asked again, since this is not as it was:\*\\n• tests: 411 of 412 passed, and 412 of 412 had/);
+  assert.match(again, /• stable &lt;was changed&gt;/);
+  const many = Array.from({ length: 20 }, (_, n) => `image ${n}`);
+  assert.match(textOf(waiting({ approvals: { ...openRelease(), changed: many } })), /• image 7\\n… 12 more, see page/);
+  assert.doesNotMatch(textOf(waiting()), /Asked again/);
+});
+
 test('only an open gate has buttons that decide', () => {
   const rejected = { ...openRelease(), rejectedBy: 'bert@example.com' };
   const ids = (view: RolloutView): readonly string[] => buttonsOf(view).map(({ action_id }) => action_id);
@@ -177,7 +188,7 @@ test('whatever a rollout holds, the message keeps to every limit', () => {
           reason: { code: 'verdict', text: one },
           assessment: { risk, floor: risk, model: { kind: 'off' }, rulesVersion: '1' },
           plan: { ...PLAN, warnings: many.map((problem) => ({ severity: 'warn', problem, remedy: other })) },
-          approvals: { ...openRelease(), approvedBy: many },
+          approvals: { ...openRelease(), approvedBy: many, changed: many },
           verdicts: [{ stage: one, verdict: testVerdict('HOLD', other), evidence: null }],
           timeline: [{ at: '', phase: 'gating', text: one, tone: 'neutral' }],
           decisions: many.map((reason, n) => ({
