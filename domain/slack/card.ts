@@ -47,8 +47,8 @@ export interface SlackCard {
     readonly quorum: number;
     readonly approvedBy: Some;
     readonly rejectedBy: string | null;
-    /** Asked again: what is not as it was when it was asked before. */
-    readonly changed: Some;
+    /** What is not as it was when it was asked before; absent: it is asked for the first time. */
+    readonly changed?: Some;
     /** Whether somebody can still approve or reject. */
     readonly open: boolean;
   } | null;
@@ -129,7 +129,7 @@ export function slackCard(view: RolloutView): SlackCard {
             quorum: approvals.quorum,
             approvedBy: some(approvals.approvedBy),
             rejectedBy: approvals.rejectedBy === null ? null : short(approvals.rejectedBy, 200),
-            changed: some(approvals.changed),
+            ...(approvals.changed.length === 0 ? {} : { changed: some(approvals.changed) }),
             open: gateState(approvals) === 'open' && wait?.gate === approvals.gate,
           },
     decisions: newest(

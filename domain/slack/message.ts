@@ -145,7 +145,7 @@ function gateText({ gate }: SlackCard): readonly string[] {
   const lines = [`*Approvals of gate ${line(gate.name)}* ${dots}${n} of ${quorum}`];
   if (n > 0) lines.push(`approved by ${list(approvedBy)}`);
   if (rejectedBy !== null) lines.push(`rejected by ${line(rejectedBy)}`);
-  if (changed.items.length > 0) lines.push('*Asked again, since this is not as it was:*', ...bullets(changed));
+  if (changed !== undefined) lines.push('*Asked again, since this is not as it was:*', ...bullets(changed));
   return lines;
 }
 
