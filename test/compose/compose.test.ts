@@ -16,10 +16,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import type { RolloutView } from '../../domain/rollout.js';
 import { enterNetworkNamespace } from '../../tools/network-namespace.js';
 import { startServer } from '../../tools/supervise.js';
+import type { Server } from '../../tools/supervise.js';
 import { startTemporal, type TemporalServer } from '../../tools/temporal-server.js';
 import { findPrometheus, findTemporal, reasonToSkip } from '../../tools/toolbox.js';
 import { until } from '../support/drive.js';
@@ -155,6 +156,7 @@ function addressOf(name: string): string {
 /** A stack of the file's services on this machine. */
 class Here {
   readonly #stops: (() => Promise<void>)[] = [];
+  readonly #servers = new Map<string, Server>();
 
   private constructor(
     readonly folder: string,
@@ -215,6 +217,11 @@ class Here {
       logFile: path.join(this.folder, `${name}.log`),
     });
     this.#stops.push(() => server.stop());
+    this.#servers.set(name, server);
+  }
+
+  async restart(name: string): Promise<void> {
+    await this.#servers.get(name)?.restart();
   }
 
   async stop(): Promise<void> {
@@ -264,11 +271,19 @@ class Here {
     return target === '/app/dist' ? path.resolve('dist') : path.join(this.folder, name, target);
   }
 
-  /** A copy of what is mounted, its YAML files in the words of this machine; a volume is an empty folder. */
+  /** A file of a service's container. */
+  file(name: string, place: string): string {
+    return this.#pathsOf(name, place);
+  }
+
+  /** A copy of what is mounted, its YAML files in the words of this machine; a volume is a folder of all that mount it. */
   async #mount(name: string, source: string, target: string): Promise<void> {
     const place = this.#place(name, target);
     if (!source.startsWith('.')) {
-      await mkdir(place, { recursive: true });
+      const volume = path.join(this.folder, 'volumes', source);
+      await mkdir(volume, { recursive: true });
+      await mkdir(path.dirname(place), { recursive: true });
+      await symlink(volume, place);
       return;
     }
     await cp(source, place, { recursive: true, dereference: true });
@@ -358,6 +373,7 @@ describe('the services of docker-compose.yml', { skip }, () => {
       const answer = await fetch('http://127.0.0.1:7780/local/hello/');
       assert.equal(await answer.text(), `hello from hello:${serves}\n`);
     }
+    await here.start('server');
     const scraped = parse(await readFile('deploy/compose/prometheus.yml', 'utf8')) as {
       scrape_configs: { job_name: string }[];
     };
@@ -365,6 +381,39 @@ describe('the services of docker-compose.yml', { skip }, () => {
       await until(`Prometheus scrapes ${job}`, async () => (await query(`up{job="${job}"}`))[0] === '1');
     const [canary] = await query('sum(slipway_gateway_requests_total{arm="canary",version="hello:v2"})');
     assert.ok(Number(canary) >= 40, `Prometheus has ${canary} requests of the canary`);
+  });
+
+  test('the server lets in whom its file names, and the worker verifies what it signs', async () => {
+    const url = 'http://127.0.0.1:7790';
+    const made = await here.run('slipway', ['token', 'new', '--subject', 'developer', '--person', '--json']);
+    assert.equal(made.code, 0, made.err);
+    const { token, entry } = JSON.parse(made.out) as { token: string; entry: object };
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const look = async (at: string, known = true): Promise<Response> => fetch(url + at, known ? { headers } : {});
+    assert.equal((await look('/runs')).status, 401);
+    const file = here.file('server', '/etc/slipway/slipway-server.yaml');
+    const written = parse(await readFile(file, 'utf8')) as object;
+    await writeFile(file, stringify({ ...written, tokens: [entry] }));
+    await here.restart('server');
+    assert.equal((await look('/runs')).status, 200);
+    assert.equal((await look('/runs', false)).status, 401);
+
+    const started = await here.run('slipway', ['deploy', '--tag', 'v4', '--json']);
+    const { rolloutId } = JSON.parse(started.out) as { rolloutId: string };
+    const view = async (): Promise<RolloutView> =>
+      ((await (await look(`/runs/${rolloutId}`)).json()) as { view: RolloutView }).view;
+    await until('its canary gets traffic', async () => ((await view()).weights?.canary ?? 0) > 0);
+    const said = await fetch(`${url}/runs/${rolloutId}/decisions`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ id: 'compose-1', verb: 'abort', reason: 'a test of the stack' }),
+    });
+    assert.equal(said.status, 200, await said.text());
+    await until('it is aborted', async () => (await view()).outcome === 'aborted');
+    assert.deepEqual(
+      (await view()).decisions.map(({ actor }) => [actor.subject, actor.verified]),
+      [['developer', true]],
+    );
   });
 });
 

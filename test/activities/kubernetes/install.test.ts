@@ -1,6 +1,6 @@
 /** What is installed on a cluster is what the API server understands, and grants what preflight asks for, no more. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -8,6 +8,7 @@ import { parse, parseAllDocuments } from 'yaml';
 import { COURTESIES, neededPermissions } from '../../../activities/kubernetes/preflight.js';
 import { groupOf } from '../../../activities/kubernetes/resources.js';
 import type { Resource } from '../../../activities/kubernetes/resources.js';
+import { loadServerConfig } from '../../../client/server/config.js';
 import { ROUTE_KINDS } from '../../../domain/target.js';
 import type { KubernetesTarget } from '../../../domain/target.js';
 import { startControlPlane } from '../../../tools/control-plane.js';
@@ -37,6 +38,82 @@ test('the Role grants every verb that preflight checks, and none besides', async
   assert.deepEqual(granted.toSorted(), [...new Set(needed)].toSorted());
 });
 
+interface Pod {
+  readonly automountServiceAccountToken?: boolean;
+  readonly serviceAccountName: string;
+  readonly securityContext: { readonly runAsNonRoot: boolean };
+  readonly containers: readonly {
+    readonly args: readonly string[];
+    readonly env: readonly { readonly name: string; readonly value?: string; readonly valueFrom?: object }[];
+    readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
+    readonly readinessProbe: object;
+    readonly livenessProbe: object;
+    readonly resources: { readonly requests: object; readonly limits: object };
+    readonly securityContext: { readonly readOnlyRootFilesystem: boolean };
+    readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+  }[];
+  readonly volumes: readonly {
+    readonly name: string;
+    readonly persistentVolumeClaim?: { readonly claimName: string };
+  }[];
+}
+
+async function podOf(name: string): Promise<Pod> {
+  const deployment = (await documents(name)).find(({ kind }) => kind === 'Deployment');
+  return (deployment?.['spec'] as { template: { spec: Pod } }).template.spec;
+}
+
+function claimAt({ containers, volumes }: Pod, place: string): string | undefined {
+  const mount = containers[0]?.volumeMounts.find(({ mountPath }) => mountPath === place);
+  return volumes.find(({ name }) => name === mount?.name)?.persistentVolumeClaim?.claimName;
+}
+
+test('the server has no rights in the cluster, and is locked down as the worker is', async () => {
+  const objects = await documents('server.yaml');
+  const pod = await podOf('server.yaml');
+  const [account] = objects;
+  assert.deepEqual([account?.['automountServiceAccountToken'], pod.automountServiceAccountToken], [false, false]);
+  assert.equal(pod.serviceAccountName, account?.metadata?.name);
+  assert.deepEqual(
+    objects.filter(({ kind }) => /Role/.test(kind ?? '')),
+    [],
+  );
+  const [server] = pod.containers;
+  const [worker] = (await podOf('worker.yaml')).containers;
+  assert.deepEqual(pod.securityContext, (await podOf('worker.yaml')).securityContext);
+  assert.deepEqual(server?.securityContext, worker?.securityContext);
+  for (const part of ['readinessProbe', 'livenessProbe'] as const) assert.deepEqual(server?.[part], worker?.[part]);
+  assert.ok(server?.resources.requests !== undefined && server.resources.limits !== undefined);
+});
+
+test('the server starts with what is installed, and only the public half of its key lies where workers look', async () => {
+  const pod = await podOf('server.yaml');
+  const [server] = pod.containers;
+  const folder = await mkdtemp(path.join(tmpdir(), 'slipway-server-'));
+  try {
+    const map = (await documents('server.yaml')).find(({ kind }) => kind === 'ConfigMap');
+    for (const [name, text] of Object.entries(map?.['data'] as Record<string, string>))
+      await writeFile(path.join(folder, name), text);
+    const values = (server?.env ?? []).flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]]));
+    const env = Object.fromEntries(values) as Record<string, string>;
+    const config = await loadServerConfig(
+      { ...env, SLIPWAY_SERVER_FILE: path.join(folder, path.basename(env['SLIPWAY_SERVER_FILE'] ?? '')) },
+      folder,
+    );
+    assert.deepEqual([config.local, config.port], [false, server?.ports[0]?.containerPort]);
+    assert.ok(config.file.roles.length > 0);
+    const worker = await podOf('worker.yaml');
+    // What the worker reads by default, on the volume that both have.
+    assert.equal(config.trustedKeysFile, '/data/keys/trusted.json');
+    assert.equal(claimAt(pod, '/data'), claimAt(worker, '/data'));
+    assert.equal(path.dirname(config.signingKeyFile), '/keys');
+    assert.ok(claimAt(pod, '/keys') !== undefined && claimAt(pod, '/keys') !== claimAt(worker, '/data'));
+    assert.doesNotMatch(JSON.stringify(map), /sha256|secret:/i);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 test(
   'an API server takes all of it, with no field that it does not know',
   { skip: await reasonToSkip(findKubeApiServer) },
@@ -60,7 +137,10 @@ test(
       }
       assert.deepEqual(
         objects.map(({ kind }) => kind),
-        ['Role', 'ServiceAccount', 'RoleBinding', 'Deployment', 'PersistentVolumeClaim'],
+        [
+          ...['Role', 'ServiceAccount', 'RoleBinding', 'Deployment', 'PersistentVolumeClaim'],
+          ...['ServiceAccount', 'ConfigMap', 'Deployment', 'Service', 'PersistentVolumeClaim'],
+        ],
       );
     } finally {
       await plane.stop();
