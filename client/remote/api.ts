@@ -15,7 +15,7 @@ const ProblemText = z.object({
 });
 
 /** A refusal of the server: what it says, and which of its problems it is. */
-export class ApiProblem extends CliError {
+export class ServerRefusal extends CliError {
   constructor(
     exitCode: number,
     readonly status: number,
@@ -76,15 +76,15 @@ export class Api {
     }
     const document = parse(text);
     if (response.ok && document !== undefined) return document;
-    throw this.problem(response.status, document);
+    throw this.refusal(response.status, document);
   }
 
-  private problem(status: number, document: unknown): ApiProblem {
+  private refusal(status: number, document: unknown): ServerRefusal {
     const unavailable = status === 429 || status >= 500;
     const exitCode = unavailable ? EXIT.unavailable : EXIT.usage;
     const parsed = ProblemText.safeParse(document);
     if (!parsed.success)
-      return new ApiProblem(
+      return new ServerRefusal(
         exitCode,
         status,
         'unknown',
@@ -95,7 +95,7 @@ export class Api {
     const code = type.startsWith(PROBLEM_BASE) ? type.slice(PROBLEM_BASE.length) : type;
     const where = errors.map((error) => `\n  ${error.pointer}: ${error.detail}`).join('');
     const remedy = status === 401 ? `log in: slipway login --server ${this.server} (now: ${this.tokens.from})` : next;
-    return new ApiProblem(
+    return new ServerRefusal(
       code === 'lane-busy' ? EXIT.laneBusy : exitCode,
       status,
       code,

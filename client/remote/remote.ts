@@ -6,7 +6,7 @@ import { CliError, EXIT } from '../exit-codes.js';
 import type { Rollouts } from '../rollouts.js';
 import type { DecisionAnswer, RunDocument, RunList, StartedRun, StartRun } from '../server/contract.js';
 import type { Found, RolloutRef } from '../slipway.js';
-import { Api, ApiProblem } from './api.js';
+import { Api, ServerRefusal } from './api.js';
 import { tokenSource } from './tokens.js';
 
 /** Of an answer of our own server what is relied on is checked; the rest is as `contract.ts` says. */
@@ -88,8 +88,8 @@ export class Remote implements Rollouts {
     try {
       return checked<DecisionAnswer>(this.api, Answer, await this.api.post(path, body));
     } catch (error) {
-      if (error instanceof ApiProblem && (error.status === 409 || error.status === 403))
-        throw new ApiProblem(error.exitCode, error.status, error.code, `refused: ${error.message}`, error.remedy);
+      if (error instanceof ServerRefusal && (error.status === 409 || error.status === 403))
+        throw new ServerRefusal(error.exitCode, error.status, error.code, `refused: ${error.message}`, error.remedy);
       throw error;
     }
   }
