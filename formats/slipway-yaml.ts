@@ -34,11 +34,9 @@ import {
   valueAt,
 } from './yaml-problems.js';
 import type { Problem } from './yaml-problems.js';
-import { MAX_FILE_BYTES } from './yaml-file.js';
-import { readYaml } from './yaml-source.js';
+import { readYamlFile } from './yaml-file.js';
 import type { YamlSource } from './yaml-source.js';
 
-export { MAX_FILE_BYTES } from './yaml-file.js';
 export { formatProblems } from './yaml-problems.js';
 export type { Problem } from './yaml-problems.js';
 
@@ -75,12 +73,8 @@ export type SlipwayYaml =
  * allowed but seldom meant. Never throws for any text.
  */
 export function parseSlipwayYaml(text: string, fileName: string): SlipwayYaml {
-  if (text.length > MAX_FILE_BYTES || new TextEncoder().encode(text).length > MAX_FILE_BYTES) {
-    const message = `${fileName} has more than ${MAX_FILE_BYTES / 1024} KB`;
-    return { ok: false, problems: [fileProblem(message, 'is it the right file? A policy needs a few KB')] };
-  }
-  const yaml = readYaml(text);
-  if (!yaml.ok) return { ok: false, problems: inOrder(yaml.faults.map((fault) => ({ path: '', ...fault }))) };
+  const yaml = readYamlFile(text, fileName);
+  if (!yaml.ok) return yaml;
   const { source } = yaml;
   if (source.value === null || source.value === undefined) {
     return { ok: false, problems: [fileProblem(`${fileName} is empty`, 'begin with: service: NAME')] };
@@ -195,7 +189,7 @@ export function parseAnalysis(
 ):
   | { readonly ok: true; readonly analysisFor: AnalysisFor }
   | { readonly ok: false; readonly problems: readonly Problem[] } {
-  const yaml = readYaml(text.slice(0, MAX_FILE_BYTES));
+  const yaml = readYamlFile(text, fileName);
   if (
     yaml.ok &&
     isMapping(yaml.source.value) &&
