@@ -2,14 +2,14 @@
  * `npm run demo -- --serve`: everything stays up until interrupted, and there is always a rollout that waits for
  * somebody: Temporal with its Web, a worker, `slipway server` with the page, and a local platform under traffic.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { newStaticToken } from '../client/server/auth/static-token.js';
 import type { DecisionBody, DeployPayload, RunDocument, StartedRun } from '../client/server/contract.js';
 import type { Role } from '../domain/people.js';
-import { SLIPWAY, startStack } from '../tools/stack.js';
+import { startSlipwayServer } from '../tools/slipway-server.js';
+import { startStack } from '../tools/stack.js';
 import type { Stack } from '../tools/stack.js';
 import { freePort } from '../tools/supervise.js';
 import { startTraffic } from '../tools/traffic.js';
@@ -33,6 +33,7 @@ type Service = keyof typeof SERVICES;
 
 const REQUESTS_PER_SECOND = 50;
 const TOKENS_FOR_MS = 7 * 86_400_000;
+const POLICIES = 'policies';
 const LOOK_EVERY_MS = 500;
 /** How long the first releases may take, on a machine that is busy with other things. */
 const FIRST_MS = 180_000;
@@ -89,10 +90,11 @@ export async function serveDemo(options: {
   const stack = await startStack({ uiPort: await freePort() });
   const traffics: Traffic[] = [];
   try {
-    const tokens = await writeServerFiles(stack);
+    await writePolicies(stack);
     signal.throwIfAborted();
     await stack.startWorker();
-    const api = await startSlipwayServer(stack);
+    const serving = { people: PEOPLE, tokensForMs: TOKENS_FOR_MS, policies: POLICIES };
+    const { url: api, tokens } = await startSlipwayServer(stack, serving);
     const people = new People(api, tokens, signal);
     note('Shipping the first release of each service …');
     for (const service of Object.keys(SERVICES) as Service[]) {
@@ -122,9 +124,9 @@ export async function serveDemo(options: {
   }
 }
 
-/** Policies, people and their tokens, as an operator would write them. */
-async function writeServerFiles(stack: Stack): Promise<Served['tokens']> {
-  const policies = path.join(stack.folder, 'policies');
+/** A policy for each service, as its owners would write it. */
+async function writePolicies(stack: Stack): Promise<void> {
+  const policies = path.join(stack.folder, POLICIES);
   await mkdir(policies);
   const policy = await readFile(path.join(DEMO, 'slipway.yaml'), 'utf8');
   for (const [service, quorum] of Object.entries(SERVICES)) {
@@ -137,45 +139,6 @@ async function writeServerFiles(stack: Stack): Promise<Served['tokens']> {
       .replace(/approval: \{.*\}/, `approval: { required: always, quorum: ${quorum}, excludeAuthor: true }`);
     await writeFile(path.join(policies, `${service}.slipway.yaml`), text);
   }
-  const expires = new Date(Date.now() + TOKENS_FOR_MS).toISOString();
-  const made = Object.keys(PEOPLE).map((person) => ({ person: person as Person, ...newStaticToken(person) }));
-  const file = {
-    policies: 'policies',
-    tokens: made.map(({ person, sha256 }) => ({
-      id: person,
-      sha256,
-      subject: `${person}@example.com`,
-      name: person,
-      kind: 'person',
-      expires,
-    })),
-    roles: made.flatMap(({ person }) => PEOPLE[person].map((role) => ({ role, subjects: [`${person}@example.com`] }))),
-  };
-  await writeFile(serverFile(stack), JSON.stringify(file, null, 2));
-  return Object.fromEntries(made.map(({ person, token }) => [person, token])) as Record<Person, string>;
-}
-
-function serverFile(stack: Stack): string {
-  return path.join(stack.folder, 'slipway-server.yaml');
-}
-
-async function startSlipwayServer(stack: Stack): Promise<string> {
-  const port = await freePort();
-  const api = `http://127.0.0.1:${port}`;
-  await stack.start({
-    name: 'slipway server',
-    command: process.execPath,
-    args: [SLIPWAY, 'server'],
-    env: {
-      ...stack.env,
-      SLIPWAY_SERVER_PORT: String(port),
-      SLIPWAY_SERVER_FILE: serverFile(stack),
-      SLIPWAY_SESSION_KEYS: randomBytes(32).toString('base64url'),
-    },
-    ready: `${api}/readyz`,
-    logFile: path.join(stack.folder, 'server.log'),
-  });
-  return api;
 }
 
 /** The people of the demo, by the API that everybody has. */

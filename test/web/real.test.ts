@@ -1,16 +1,13 @@
 /** People with browsers before a real server, a real Temporal, a real gateway, and rollouts under traffic. */
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
-import path from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
-import { newStaticToken } from '../../client/server/auth/static-token.js';
 import type { RunDocument, StartedRun } from '../../client/server/contract.js';
 import type { Role } from '../../domain/people.js';
-import { SLIPWAY, startStack } from '../../tools/stack.js';
+import { startSlipwayServer } from '../../tools/slipway-server.js';
+import { startStack } from '../../tools/stack.js';
 import type { Stack } from '../../tools/stack.js';
-import { freePort } from '../../tools/supervise.js';
 import type { Server } from '../../tools/supervise.js';
 import { startTraffic } from '../../tools/traffic.js';
 import { findChromium } from '../support/chromium.js';
@@ -39,44 +36,13 @@ describe(
     let server: Server;
     let browser: Browser;
     let url: string;
-    const tokens: Record<string, string> = {};
+    let tokens: Readonly<Record<string, string>>;
     const tabs = new Map<string, Tab>();
 
     before(async () => {
       stack = await startStack({ maxReplicas: 24 });
       await stack.startWorker();
-      const made = Object.keys(PEOPLE).map((name) => ({ name, ...newStaticToken(name) }));
-      for (const { name, token } of made) tokens[name] = token;
-      const file = path.join(stack.folder, 'slipway-server.yaml');
-      const known = {
-        tokens: made.map(({ name, sha256 }) => ({
-          id: name,
-          sha256,
-          subject: `${name}@example.com`,
-          name,
-          kind: 'person',
-          expires: '2099-01-01T00:00:00Z',
-        })),
-        roles: made.flatMap(({ name }) =>
-          (PEOPLE[name] ?? []).map((role) => ({ role, subjects: [`${name}@example.com`] })),
-        ),
-      };
-      await writeFile(file, JSON.stringify(known));
-      const port = await freePort();
-      url = `http://127.0.0.1:${port}`;
-      server = await stack.start({
-        name: 'slipway server',
-        command: process.execPath,
-        args: [SLIPWAY, 'server'],
-        env: {
-          ...stack.env,
-          SLIPWAY_SERVER_PORT: String(port),
-          SLIPWAY_SERVER_FILE: file,
-          SLIPWAY_SESSION_KEYS: randomBytes(32).toString('base64url'),
-        },
-        ready: `${url}/readyz`,
-        logFile: path.join(stack.folder, 'server.log'),
-      });
+      ({ url, server, tokens } = await startSlipwayServer(stack, { people: PEOPLE, tokensForMs: 86_400_000 }));
       browser = await launch(program!);
     });
     after(async () => {
