@@ -1,9 +1,8 @@
 /** The worker is killed at each moment of each call to Slack, the server at many moments of each request to it. */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, test } from 'node:test';
 import { until } from '../support/drive.js';
-import { pointName, SlackSite } from '../support/slack/site.js';
+import { pointName, slackSite } from '../support/slack/site.js';
 import type { Point } from '../support/slack/site.js';
 
 const MOMENTS = ['arrived', 'stored', 'answered'] as const;
@@ -16,15 +15,12 @@ const POINTS: readonly Point[] = MOMENTS.flatMap((moment): readonly Point[] => [
   { method: 'chat.update', moment, where: 'channel', after: 1 },
 ]);
 
-let site: SlackSite;
-before(async () => {
-  site = await SlackSite.start();
-});
-after(() => site.stop());
+const started = slackSite();
 
 describe('a worker that is killed', { concurrency: 2 }, () => {
   for (const point of POINTS) {
     test(`at ${pointName(point)}: one message, each line told once`, async () => {
+      const site = started();
       const channel = site.newChannel();
       site.killWorkerAt(channel, point);
       const rollout = await site.deploy(channel);
@@ -43,14 +39,11 @@ describe('a worker that is killed', { concurrency: 2 }, () => {
 
 for (const ms of [0, 2, 5, 10, 20, 40, 80, 160, 320]) {
   test(`a server that is killed ${ms} ms after a click and a submitted dialog: one effect`, async () => {
+    const site = started();
     const channel = site.newChannel();
     const rollout = await site.deploy(channel);
     const view = await site.press(rollout, 'U0ANN', 'approve');
-    const submitted = site.submitOnce(view, 'ok');
-    await sleep(ms);
-    await site.killServer();
-    await submitted;
-    await site.restartServer();
+    await site.killServerAfterSubmit(view, ms);
     await site.submit(view, 'ok');
     await site.submit(await site.press(rollout, 'U0BERT', 'reject'), 'not today');
     await site.assertTold(rollout, 'rejected');

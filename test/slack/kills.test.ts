@@ -1,17 +1,13 @@
 /** The worker and the server are killed at the worst moments: still one message for a rollout, and one effect for a click. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
 import { until } from '../support/drive.js';
-import { SlackSite } from '../support/slack/site.js';
+import { slackSite } from '../support/slack/site.js';
 
-let site: SlackSite;
-before(async () => {
-  site = await SlackSite.start();
-});
-after(() => site.stop());
+const started = slackSite();
 
 test('a worker that is killed once Slack has taken message, change and reply repeats none of them', async () => {
+  const site = started();
   const channel = site.newChannel();
   site.killWorkerAt(channel, { method: 'chat.postMessage', moment: 'stored', where: 'channel' });
   const rollout = await site.deploy(channel);
@@ -25,6 +21,7 @@ test('a worker that is killed once Slack has taken message, change and reply rep
 });
 
 test('a worker that is killed while the end waits for Slack tells it once, when Slack is back', async () => {
+  const site = started();
   const channel = site.newChannel();
   const rollout = await site.deploy(channel);
   const view = await site.press(rollout, 'U0ANN', 'reject');
@@ -39,15 +36,12 @@ test('a worker that is killed while the end waits for Slack tells it once, when 
 });
 
 test('a server that is killed while a dialog is submitted loses no decision and makes none twice', async () => {
+  const site = started();
   const channel = site.newChannel();
   const rollout = await site.deploy(channel);
   const view = await site.press(rollout, 'U0ANN', 'approve');
   for (const ms of [5, 60]) {
-    const submitted = site.submitOnce(view, 'ok');
-    await sleep(ms);
-    await site.killServer();
-    await submitted;
-    await site.restartServer();
+    await site.killServerAfterSubmit(view, ms);
   }
   await site.submit(view, 'ok');
   const counted = await until('the approval counts', async () => {

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { after, before } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Slipway } from '../../../client/slipway.js';
 import type { RolloutRequest, RolloutView } from '../../../domain/rollout.js';
 import { ACTIONS } from '../../../domain/slack/message.js';
@@ -133,12 +135,13 @@ export class SlackSite {
     await this.parts.worker.restart();
   }
 
-  async killServer(): Promise<void> {
+  /** The server dies so long after a dialog was submitted once, whatever became of that, and is started again. */
+  async killServerAfterSubmit(view: StandinView, ms: number): Promise<void> {
+    const submitted = this.slack.send(`${this.parts.url}/interactions`, this.slack.submitBody(view, 'ok'));
+    await sleep(ms);
     this.kills += 1;
     await this.parts.server.kill('SIGKILL');
-  }
-
-  async restartServer(): Promise<void> {
+    await submitted;
     await this.parts.server.restart();
   }
 
@@ -221,11 +224,6 @@ export class SlackSite {
     );
   }
 
-  /** Submits a dialog once, whatever becomes of it. */
-  async submitOnce(view: StandinView, reason: string): Promise<number> {
-    return (await this.slack.send(`${this.parts.url}/interactions`, this.slack.submitBody(view, reason))).status;
-  }
-
   /** Waits until what was left of a rollout that is over, because Slack was away, has been told. */
   async endIsTold({ request }: Rollout): Promise<void> {
     const { workflow } = this.parts.slipway.client;
@@ -249,4 +247,14 @@ export class SlackSite {
       view.timeline.map(({ text }) => text),
     );
   }
+}
+
+/** One site for all tests of a file: started before the first of them, stopped after the last. */
+export function slackSite(): () => SlackSite {
+  let site: SlackSite;
+  before(async () => {
+    site = await SlackSite.start();
+  });
+  after(() => site.stop());
+  return () => site;
 }
