@@ -13,7 +13,8 @@ import {
 } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Decision, DecisionReceipt, Refusal, Verb } from '../domain/approval/decision.js';
-import type { EnqueueReceipt, LaneView, RememberedRollout } from '../domain/lane.js';
+import { placeAt } from '../domain/lane.js';
+import type { EnqueueReceipt, LaneView, QueueNotice, QueuePlace, RememberedRollout } from '../domain/lane.js';
 import type { Actor, RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
 import type { TrailHead } from '../domain/trail.js';
 import { offersFor } from '../domain/offers.js';
@@ -26,11 +27,13 @@ import {
   decisionSignal,
   DEFAULT_TASK_QUEUE,
   enqueueUpdate,
+  LANE_QUEUED,
   LANE_WORKFLOW,
   laneQuery,
   laneWorkflowId,
   pauseUpdate,
   promoteUpdate,
+  QUEUE_MEMO,
   queuedQuery,
   resumeUpdate,
   ROLLOUT_WORKFLOW,
@@ -64,7 +67,7 @@ export interface RolloutRef {
 /** What is known of a rollout: its view once it runs, the lane's word before and after that. */
 export type Found =
   | { readonly kind: 'running'; readonly view: RolloutView }
-  | { readonly kind: 'queued'; readonly ref: RolloutRef; readonly ahead: number; readonly blocked: string | null }
+  | ({ readonly kind: 'queued'; readonly ref: RolloutRef } & QueuePlace)
   | { readonly kind: 'never-ran'; readonly ref: RolloutRef; readonly entry: RememberedRollout };
 
 export interface RolloutSummary {
@@ -80,6 +83,8 @@ export interface RolloutSummary {
   readonly closedAt: string | null;
   /** How the workflow closed, where that is not its own doing. */
   readonly workflowStatus: string;
+  /** Its place while it waits in its lane: it has no run then. */
+  readonly queue: QueuePlace | null;
 }
 
 const UPDATES = {
@@ -195,12 +200,13 @@ export class Slipway {
         kind: 'queued',
         ref,
         ahead: place + (view.running === null ? 0 : 1),
+        behind: view.running,
         blocked: view.blocked?.reason ?? null,
       };
     const entry = view?.remembered.find((item) => item.rolloutId === ref.rolloutId);
     if (entry !== undefined) {
       return entry.outcome === null
-        ? { kind: 'queued', ref, ahead: 0, blocked: view?.blocked?.reason ?? null }
+        ? { kind: 'queued', ref, ahead: 0, behind: null, blocked: view?.blocked?.reason ?? null }
         : { kind: 'never-ran', ref, entry };
     }
     throw new CliError(
@@ -370,6 +376,7 @@ export class Slipway {
           startedAt: run.startTime.toISOString(),
           closedAt: run.closeTime?.toISOString() ?? null,
           workflowStatus: run.status.name,
+          queue: null,
         });
         if (found.length >= limit) break;
       }
@@ -394,6 +401,29 @@ export class Slipway {
     );
     const next = found.nextPageToken ?? new Uint8Array();
     return { runs: (found.executions ?? []).map(summaryOfExecution), next: next.length === 0 ? null : next };
+  }
+
+  /**
+   * Rollouts that wait in their lanes, the newest first, as the lanes tell search: one question, however many lanes
+   * there are, and no worker is asked. Of a lane the first `QUEUE_TOLD` are known.
+   * @param query in the lanes' search attributes: service and environment
+   */
+  async waiting(query: string): Promise<readonly RolloutSummary[]> {
+    const lanes = `WorkflowType = '${LANE_WORKFLOW}' AND ExecutionStatus = 'Running' AND ${searchAttributes.phase.name} = '${LANE_QUEUED}'`;
+    return this.call(async () => {
+      const found: RolloutSummary[] = [];
+      for await (const { workflowId, memo } of this.client.workflow.list({
+        query: `${lanes}${query === '' ? '' : ` AND (${query})`}`,
+      })) {
+        const [, environment = '', service = ''] = workflowId.split('/');
+        const notice = memo?.[QUEUE_MEMO] as QueueNotice | null | undefined;
+        for (const [index, item] of (notice?.queue ?? []).entries())
+          found.push(waitingSummary({ environment, service }, item, placeAt(notice as QueueNotice, index)));
+      }
+      return found.sort(
+        (one, other) => other.startedAt.localeCompare(one.startedAt) || one.rolloutId.localeCompare(other.rolloutId),
+      );
+    });
   }
 
   /** Finds a rollout by its id alone, or by `environment/service/id`. */
@@ -520,6 +550,32 @@ function summaryOfExecution(run: Execution): RolloutSummary {
     startedAt: at(run.startTime) ?? '',
     closedAt: at(run.closeTime),
     workflowStatus: run.closeTime == null ? 'RUNNING' : 'CLOSED',
+    queue: null,
+  };
+}
+
+/** Without those that have a run by now: search may know of it before it knows that the queue is shorter. */
+export function stillWaiting<One extends { readonly rolloutId: string }>(
+  queued: readonly One[],
+  runs: readonly { readonly rolloutId: string }[],
+): readonly One[] {
+  const begun = new Set(runs.map(({ rolloutId }) => rolloutId));
+  return queued.filter(({ rolloutId }) => !begun.has(rolloutId));
+}
+
+function waitingSummary(lane: LaneRef, item: QueueNotice['queue'][number], queue: QueuePlace): RolloutSummary {
+  return {
+    rolloutId: item.rolloutId,
+    ...lane,
+    release: item.release,
+    phase: 'queued',
+    waitsFor: null,
+    outcome: null,
+    risk: null,
+    startedAt: item.queuedAt,
+    closedAt: null,
+    workflowStatus: 'RUNNING',
+    queue,
   };
 }
 

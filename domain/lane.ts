@@ -1,5 +1,6 @@
 import { digestOf } from './canonical.js';
 import type { BreakGlass } from './approval/decision.js';
+import { releaseName } from './release.js';
 import type { Outcome, RolloutRequest } from './rollout.js';
 import type { LaneRef } from './target.js';
 
@@ -208,6 +209,46 @@ function remember(
 
 function prune(list: readonly RememberedRollout[], nowMs: number): readonly RememberedRollout[] {
   return list.filter((entry) => entry.outcome === null || entry.atMs + REMEMBER_MS > nowMs);
+}
+
+/** Where a rollout stands in its lane's queue. */
+export interface QueuePlace {
+  /** Rollouts of the lane that come before it, the one that has the lane included. */
+  readonly ahead: number;
+  /** The rollout that has the lane; null: none has. */
+  readonly behind: string | null;
+  /** Why the lane starts nothing; null: it does. */
+  readonly blocked: string | null;
+}
+
+/** What the lane tells search of those that wait in it: lists show them by this alone. */
+export interface QueueNotice extends Omit<QueuePlace, 'ahead'> {
+  /** In their order; the first {@link QUEUE_TOLD} of them. */
+  readonly queue: readonly { readonly rolloutId: string; readonly release: string; readonly queuedAt: string }[];
+}
+
+/** Each change of the queue writes all that is told into the lane's history. */
+export const QUEUE_TOLD = 50;
+
+/** Null: nobody waits. The first in the queue of a lane that is free does not: it is about to run. */
+export function queueNotice({ running, queue, blocked }: LaneState): QueueNotice | null {
+  const starts = running === null && blocked === null;
+  const waiting = starts ? queue.slice(1) : queue;
+  if (waiting.length === 0) return null;
+  return {
+    behind: starts ? (queue[0]?.request.rolloutId ?? null) : running,
+    blocked: blocked?.reason.slice(0, 500) ?? null,
+    queue: waiting.slice(0, QUEUE_TOLD).map(({ request, queuedAtMs }) => ({
+      rolloutId: request.rolloutId,
+      release: releaseName(request.release.images).slice(0, 200),
+      queuedAt: new Date(queuedAtMs).toISOString(),
+    })),
+  };
+}
+
+/** The place of the one at an index of what was told. */
+export function placeAt({ behind, blocked }: QueueNotice, index: number): QueuePlace {
+  return { ahead: index + (behind === null ? 0 : 1), behind, blocked };
 }
 
 /** What the lane's query answers. */

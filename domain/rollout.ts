@@ -1,5 +1,6 @@
 import type { Verdict } from './canary/types.js';
 import type { Approvals, BreakGlass, Decision } from './approval/decision.js';
+import type { QueuePlace } from './lane.js';
 import type { Role, Via } from './people.js';
 import type { Plan } from './plan.js';
 import type { Policy } from './policy.js';
@@ -204,6 +205,8 @@ export interface RolloutView {
   readonly generation: number | null;
   readonly paused: boolean;
   readonly wait: Wait | null;
+  /** Its place while it waits in its lane; absent as soon as it runs. */
+  readonly queue?: QueuePlace;
   readonly approvals: Approvals | null;
   /** That somebody went past a gate or a HOLD alone: the first time, and for ever. */
   readonly breakGlass: BreakGlass | null;

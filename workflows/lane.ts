@@ -8,6 +8,8 @@ import {
   setCurrentDetails,
   setHandler,
   startChild,
+  upsertMemo,
+  upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
 import {
@@ -16,6 +18,7 @@ import {
   finish,
   laneView,
   newLane,
+  queueNotice,
   takeNext,
   wasWithdrawnBy,
   withdraw,
@@ -29,7 +32,9 @@ import {
   checkSignal,
   enqueueUpdate,
   giveWaySignal,
+  LANE_QUEUED,
   laneQuery,
+  QUEUE_MEMO,
   queuedQuery,
   recoverWorkflowId,
   rolloutWorkflowId,
@@ -64,8 +69,11 @@ class Lane {
   private state: LaneState;
   /** The platform's word on who holds the lane is asked for once at the start, and when told to. */
   private check: Target | null = null;
+  /** What search was told last, as JSON; a run that goes on for another tells it anew. */
+  private told: string | null;
 
   constructor(input: LaneInput) {
+    this.told = input.state === null ? JSON.stringify(null) : null;
     this.state = input.state ?? newLane(input.lane);
     setHandler(
       enqueueUpdate,
@@ -294,5 +302,21 @@ class Lane {
     for (const item of queue)
       lines.push(`- queued: ${item.request.rolloutId} ${releaseName(item.request.release.images)}`);
     setCurrentDetails(lines.join('\n').slice(0, 18_000));
+    this.tellQueue();
+  }
+
+  /** Lists find those that wait by what search knows of the lane: a lane that nobody waits for says nothing. */
+  private tellQueue(): void {
+    const { lane } = this.state;
+    const notice = queueNotice(this.state);
+    const told = JSON.stringify(notice);
+    if (told === this.told) return;
+    this.told = told;
+    upsertMemo({ [QUEUE_MEMO]: notice });
+    upsertSearchAttributes([
+      { key: searchAttributes.service, value: lane.service },
+      { key: searchAttributes.environment, value: lane.environment },
+      { key: searchAttributes.phase, value: notice === null ? null : LANE_QUEUED },
+    ]);
   }
 }

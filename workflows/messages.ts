@@ -78,6 +78,11 @@ export const searchAttributes = {
   deadline: defineSearchAttributeKey('SlipwayDeadline', SearchAttributeType.DATETIME),
 } as const;
 
+/** The phase of a lane in which rollouts wait; of one that has no queue it is absent. */
+export const LANE_QUEUED = 'queued';
+/** Memo of such a lane: who waits, as a `QueueNotice`. */
+export const QUEUE_MEMO = 'SlipwayQueue';
+
 export const LANE_WORKFLOW = 'lane';
 export const ROLLOUT_WORKFLOW = 'rollout';
 export const RECONCILE_WORKFLOW = 'reconcile';

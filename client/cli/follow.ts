@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
+import { placeText } from '../../domain/queued.js';
 import { isFinal, needsPerson } from '../../domain/rollout.js';
 import type { RolloutView, Wait } from '../../domain/rollout.js';
 import { durationText } from '../../domain/words.js';
@@ -250,7 +251,7 @@ export function neverRanText({ entry }: Extract<Found, { kind: 'never-ran' }>): 
   return `${entry.outcome ?? 'ended'}: ${plain(entry.reason ?? '')}`;
 }
 
-function queuedText(found: Extract<Found, { kind: 'queued' }>): string {
-  const blocked = found.blocked === null ? '' : `; the lane is blocked: ${plain(found.blocked)}`;
-  return found.ahead === 0 ? `next in its lane${blocked}` : `queued: ${found.ahead} ahead${blocked}`;
+/** What the lane says of a rollout that waits in it. */
+export function queuedText(found: Extract<Found, { kind: 'queued' }>): string {
+  return plain(placeText(found));
 }

@@ -2,6 +2,7 @@ import { needsPerson } from '../../domain/rollout.js';
 import { durationText } from '../../domain/words.js';
 import { CliError, EXIT } from '../exit-codes.js';
 import { Remote } from '../remote/remote.js';
+import { stillWaiting } from '../slipway.js';
 import type { RolloutSummary, Slipway } from '../slipway.js';
 import {
   LANE_WORKFLOW,
@@ -33,20 +34,36 @@ export interface ListOptions extends WhereFlags {
 /** `slipway list`: rollouts, newest first. */
 export async function list(context: CliContext, options: ListOptions): Promise<CommandResult> {
   const limit = options.limit === undefined ? 20 : parseCountOption('--limit', options.limit, 1000);
-  const clauses = [
+  const lanes = clauses([
     clause(searchAttributes.service.name, '--service', options.service),
     clause(searchAttributes.environment.name, '--env', options.env),
+  ]);
+  const states = clauses([
     clause(searchAttributes.outcome.name, '--outcome', options.outcome),
     options.open === true ? "ExecutionStatus = 'Running'" : null,
     options.waiting === true ? `${searchAttributes.waitsFor.name} IS NOT NULL AND ExecutionStatus = 'Running'` : null,
-  ].filter((text) => text !== null);
+  ]);
   const server = await serverOf(context, options);
   const rollouts =
     server === null
-      ? await withSlipway(context, (slipway) => slipway.list(clauses.join(' AND '), limit))
+      ? await withSlipway(context, (slipway) => listDirect(slipway, { lanes, states }, options, limit))
       : await listRemote(context, server, options, limit);
   if (!context.json) table(context, rollouts);
   return done({ rollouts });
+}
+
+/** Those that wait in their lanes first; they have no outcome, and wait for no person. */
+async function listDirect(
+  slipway: Slipway,
+  { lanes, states }: { readonly lanes: string; readonly states: string },
+  { outcome, waiting }: ListOptions,
+  limit: number,
+): Promise<readonly RolloutSummary[]> {
+  const [queued, runs] = await Promise.all([
+    outcome === undefined && waiting !== true ? slipway.waiting(lanes) : [],
+    slipway.list([lanes, states].filter((text) => text !== '').join(' AND '), limit),
+  ]);
+  return [...stillWaiting(queued, runs), ...runs].slice(0, limit);
 }
 
 /** The server's list, which shows what the caller may see; the filters that it does not know are applied here. */
@@ -84,6 +101,10 @@ async function listRemote(
   }
 }
 
+function clauses(list: readonly (string | null)[]): string {
+  return list.filter((text) => text !== null).join(' AND ');
+}
+
 function clause(name: string, flag: string, value: string | undefined): string | null {
   if (value === undefined) return null;
   if (!/^[\w.-]+$/.test(value)) throw usage(`${flag} "${value}" is no name`, 'write letters, digits, _ . and -');
@@ -98,7 +119,7 @@ function table(context: CliContext, rollouts: readonly RolloutSummary[]): void {
     `${run.service}/${run.environment}`,
     plain(run.release),
     run.outcome ?? (run.workflowStatus === 'RUNNING' ? run.phase : run.workflowStatus.toLowerCase()),
-    run.waitsFor ?? '',
+    run.waitsFor ?? (run.queue === null ? '' : `${run.queue.ahead} ahead`),
     run.risk === null ? '' : String(run.risk),
     run.startedAt.slice(0, 19).replace('T', ' '),
   ]);

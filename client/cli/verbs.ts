@@ -12,7 +12,7 @@ import { actorFrom } from './actor.js';
 import type { ActorOptions } from './actor.js';
 import { done, usage } from './context.js';
 import type { CliContext, CommandResult } from './context.js';
-import { documentOf, follow, neverRanText } from './follow.js';
+import { documentOf, follow, neverRanText, queuedText } from './follow.js';
 import { parseDurationOption, waitOptions } from './options.js';
 import type { WaitFlags } from './options.js';
 import { painter, plain, timelineLine, viewTree } from './render.js';
@@ -103,8 +103,7 @@ export async function status(
       context.out('');
       for (const entry of found.view.timeline) context.out(timelineLine(entry, paint));
     } else if (found.kind === 'queued') {
-      context.out(found.ahead === 0 ? 'next in its lane' : `queued: ${found.ahead} ahead`);
-      if (found.blocked !== null) context.out(`the lane is blocked: ${plain(found.blocked)}`);
+      context.out(queuedText(found));
     } else {
       context.out(neverRanText(found));
     }

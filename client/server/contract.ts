@@ -1,6 +1,7 @@
 /** What the HTTP API takes and gives, in types: the server's schemas, the page and the CLI all follow these. */
 import type { DecisionReceipt, RefusalCode, Verb } from '../../domain/approval/decision.js';
 import type { Offer } from '../../domain/offers.js';
+import type { QueuePlace } from '../../domain/lane.js';
 import type { LiveStage } from '../../domain/live.js';
 import type { Identity, Right } from '../../domain/people.js';
 import type { ChangedFile } from '../../domain/release.js';
@@ -69,6 +70,8 @@ export interface RunSummary {
   readonly endedAt: string | null;
   /** Whether the one who asks can end its wait. */
   readonly waitsForMe: boolean;
+  /** Its place in its lane's queue; null where it does not wait there. `startedAt` is when it came, until it runs. */
+  readonly queue: QueuePlace | null;
 }
 
 /** `GET /runs?state=open|waiting-for-me|ended&service=&environment=&limit=&cursor=`. */

@@ -1,4 +1,5 @@
 import { isGrpcServiceError } from '@temporalio/client';
+import { z } from 'zod';
 import type { LiveStage } from '../../domain/live.js';
 import { endsWait, offersFor } from '../../domain/offers.js';
 import type { Offer } from '../../domain/offers.js';
@@ -10,6 +11,7 @@ import { isFinal, PHASES } from '../../domain/rollout.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { LaneRef } from '../../domain/target.js';
 import { rolloutWorkflowId, searchAttributes } from '../../workflows/messages.js';
+import { stillWaiting } from '../slipway.js';
 import type { Found, RolloutRef, RolloutSummary, Slipway } from '../slipway.js';
 import type { RunDocument, RunList, RunSummary } from './contract.js';
 import type { Follower } from './follow/follower.js';
@@ -25,6 +27,12 @@ const AT_ONCE = 8;
 const NO_WORKER_MS = 5000;
 /** Waits that a person ends, as they are searched for. */
 const FOR_PEOPLE = ['approval', 'gate', 'inconclusive', 'paused', 'drift'] as const;
+
+const STATE_CLAUSES = {
+  open: "ExecutionStatus = 'Running'",
+  ended: "ExecutionStatus != 'Running'",
+  'waiting-for-me': `ExecutionStatus = 'Running' AND ${searchAttributes.waitsFor.name} IN (${FOR_PEOPLE.map((kind) => `'${kind}'`).join(', ')})`,
+} as const;
 
 /** Where a rollout is, and what is kept of it where Temporal has forgotten it. */
 export interface Located {
@@ -130,47 +138,83 @@ export class Runs {
     const asOf = new Date().toISOString();
     const visible = lanesClause(identity);
     if (visible === null) return { runs: [], next: null, asOf };
-    const query = [
+    const { service, environment, state } = filter;
+    const lanes = allOf([
       visible,
-      filter.service === undefined ? '' : `${searchAttributes.service.name} = '${filter.service}'`,
-      filter.environment === undefined ? '' : `${searchAttributes.environment.name} = '${filter.environment}'`,
-      filter.state === undefined
-        ? ''
-        : filter.state === 'ended'
-          ? "ExecutionStatus != 'Running'"
-          : "ExecutionStatus = 'Running'",
-      filter.state === 'waiting-for-me'
-        ? `${searchAttributes.waitsFor.name} IN (${FOR_PEOPLE.map((kind) => `'${kind}'`).join(', ')})`
-        : '',
-    ]
-      .filter((clause) => clause !== '')
-      .join(' AND ');
-    const { runs, next } = await this.page(query, filter);
+      service === undefined ? '' : `${searchAttributes.service.name} = '${service}'`,
+      environment === undefined ? '' : `${searchAttributes.environment.name} = '${environment}'`,
+    ]);
+    const query = allOf([lanes, state === undefined ? '' : STATE_CLAUSES[state]]);
+    // They come with no outcome, and wait for no person.
+    const queues = state === undefined || state === 'open';
+    const { runs, next } = await this.page({ query, lanes: queues ? lanes : null }, filter, asOf);
     const rows = await this.rows(runs);
     const mine = rows.map((row) => rowFor(row, identity)).filter((row) => row !== null);
-    return {
-      runs: filter.state === 'waiting-for-me' ? mine.filter(({ waitsForMe }) => waitsForMe) : mine,
-      next:
-        next === null
-          ? null
-          : Buffer.from(JSON.stringify(cursorOf(query, Buffer.from(next).toString('base64')))).toString('base64url'),
-      asOf,
-    };
+    return { runs: state === 'waiting-for-me' ? mine.filter(({ waitsForMe }) => waitsForMe) : mine, next, asOf };
   }
 
   /** Everything in flight and the newest that have ended, for all viewers at once: `rowFor` makes one person's of it. */
   async everything(limit: number, ended: number): Promise<readonly Row[]> {
-    const [open, over] = await Promise.all([
-      this.options.slipway.page("ExecutionStatus = 'Running'", limit, null),
-      this.options.slipway.page("ExecutionStatus != 'Running'", ended, null),
+    const { slipway } = this.options;
+    const [queued, open, over] = await Promise.all([
+      slipway.waiting(''),
+      slipway.page(STATE_CLAUSES.open, limit, null),
+      slipway.page(STATE_CLAUSES.ended, ended, null),
     ]);
-    return this.rows([...open.runs, ...over.runs]);
+    const runs = [...open.runs, ...over.runs];
+    return this.rows([...stillWaiting(queued, runs).slice(0, limit), ...runs]);
   }
 
-  private async page(query: string, { limit, cursor }: ListFilter): ReturnType<Slipway['page']> {
-    const token = cursor === undefined ? null : tokenOf(cursor, query);
+  /**
+   * Those that wait in their lanes come first, then those that have a run. A page goes on behind the last one of the
+   * page before, so nothing comes twice, whatever has changed in between.
+   * @param lanes the question for the queues; null: they are not asked for
+   */
+  private async page(
+    { query, lanes }: { readonly query: string; readonly lanes: string | null },
+    { limit, cursor }: ListFilter,
+    asOf: string,
+  ): Promise<{ readonly runs: readonly RolloutSummary[]; readonly next: string | null }> {
+    const place: Place =
+      cursor !== undefined ? placeOf(cursor, query) : lanes === null ? { runs: null } : { queued: null, asOf };
+    const after = (token: Uint8Array | null, begunBy?: string): string | null =>
+      token === null
+        ? null
+        : cursorOf(query, {
+            runs: Buffer.from(token).toString('base64'),
+            ...(begunBy === undefined ? {} : { begunBy }),
+          });
+
+    if (!('queued' in place)) {
+      const { begunBy } = place;
+      const { runs, next } = await this.runsAt(
+        allOf([query, begunBy === undefined ? '' : `StartTime <= '${begunBy}'`]),
+        limit,
+        place.runs,
+      );
+      return { runs, next: after(next, begunBy) };
+    }
+    const waiting = await this.options.slipway.waiting(lanes ?? '');
+    const rest = waiting.filter((one) => place.queued === null || comesAfter(one, place.queued));
+    const shown = rest.slice(0, limit);
+    const room = limit - shown.length;
+    // Where there is no room for a run, it is still seen which of those shown have begun.
+    const { runs, next } = await this.runsAt(query, room === 0 ? limit : room, null);
+    const queued = stillWaiting(shown, runs);
+    const last = shown.at(-1);
+    if (room > 0 || last === undefined) return { runs: [...queued, ...runs], next: after(next) };
+    const { startedAt, rolloutId } = last;
+    const further: Place =
+      rest.length > limit
+        ? { queued: { startedAt, rolloutId }, asOf: place.asOf }
+        : // One that was shown as queued, and begins before the next page is asked for, would come again.
+          { runs: null, begunBy: place.asOf };
+    return { runs: queued, next: 'queued' in further || runs.length > 0 ? cursorOf(query, further) : null };
+  }
+
+  private async runsAt(query: string, limit: number, token: string | null): ReturnType<Slipway['page']> {
     try {
-      return await this.options.slipway.page(query, limit, token);
+      return await this.options.slipway.page(query, limit, token === null ? null : Buffer.from(token, 'base64'));
     } catch (error) {
       // A token that Temporal does not take (any more).
       const status: number | null = isGrpcServiceError(error) ? error.code : null;
@@ -196,7 +240,7 @@ export class Runs {
   private async glance(run: RolloutSummary): Promise<RolloutView | null> {
     const ref = { lane: { environment: run.environment, service: run.service }, rolloutId: run.rolloutId };
     this.remember(ref);
-    if (run.workflowStatus !== 'RUNNING' || Date.now() < this.noWorkerUntilMs) return null;
+    if (run.workflowStatus !== 'RUNNING' || run.queue !== null || Date.now() < this.noWorkerUntilMs) return null;
     try {
       const found = await this.options.follower.glance(ref, `${run.phase} ${run.waitsFor ?? ''}`);
       return found.kind === 'running' ? found.view : null;
@@ -219,7 +263,8 @@ export function rowFor({ run, view }: Row, identity: Identity): RunSummary | nul
   const lane = { environment: run.environment, service: run.service };
   if (authorize(identity, 'view', lane).kind === 'denied') return null;
   if (view !== null) return summaryOf(view, offersFor(view, identity));
-  const known = PHASES.find((phase) => phase === (run.outcome ?? run.phase)) ?? 'accepted';
+  const known =
+    run.queue !== null ? 'queued' : (PHASES.find((phase) => phase === (run.outcome ?? run.phase)) ?? 'accepted');
   const forPerson = run.waitsFor !== null && (FOR_PEOPLE as readonly string[]).includes(run.waitsFor);
   return {
     rolloutId: run.rolloutId,
@@ -234,6 +279,7 @@ export function rowFor({ run, view }: Row, identity: Identity): RunSummary | nul
     startedAt: run.startedAt,
     endedAt: run.closedAt,
     waitsForMe: false,
+    queue: run.queue,
   };
 }
 
@@ -251,6 +297,7 @@ export function summaryOf(view: RolloutView, offers: readonly Offer[]): RunSumma
     startedAt: view.startedAt,
     endedAt: view.endedAt,
     waitsForMe: endsWait(view.wait, offers),
+    queue: view.queue ?? null,
   };
 }
 
@@ -267,23 +314,44 @@ function lanesClause({ grants }: Identity): string | null {
   return clauses.includes('') ? '' : `(${[...new Set(clauses)].map((clause) => `(${clause})`).join(' OR ')})`;
 }
 
-/** Temporal's token `t`, with a sum over it and the query: Temporal itself would try for long to read a damaged one. */
-function cursorOf(query: string, t: string): { readonly q: string; readonly t: string } {
-  return { q: shortDigest(digestOf({ query, t })), t };
+function allOf(clauses: readonly string[]): string {
+  return clauses.filter((clause) => clause !== '').join(' AND ');
 }
 
-function tokenOf(cursor: string, query: string): Uint8Array {
+/** How far somebody has read: in the queues, or in the runs (by Temporal's token; null: at their beginning). */
+const Place = z.union([
+  z.strictObject({
+    queued: z.strictObject({ startedAt: z.iso.datetime(), rolloutId: z.string() }).nullable(),
+    /** Of the first page. */
+    asOf: z.iso.datetime(),
+  }),
+  z.strictObject({ runs: z.base64().nullable(), begunBy: z.iso.datetime().optional() }),
+]);
+type Place = z.infer<typeof Place>;
+
+/** In the order of `Slipway.waiting`: the newest first. */
+function comesAfter(
+  { startedAt, rolloutId }: RolloutSummary,
+  last: { readonly startedAt: string; readonly rolloutId: string },
+): boolean {
+  return startedAt < last.startedAt || (startedAt === last.startedAt && rolloutId > last.rolloutId);
+}
+
+const Cursor = z.strictObject({ sum: z.string(), at: Place });
+
+function cursorOf(query: string, at: Place): string {
+  return Buffer.from(JSON.stringify({ sum: sumOf(query, at), at })).toString('base64url');
+}
+
+/** Over the question, and over the place: Temporal itself would try for long to read a token that is damaged. */
+function sumOf(query: string, at: Place): string {
+  return shortDigest(digestOf({ query, at }));
+}
+
+function placeOf(cursor: string, query: string): Place {
   try {
-    const read: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
-    if (
-      typeof read === 'object' &&
-      read !== null &&
-      'q' in read &&
-      't' in read &&
-      typeof read.t === 'string' &&
-      read.q === cursorOf(query, read.t).q
-    )
-      return Buffer.from(read.t, 'base64');
+    const read = Cursor.safeParse(JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')));
+    if (read.success && read.data.sum === sumOf(query, read.data.at)) return read.data.at;
   } catch {
     // Said below, as any cursor that is not ours.
   }

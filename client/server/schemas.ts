@@ -146,6 +146,7 @@ const RunSummary = z
     startedAt: z.string(),
     endedAt: z.string().nullable(),
     waitsForMe: z.boolean(),
+    queue: z.object({ ahead: z.number(), behind: z.string().nullable(), blocked: z.string().nullable() }).nullable(),
   })
   .openapi('RunSummary');
 const RunList = z

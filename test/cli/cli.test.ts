@@ -21,6 +21,7 @@ import {
   story,
   Terminal,
 } from '../support/cli.js';
+import { until } from '../support/drive.js';
 
 const COMMANDS = [
   'login',
@@ -376,7 +377,13 @@ describe('the command line', { concurrency: 3 }, () => {
 
     const queued = await at.json<Deployed>('deploy', '--no-git', '--tag', 'v4');
     assert.equal(queued.receipt.kind === 'accepted' ? queued.receipt.ahead : null, 1);
-    assert.match((await at.expect(0, 'status', queued.rolloutId)).out, /^queued: 1 ahead$/m);
+    const place = new RegExp(`^queued: 1 ahead, ${running} has the lane$`, 'm');
+    assert.match((await at.expect(0, 'status', queued.rolloutId)).out, place);
+    await until('it is listed', async () => {
+      const { out } = await at.expect(0, 'list', '--service', 'lane', '--open');
+      return new RegExp(`^${queued.rolloutId} .*lane:v4 +queued +1 ahead`, 'm').test(out) ? true : null;
+    });
+    assert.doesNotMatch((await at.expect(0, 'list', '--service', 'lane', '--waiting')).out, /queued/);
     assertRefused(await at.run('approve', queued.rolloutId), 2, /still waits in its lane/);
     const unwanted = await at.json<Deployed>('deploy', '--no-git', '--tag', 'v5');
     assert.match(

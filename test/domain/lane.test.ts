@@ -8,6 +8,9 @@ import {
   laneView,
   newLane,
   payloadDigest,
+  placeAt,
+  QUEUE_TOLD,
+  queueNotice,
   REMEMBER_MS,
   takeNext,
   wasWithdrawnBy,
@@ -235,6 +238,48 @@ describe('a lane', () => {
         expiresAt: new Date(NOW + POLICY.waits.queueMs).toISOString(),
       },
     ]);
+  });
+});
+
+describe('what a lane tells of its queue', () => {
+  const told = (state: LaneState): readonly unknown[] => {
+    const notice = queueNotice(state);
+    return (notice?.queue ?? []).map(({ rolloutId }, index) => [rolloutId, placeAt(notice!, index)]);
+  };
+
+  it('is nothing while nobody waits, also in the moment before the first one runs', () => {
+    assert.equal(queueNotice(newLane(POLICY.lane)), null);
+    assert.equal(queueNotice(busy()), null);
+    assert.equal(queueNotice(all([ask('a')])), null);
+  });
+
+  it('is who waits, for whom, and with how many ahead', () => {
+    const behind = { behind: id('a'), blocked: null };
+    const expected = [
+      [id('b'), { ahead: 1, ...behind }],
+      [id('c'), { ahead: 2, ...behind }],
+    ];
+    assert.deepEqual(told(all([ask('b'), ask('c')], busy())), expected);
+    // The same in the moment in which `a` is about to run.
+    assert.deepEqual(told(all([ask('a'), ask('b'), ask('c')])), expected);
+    const [first] = queueNotice(all([ask('b', { tag: 'v7' })], busy()))?.queue ?? [];
+    assert.deepEqual([first?.release, first?.queuedAt], ['hello:v7', '2026-07-01T12:00:00.000Z']);
+  });
+
+  it('says why a blocked lane starts nothing', () => {
+    const failed = { rolloutId: id('a'), outcome: 'rollback-failed' as const, reason: 'read-only' };
+    const blocked = `rollback of ${id('a')} failed: read-only`;
+    assert.deepEqual(told(finish(all([ask('b')], busy()), failed, NOW)), [
+      [id('b'), { ahead: 0, behind: null, blocked }],
+    ]);
+  });
+
+  it('is the first fifty, however many wait', () => {
+    const many = Array.from({ length: QUEUE_TOLD + 10 }, (_, at) => ask(`k${at}`));
+    assert.deepEqual(
+      queueNotice(all(many, busy()))?.queue.map(({ rolloutId }) => rolloutId),
+      many.slice(0, QUEUE_TOLD).map(({ rolloutId }) => rolloutId),
+    );
   });
 });
 

@@ -180,6 +180,7 @@ function summaryOf(found: RolloutView, waitsForMe: boolean): RunSummary {
     startedAt: found.startedAt,
     endedAt: found.endedAt,
     waitsForMe,
+    queue: found.queue ?? null,
   };
 }
 
@@ -368,6 +369,7 @@ export function summary(rolloutId: string, change: Partial<RunSummary>): RunSumm
     startedAt: ago(300),
     endedAt: null,
     waitsForMe: false,
+    queue: null,
     ...change,
   };
 }
@@ -413,6 +415,7 @@ export function runsInFlight(): RunList {
         weightPercent: null,
         risk: null,
         startedAt: ago(95),
+        queue: { ahead: 1, behind: 'a2', blocked: null },
       }),
     ],
     next: null,

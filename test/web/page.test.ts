@@ -386,6 +386,14 @@ describe(
       assert.equal(await page.getByRole('alert').innerText(), '3 waiting for you');
     });
 
+    test('says of one in the queue how many are ahead, and links to the one that has the lane', async () => {
+      const { page } = await open('/');
+      await live(page);
+      const row = page.getByRole('row').filter({ hasText: 'catalog:v42' });
+      assert.match(await row.innerText(), /queued\s+1 ahead, behind a2/);
+      assert.equal(await row.getByRole('link', { name: 'a2' }).getAttribute('href'), '/rollouts/a2');
+    });
+
     test('moves a rollout that ended to the others that did', async () => {
       const { page } = await open('/');
       await live(page);

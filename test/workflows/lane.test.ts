@@ -2,10 +2,14 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { laneWorkflowId, recoverWorkflowId } from '../../workflows/messages.js';
+import type { RolloutSummary } from '../../client/slipway.js';
+import { enqueue, newLane } from '../../domain/lane.js';
+import type { LaneRef } from '../../domain/target.js';
+import type { lane } from '../../workflows/lane.js';
+import { LANE_WORKFLOW, laneWorkflowId, recoverWorkflowId, searchAttributes } from '../../workflows/messages.js';
 import { appliedTwice, until } from '../support/drive.js';
 import type { Pilot } from '../support/drive.js';
-import { startFakeEnv } from '../support/fake-env.js';
+import { FAKE_TASK_QUEUE, startFakeEnv } from '../support/fake-env.js';
 import type { FakeEnv } from '../support/fake-env.js';
 import { allIsWell } from '../support/fake-activities.js';
 import { refusal } from '../support/memory-gateway.js';
@@ -19,7 +23,26 @@ before(async () => {
 });
 after(() => env.stop());
 
+async function waitingIn({ environment, service }: LaneRef): Promise<readonly RolloutSummary[]> {
+  const { service: s, environment: e } = searchAttributes;
+  return env.slipway.waiting(`${s.name} = '${service}' AND ${e.name} = '${environment}'`);
+}
+
 describe('the lane', { concurrency: 6 }, () => {
+  test('that goes on for a run before it tells search of its queue again', async () => {
+    const world = env.worlds.add();
+    const request = testRequest({ policy: world.policy(), tag: 'v2' });
+    const blocked = { rolloutId: 'f'.repeat(16), reason: 'the last rollback failed', sinceMs: Date.now() };
+    const { state } = enqueue({ ...newLane(world.lane), blocked }, request, Date.now());
+    await env.slipway.client.workflow.start<typeof lane>(LANE_WORKFLOW, {
+      workflowId: laneWorkflowId(world.lane),
+      taskQueue: FAKE_TASK_QUEUE,
+      args: [{ lane: world.lane, state }],
+    });
+    const waits = await until('search knows of it', async () => (await waitingIn(world.lane))[0] ?? null);
+    assert.deepEqual(waits.queue, { ahead: 0, behind: null, blocked: 'the last rollback failed' });
+  });
+
   test('the same key gives the same rollout for the same payload, and a conflict for another', async () => {
     const world = await env.worldWithV1();
     const key = randomUUID();
@@ -75,9 +98,17 @@ describe('the lane', { concurrency: 6 }, () => {
       blocked: null,
     });
     assert.equal(await pilot.view(second), null, 'it runs although the lane is taken');
+    const waits = await until('search knows of it', async () => (await waitingIn(world.lane))[0] ?? null);
+    assert.deepEqual(
+      [waits.rolloutId, waits.queue],
+      [second.rolloutId, { ahead: 1, behind: first.rolloutId, blocked: null }],
+    );
     world.watch = allIsWell;
     assert.equal((await pilot.ended(first)).outcome, 'completed');
     assert.equal((await pilot.ended(second)).outcome, 'completed');
+    await until('search knows that nobody waits', async () =>
+      (await waitingIn(world.lane)).length === 0 ? true : null,
+    );
     assert.deepEqual(world.arms, { stable: `${world.lane.service}:v3 x2` });
     assert.deepEqual(appliedTwice(world.gateway.journal), []);
   });

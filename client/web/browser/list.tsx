@@ -3,6 +3,7 @@ import { computed, effect, signal, useComputed, useSignal } from '@preact/signal
 import type { ReadonlySignal, Signal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
 import type { RunList, RunSummary } from '../../server/contract.js';
+import type { QueuePlace } from '../../../domain/lane.js';
 import { percentText } from '../../../domain/words.js';
 import { rolloutPath } from '../boot.js';
 import type { Boot } from '../boot.js';
@@ -287,6 +288,7 @@ function RunRow({ run }: { readonly run: RunSummary }) {
       <td class="release">{plain(run.release)}</td>
       <td>
         <span class={`pill ${toneOf(run.status)}`}>{statusWord(run.status)}</span>
+        {run.queue !== null && <Place {...run.queue} />}
         {waits !== null && run.status !== 'awaiting-approval' && <span class="soft waits"> for {waits}</span>}
       </td>
       <td class="number" data-label="canary">
@@ -303,6 +305,21 @@ function RunRow({ run }: { readonly run: RunSummary }) {
         <Age run={run} />
       </td>
     </tr>
+  );
+}
+
+function Place({ ahead, behind, blocked }: QueuePlace) {
+  return (
+    <span class="soft waits">
+      {' '}
+      {ahead === 0 ? 'next' : `${ahead} ahead`}
+      {behind !== null && (
+        <>
+          , behind <a href={rolloutPath(behind)}>{behind}</a>
+        </>
+      )}
+      {blocked !== null && `: the lane is blocked (${plain(blocked)})`}
+    </span>
   );
 }
 
