@@ -53,7 +53,10 @@ export async function startRemote(
   const started = await ask(remote);
   const said = started.escalation?.reason ?? started.response?.text ?? started.status;
   context.note(`rollout ${started.run_id}: ${lane.service} in ${lane.environment}: ${plain(said)}`);
-  return stay(context, remote, { lane, rolloutId: started.run_id }, waiting, { traceId: started.trace_id });
+  const { remarks = [] } = started;
+  for (const remark of remarks) context.note(`  remark: ${plain(remark)}`);
+  const told = { traceId: started.trace_id, ...(remarks.length === 0 ? {} : { remarks }) };
+  return stay(context, remote, { lane, rolloutId: started.run_id }, waiting, told);
 }
 
 /** Follows what was begun, or says where it can be followed. */

@@ -14,7 +14,7 @@ import { handleAlerts } from './alerts.js';
 import { authenticate, checkOrigin, cookieOf, sessionCaller, staticCaller } from './auth/authenticate.js';
 import type { Caller } from './auth/authenticate.js';
 import { CiTokens } from './auth/ci.js';
-import { Directory } from './auth/people.js';
+import { Directory, LOCAL } from './auth/people.js';
 import { OidcLogin, safeReturn } from './auth/oidc.js';
 import { Sessions } from './auth/session.js';
 import { matchesHash } from './auth/static-token.js';
@@ -107,7 +107,15 @@ export function createApp(options: AppOptions): ServerApp {
     (text, rolloutId) => log.warn({ rolloutId }, `following a rollout: ${text}`),
     randomUUID().slice(0, 8),
   );
-  const runs = new Runs({ slipway, follower, archive: archive ?? null, publicUrl, temporalWeb: config.temporalWeb });
+  const runs = new Runs({
+    slipway,
+    follower,
+    archive: archive ?? null,
+    publicUrl,
+    temporalWeb: config.temporalWeb,
+    approvers: (lane) =>
+      config.local ? [{ ...LOCAL, authenticatedAtMs: Date.now() }] : directory.approvers(lane, Date.now()),
+  });
   const lists = new ListFollower(runs, (text) => log.warn(`following the list: ${text}`));
   const streams = new Set<EventStream>();
   const metrics = createServerMetrics({ streams: () => streams.size, followed: () => follower.followed });

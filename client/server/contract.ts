@@ -50,6 +50,8 @@ export interface StartedRun {
   readonly trace_id: string;
   readonly status: RolloutView['status'];
   readonly response?: { readonly text: string; readonly page: string };
+  /** What is likely to stop it later, told already now: approvals that nobody whom this server knows can give. */
+  readonly remarks?: readonly string[];
   /** Where a person is needed. */
   readonly escalation?: { readonly gate: string | null; readonly reason: string; readonly page: string };
 }
@@ -88,6 +90,8 @@ export interface RunDocument {
   readonly summary: RunSummary;
   readonly view: RolloutView;
   readonly offers: readonly Offer[];
+  /** What is likely to stop it: approvals that nobody whom this server knows can give. */
+  readonly remarks: readonly string[];
   /** What has been seen of the stage under way; null where nothing is watched. */
   readonly live: LiveStage | null;
   readonly links: { readonly page: string; readonly temporalWeb: string; readonly record: string | null };

@@ -1,6 +1,8 @@
 import { isGrpcServiceError } from '@temporalio/client';
 import { z } from 'zod';
 import type { LiveStage } from '../../domain/live.js';
+import { gateState } from '../../domain/approval/gate.js';
+import { foreseen, outOfReach } from '../../domain/approval/reach.js';
 import { endsWait, offersFor } from '../../domain/offers.js';
 import type { Offer } from '../../domain/offers.js';
 import { authorize } from '../../domain/people.js';
@@ -8,7 +10,7 @@ import type { Identity } from '../../domain/people.js';
 import { digestOf, shortDigest } from '../../domain/canonical.js';
 import { queuedView } from '../../domain/queued.js';
 import { isFinal, PHASES } from '../../domain/rollout.js';
-import type { RolloutView } from '../../domain/rollout.js';
+import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import type { LaneRef } from '../../domain/target.js';
 import { rolloutWorkflowId, searchAttributes } from '../../workflows/messages.js';
 import { stillWaiting } from '../slipway.js';
@@ -54,6 +56,8 @@ export interface RunsOptions {
   readonly archive: Archive | null;
   readonly publicUrl: string;
   readonly temporalWeb: string;
+  /** Everybody who could approve there; null: they can't be listed. */
+  readonly approvers: (lane: LaneRef) => readonly Identity[] | null;
 }
 
 /** What the API tells of rollouts, to one who may see them. */
@@ -119,6 +123,7 @@ export class Runs {
       summary: summaryOf(view, offers),
       view,
       offers,
+      remarks: this.remarksOn(view),
       live,
       links: {
         page: this.pageOf(rolloutId),
@@ -127,6 +132,22 @@ export class Runs {
       },
       asOf: new Date().toISOString(),
     };
+  }
+
+  /** What can be foreseen of the gates of a rollout that is asked for. */
+  foreseen({ policy, release, actor }: RolloutRequest): readonly string[] {
+    const people = this.options.approvers(policy.lane);
+    if (people === null) return [];
+    const involved = [release.change.author, actor.subject, ...(actor.aliases ?? [])];
+    return foreseen(policy, involved, people).map((text) => remark(policy.lane, text));
+  }
+
+  /** The same of the gate that is open. */
+  private remarksOn({ approvals, policy, phase }: RolloutView): readonly string[] {
+    if (approvals === null || approvals.closed !== null || gateState(approvals) !== 'open' || isFinal(phase)) return [];
+    const people = this.options.approvers(policy.lane);
+    const text = people === null ? null : outOfReach(approvals, policy, people);
+    return text === null ? [] : [remark(policy.lane, text)];
   }
 
   pageOf(rolloutId: string): string {
@@ -250,6 +271,10 @@ export class Runs {
       return null;
     }
   }
+}
+
+function remark({ service, environment }: LaneRef, text: string): string {
+  return `approval of ${service} in ${environment}: ${text}; name more people in slipway-server.yaml, or ask for fewer in slipway.yaml`;
 }
 
 /** A rollout in a list, before it is known who looks. */

@@ -128,6 +128,7 @@ const StartedRun = z
     trace_id: z.string().regex(/^[0-9a-f]{32}$/),
     status: Status,
     response: z.object({ text: z.string(), page: z.string() }).optional(),
+    remarks: z.array(z.string()).optional(),
     escalation: z.object({ gate: z.string().nullable(), reason: z.string(), page: z.string() }).optional(),
   })
   .openapi('StartedRun');
@@ -179,6 +180,7 @@ const RunDocument = z
       approvals: z.looseObject({ gate: z.string(), planDigest: z.string(), quorum: z.number() }).nullable(),
     }),
     offers: z.array(Offer),
+    remarks: z.array(z.string()),
     live: LiveStageShape.nullable(),
     links: z.object({ page: z.string(), temporalWeb: z.string(), record: z.string().nullable() }),
     asOf: z.string(),

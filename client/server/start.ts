@@ -88,6 +88,8 @@ export async function startRun(
   const { rolloutId } = request;
   const ref = { lane: request.policy.lane, rolloutId };
   const page = runs.pageOf(rolloutId);
+  const foreseen = runs.foreseen(request);
+  const remarks = foreseen.length === 0 ? {} : { remarks: foreseen };
   const named = `${releaseName(request.release.images)} → ${ref.lane.service} in ${ref.lane.environment}`;
   switch (receipt.kind) {
     case 'conflict':
@@ -105,12 +107,13 @@ export async function startRun(
           trace_id: traceId,
           status,
           response: { text: `asked for before, the same rollout: ${named}`, page },
+          ...(receipt.outcome === null ? remarks : {}),
         },
       };
     }
     case 'accepted': {
       runs.remember(ref);
-      const base = { run_id: rolloutId, trace_id: traceId } as const;
+      const base = { run_id: rolloutId, trace_id: traceId, ...remarks } as const;
       if (receipt.blocked !== null)
         return {
           status: 202,

@@ -268,7 +268,10 @@ function recount(gate: Approvals, nowMs: number): Approvals {
 }
 
 /** Whether two are one person: one name in common, among all that are known of each. */
-function isSamePerson(one: Pick<Actor, 'subject' | 'aliases'>, other: Pick<Actor, 'subject' | 'aliases'>): boolean {
+export function isSamePerson(
+  one: Pick<Actor, 'subject' | 'aliases'>,
+  other: Pick<Actor, 'subject' | 'aliases'>,
+): boolean {
   const names = namesOf(other);
   return namesOf(one).some((name) => names.includes(name));
 }

@@ -83,26 +83,33 @@ export function rulesText(rules: readonly ApprovalRule[]): string {
     .join(', ');
 }
 
+/** Names in one sentence. */
+const NAMED = 5;
+
 /** Whether a gate can be approved at all by those who are there; else what no one can give, and by whom it could be. */
 export type Satisfiable =
   | { readonly kind: 'yes'; readonly who: readonly string[] }
   | { readonly kind: 'no'; readonly missing: readonly ApprovalRule[]; readonly text: string };
 
 /**
- * Whether the people who are known could meet the rules, were all of them to approve: found before the first rollout
- * stands at a gate that nobody can open.
+ * Whether the people who are known could meet the rules, were all of them to approve (reach.ts tells it to people).
  *
  * @param people each person once, by a name of theirs, with their groups; those who are excluded left out
+ * @param also groups that may answer once the gate is escalated
  */
 export function satisfiable(
   rules: readonly ApprovalRule[],
   people: readonly (Voter & { readonly name: string })[],
+  also: readonly string[] = [],
 ): Satisfiable {
-  const able = people.filter((person) => rules.some((rule) => fits(rule, person)));
-  const missing = unmet(rules, able);
-  if (missing.length === 0) return { kind: 'yes', who: able.map(({ name }) => name) };
-  const who = able.length === 0 ? 'nobody may approve' : `only ${able.map(({ name }) => name).join(', ')} may approve`;
-  return { kind: 'no', missing, text: `${rulesText(missing)} can't be had: ${who}` };
+  const able = people.filter((person) => rules.some((rule) => fits(rule, person, also)));
+  const missing = unmet(rules, able, also);
+  const who = able.map(({ name }) => name);
+  if (missing.length === 0) return { kind: 'yes', who };
+  const more = who.length > NAMED ? ` and ${who.length - NAMED} more` : '';
+  const known =
+    who.length === 0 ? 'nobody who may' : `${who.length} who may (${who.slice(0, NAMED).join(', ')}${more})`;
+  return { kind: 'no', missing, text: `${rulesText(missing)} can't be had, for this server knows ${known}` };
 }
 
 /** Something about an approval policy that can't be, or is seldom meant. `path` is below `approval`. */

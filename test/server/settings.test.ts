@@ -124,6 +124,51 @@ describe('slipway-server.yaml', () => {
     assert.equal(directory.slackPerson('T1', 'U1')?.subject, 'ann@example.com');
     assert.equal(directory.slackPerson('T2', 'U1'), null);
   });
+
+  it('lists who could approve in a lane, and can’t where an identity provider says who there is', () => {
+    const lane = { service: 'shop', environment: 'production' };
+    const token = (id: string, more: Readonly<Record<string, unknown>>) => ({
+      id,
+      subject: `${id}@example.com`,
+      kind: 'person',
+      expires: '2099-01-01T00:00:00Z',
+      sha256: id.padEnd(64, '0'),
+      ...more,
+    });
+    const whole = {
+      tokens: [
+        token('a', { groups: ['sec'] }),
+        token('b', { groups: ['sec'], kind: 'machine' }),
+        token('c', { groups: ['sec'], expires: '2020-01-01T00:00:00Z' }),
+        token('d', { groups: ['other'] }),
+        token('e', {}),
+      ],
+      people: [
+        { subject: 'A@example.com', groups: ['ops'], slack: [{ team: 'T1', user: 'U1' }] },
+        { subject: 'f@example.com', groups: ['sec'], slack: [{ team: 'T1', user: 'U2' }] },
+        { subject: 'g@example.com', groups: ['sec'] },
+      ],
+      roles: [
+        { role: 'approver', groups: ['sec'], services: ['shop'] },
+        { role: 'viewer', groups: ['other'] },
+        { role: 'admin', subjects: ['e@example.com', 'h@example.com'] },
+      ],
+    };
+    const of = (more: object, at = lane) => {
+      const read = parseServerFile(JSON.stringify({ ...whole, ...more }), 'f');
+      assert.ok(read.ok);
+      const people = new Directory(read.file).approvers(at, Date.parse('2026-07-01T00:00:00Z'));
+      return people?.map(({ subject, groups }) => `${subject} ${groups.join()}`) ?? null;
+    };
+    const holders = ['A@example.com sec,ops', 'e@example.com '];
+    assert.deepEqual(of({}), holders);
+    assert.deepEqual(of({}, { ...lane, service: 'billing' }), ['e@example.com ']);
+    const slack = { app: 'A1', team: 'T1' };
+    assert.deepEqual(of({ slack }), [...holders, 'f@example.com sec']);
+    const mail = [...holders, 'f@example.com sec', 'g@example.com sec', 'h@example.com '];
+    assert.deepEqual(of({ slack: { ...slack, matchEmail: true } }), mail);
+    assert.equal(of({ oidc: { issuer: 'https://login.example.com', clientId: 'slipway' } }), null);
+  });
 });
 
 describe('the settings of the server', () => {

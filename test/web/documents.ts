@@ -192,6 +192,7 @@ export function documentOf(found: RolloutView, change: Partial<RunDocument> = {}
     ),
     view: found,
     offers: [],
+    remarks: [],
     live: null,
     links: {
       page: `http://127.0.0.1/rollouts/${ID}`,

@@ -716,6 +716,16 @@ describe(
       assert.equal(await page.evaluate('JSON.stringify(localStorage) + JSON.stringify(sessionStorage)'), '{}{}');
     });
 
+    test('says at the gate that nobody who is known can open it', async () => {
+      const remark = 'approval of checkout in production: 2 of security must approve: 1 of security can’t be had';
+      server.runs.set(ID, { ...waiting(), remarks: [remark] });
+      const { page } = await open(ROLLOUT);
+      await live(page);
+      await page.locator('.gate').getByText(remark).waitFor();
+      server.change(waiting());
+      await page.locator('.gate').getByText(remark).waitFor({ state: 'detached' });
+    });
+
     test('does not fall over data that is half there', async () => {
       const { view } = waiting();
       const early = documentOf({

@@ -1,5 +1,6 @@
 import type { Grant, Identity, Via } from '../../../domain/people.js';
-import { ROLES } from '../../../domain/people.js';
+import { authorize, ROLES } from '../../../domain/people.js';
+import type { LaneRef } from '../../../domain/target.js';
 import type { ServerFile } from '../../../formats/server-config.js';
 
 /** What a proof of identity gives; what it may do is looked up anew with each request. */
@@ -26,7 +27,7 @@ export const LOCAL: Omit<Identity, 'authenticatedAtMs'> = {
 
 /** The file's word on people: groups, other names, and what they may do. */
 export class Directory {
-  constructor(private readonly file: Pick<ServerFile, 'people' | 'roles' | 'slack'>) {}
+  constructor(private readonly file: Pick<ServerFile, 'people' | 'roles' | 'slack' | 'oidc' | 'tokens'>) {}
 
   /** Completes a proved identity by the server's file. */
   identify(proved: Proved): Identity {
@@ -60,6 +61,40 @@ export class Directory {
   mailPerson(email: string): Identity | null {
     const identity = this.inSlack(email, email);
     return identity.grants.length === 0 ? null : identity;
+  }
+
+  /**
+   * Everybody who could approve in a lane, as the file has it. Null: they can't be listed, since an identity provider says
+   * who there is and who is in which group.
+   */
+  approvers(lane: LaneRef, nowMs: number): readonly Identity[] | null {
+    const { oidc, tokens, slack, people, roles } = this.file;
+    if (oidc !== undefined) return null;
+    const holders = tokens
+      .filter(({ kind, expires }) => kind === 'person' && Date.parse(expires) > nowMs)
+      .map(({ subject, name, groups }) =>
+        this.identify({
+          subject,
+          name: name ?? subject,
+          kind: 'person',
+          via: 'token',
+          groups,
+          aliases: [],
+          authenticatedAtMs: nowMs,
+        }),
+      );
+    const linked = people.filter((person) => person.slack.length > 0).map(({ subject }) => subject);
+    // Any mail address that Slack knows is somebody's, where the file grants something to it.
+    const byMail = [...people.map(({ subject }) => subject), ...roles.flatMap(({ subjects }) => subjects)];
+    const inSlack = slack === undefined ? [] : slack.matchEmail ? byMail : linked;
+    const known = new Map<string, Identity>();
+    for (const identity of [...holders, ...inSlack.map((subject) => this.inSlack(subject, subject))]) {
+      if (authorize(identity, 'approve', lane).kind === 'denied') continue;
+      const name = identity.subject.toLowerCase();
+      const groups = [...(known.get(name)?.groups ?? []), ...identity.groups];
+      known.set(name, { ...identity, groups: [...new Set(groups)] });
+    }
+    return [...known.values()];
   }
 
   private inSlack(subject: string, name: string): Identity {

@@ -53,7 +53,15 @@ export function GlassBroken({ broken }: { readonly broken: BreakGlass }) {
   );
 }
 
-export function Gate({ approvals, changed }: { readonly approvals: Approvals; readonly changed: readonly string[] }) {
+export function Gate({
+  approvals,
+  changed,
+  remarks,
+}: {
+  readonly approvals: Approvals;
+  readonly changed: readonly string[];
+  readonly remarks: readonly string[];
+}) {
   const { quorum, approvedBy, rejectedBy, excluded } = approvals;
   const places = Array.from({ length: Math.max(quorum, approvedBy.length) }, (_, i) => approvedBy[i] ?? null);
   return (
@@ -84,6 +92,7 @@ export function Gate({ approvals, changed }: { readonly approvals: Approvals; re
           <code title={approvals.planDigest}>{shortDigest(approvals.planDigest)}</code>
         </dd>
       </dl>
+      <Changes title="Not to be opened by those whom this server knows:" changes={remarks} />
       <Changes title="Asked again, since this is not as it was:" changes={approvals.changed} />
       <Changes title="Changed since this page was opened:" changes={changed} />
     </section>

@@ -38,7 +38,11 @@ export function RolloutPage({
       <div class="columns">
         <div class="doing">
           {view.approvals !== null && view.approvals.closed === null && view.endedAt === null && (
-            <Gate approvals={view.approvals} changed={changesOf(asked.current ?? view, view)} />
+            <Gate
+              approvals={view.approvals}
+              changed={changesOf(asked.current ?? view, view)}
+              remarks={run.value.remarks}
+            />
           )}
           <Actions run={run} me={boot.me} />
         </div>

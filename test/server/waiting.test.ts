@@ -1,4 +1,7 @@
-/** Rollouts that wait in their lanes: in the list, page by page, and in its stream, for those who may see them. */
+/**
+ * Rollouts that wait: in their lanes (in the list, page by page, and in its stream, for those who may see them), and at
+ * gates that nobody who is known can open.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { RunDocument, RunList, RunSummary, StartedRun } from '../../client/server/contract.js';
@@ -9,7 +12,7 @@ import { until } from '../support/drive.js';
 import { call, Events, startServer } from '../support/server.js';
 import type { TestServer } from '../support/server.js';
 
-describe('the queue', () => {
+describe('a rollout that waits in its lane', () => {
   let stack: Stack;
   let server: TestServer;
   before(async () => {
@@ -20,6 +23,8 @@ describe('the queue', () => {
         { subject: 'admin', roles: ['admin'] },
         { subject: 'viewer', roles: ['viewer'], services: ['shop'] },
         { subject: 'stranger', roles: ['admin'], services: ['other'] },
+        { subject: 'sec-1', roles: ['approver'], groups: ['sec'], services: ['reach'] },
+        { subject: 'sec-2', roles: ['approver'], groups: ['sec'], services: ['reach'] },
       ],
     });
   });
@@ -156,5 +161,34 @@ describe('the queue', () => {
       );
     });
     assert.deepEqual(seen, [...others.toReversed(), next, other]);
+  });
+
+  it('for approvals that nobody who is known can give says so at once, and at its gate', async () => {
+    const policy =
+      'approval: { required: always, allowUnverified: false, byRisk: { low: { rules: [{ group: sec, count: 2 }] } } }';
+    const slipwayYaml = serviceYaml({ service: 'reach', gateway: stack.adminUrl, more: [policy] });
+    const asked = () =>
+      call<StartedRun>(`${server.url}/runs`, {
+        token: server.tokens['admin'],
+        headers: { 'Idempotency-Key': 'reach' },
+        body: {
+          task: 'deploy',
+          payload: { service: 'reach', environment: 'local', tag: 'v1', slipwayYaml, change: { author: 'sec-1' } },
+        },
+      });
+    const { status, text, body } = await asked();
+    assert.equal(status, 202, text);
+    const known = 'for this server knows 1 who may (sec-2), besides admin, sec-1, who wrote or started it';
+    const remark = `approval of reach in local: 2 of sec must approve: 1 of sec can't be had, ${known}; name more people in slipway-server.yaml, or ask for fewer in slipway.yaml`;
+    assert.deepEqual(body.remarks, [remark]);
+    assert.deepEqual((await asked()).body.remarks, [remark], 'the same answer to the same request');
+    const run = await until('the gate', async () => {
+      const answer = await call<RunDocument>(`${server.url}/runs/${body.run_id}`, { token: server.tokens['admin'] });
+      return answer.body.view.wait?.kind === 'approval' ? answer.body : null;
+    });
+    assert.deepEqual(run.remarks, [remark]);
+    await abort(body.run_id);
+    const over = await call<RunDocument>(`${server.url}/runs/${body.run_id}`, { token: server.tokens['admin'] });
+    assert.deepEqual(over.body.remarks, []);
   });
 });
