@@ -78,7 +78,7 @@ type BodyOf<Id extends EndpointId> = Table[Id] extends { readonly body: z.ZodTyp
 type QueryOf<Id extends EndpointId> = Table[Id] extends { readonly query: z.ZodType }
   ? z.infer<Table[Id]['query']>
   : null;
-type CallerOf<Id extends EndpointId> = Table[Id]['access'] extends { readonly kind: 'public' | 'alerts' }
+type CallerOf<Id extends EndpointId> = Table[Id]['access'] extends { readonly kind: 'public' | 'alerts' | 'slack' }
   ? Caller | null
   : Caller;
 type LocatedOf<Id extends EndpointId> = Table[Id]['access'] extends { readonly kind: 'run' } ? Located : null;
@@ -261,6 +261,8 @@ export function createApp(options: AppOptions): ServerApp {
     const access: Access = endpoint.access;
     const unsafe = endpoint.method !== 'get';
     c.set('endpoint', id);
+    // Its signature is over the bytes of the body: what Slack says is read behind its own door.
+    if (access.kind === 'slack') return { c } as unknown as Call<Id>;
     let caller: Caller | null = null;
     if (access.kind === 'alerts') {
       const bearer = /^Bearer (\S+)$/.exec(c.req.header('authorization') ?? '')?.[1];
@@ -436,6 +438,26 @@ export function createApp(options: AppOptions): ServerApp {
     return null;
   }
 
+  const slack = slackFor({
+    config,
+    publicUrl,
+    slipway,
+    signingKey,
+    directory,
+    runs,
+    log,
+    refusals,
+    onDecided({ rolloutId, verb, result }) {
+      metrics.decisions.inc({ verb, result });
+      follower.stale(rolloutId);
+    },
+  });
+  async function toSlack({ c }: { readonly c: Context }): Promise<Response> {
+    if (slack === null)
+      throw new ApiProblem('not-found', 'no Slack is set up here', { next: 'docs/slack.md tells how to' });
+    return slack.fetch(c.req.raw);
+  }
+
   const handlers: Handlers = {
     async startRun({ c, caller, body }) {
       const key = idempotencyKey(c.req.header('idempotency-key') ?? null, body.idempotencyKey);
@@ -600,6 +622,9 @@ export function createApp(options: AppOptions): ServerApp {
       }
       return c.json({ alerts: answers });
     },
+    slackInteractions: toSlack,
+    slackCommands: toSlack,
+    slackEvents: toSlack,
     async openapi({ c }) {
       return c.body(document, 200, { 'Content-Type': 'application/json' });
     },
@@ -654,27 +679,6 @@ export function createApp(options: AppOptions): ServerApp {
     if (endpoint.method === 'get') app.get(path, handler);
     else app.post(path, handler);
     methods.set(path, [...(methods.get(path) ?? []), ...(endpoint.method === 'get' ? ['GET', 'HEAD'] : ['POST'])]);
-  }
-  const slack = slackFor({
-    config,
-    publicUrl,
-    slipway,
-    signingKey,
-    directory,
-    runs,
-    log,
-    refusals,
-    onDecided({ rolloutId, verb, result }) {
-      metrics.decisions.inc({ verb, result });
-      follower.stale(rolloutId);
-    },
-  });
-  if (slack !== null) {
-    app.use('/slack/*', async (c, next) => {
-      c.set('endpoint', 'slack');
-      await next();
-    });
-    app.route('/slack', slack);
   }
   for (const [path, allowed] of methods)
     app.all(path, (c) => {

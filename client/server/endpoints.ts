@@ -14,6 +14,7 @@ import {
   LoginQuery,
   RetryBody,
   RunId,
+  SLACK_BODIES,
   StartRunBody,
   TokenBody,
 } from './schemas.js';
@@ -29,7 +30,9 @@ export type Access =
   /** Whoever has the right for the lane that the body names. */
   | { readonly kind: 'lane'; readonly right: Right }
   /** Alertmanager, by a secret of its own. */
-  | { readonly kind: 'alerts' };
+  | { readonly kind: 'alerts' }
+  /** Slack, by its signature over the body; whom it speaks for is looked up in the server's file. */
+  | { readonly kind: 'slack' };
 
 export interface Endpoint {
   readonly method: 'get' | 'post';
@@ -40,7 +43,9 @@ export interface Endpoint {
   readonly access: Access;
   readonly params?: Readonly<Record<string, z.ZodType>>;
   readonly query?: z.ZodType;
+  /** JSON, unless `bodyType` says otherwise. */
   readonly body?: z.ZodType;
+  readonly bodyType?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly answers: Readonly<
     Record<number, { readonly description: string; readonly schema?: z.ZodType; readonly type?: string }>
@@ -53,6 +58,14 @@ const PUBLIC = { kind: 'public' } as const;
 const SIGNED_IN = { kind: 'signed-in' } as const;
 const VIEW = { kind: 'run', right: 'view' } as const;
 const RUN = { rolloutId: RunId } as const;
+/** What Slack is answered at each of its three addresses, in its own shapes: see docs/slack.md. */
+const TO_SLACK = {
+  200: { description: 'What Slack shall show, or nothing.', type: 'application/json' },
+  400: { description: 'The body makes no sense.', type: 'text/plain' },
+  401: { description: 'Not signed by Slack, or more than 5 minutes ago.', type: 'text/plain' },
+  413: { description: 'The body has more than 1 MiB.', type: 'text/plain' },
+} as const;
+const FORM = 'application/x-www-form-urlencoded';
 
 export const ENDPOINTS = {
   startRun: {
@@ -238,6 +251,35 @@ export const ENDPOINTS = {
     answers: { 200: { description: 'What came of each alert.', schema: ANSWERS.Alerted } },
     problems: [],
   },
+  slackInteractions: {
+    method: 'post',
+    path: '/slack/interactions',
+    summary: 'Slack’s buttons and dialogs: each is a decision of the person whom the Slack user is linked to',
+    access: { kind: 'slack' },
+    body: SLACK_BODIES.SlackInteraction,
+    bodyType: FORM,
+    answers: TO_SLACK,
+    problems: ['not-found'],
+  },
+  slackCommands: {
+    method: 'post',
+    path: '/slack/commands',
+    summary: 'Slack’s slash command',
+    access: { kind: 'slack' },
+    body: SLACK_BODIES.SlackCommand,
+    bodyType: FORM,
+    answers: TO_SLACK,
+    problems: ['not-found'],
+  },
+  slackEvents: {
+    method: 'post',
+    path: '/slack/events',
+    summary: 'Where Slack makes sure that the address is ours; no event is asked for',
+    access: { kind: 'slack' },
+    body: SLACK_BODIES.SlackEvent,
+    answers: TO_SLACK,
+    problems: ['not-found'],
+  },
   openapi: {
     method: 'get',
     path: '/openapi.json',
@@ -279,6 +321,8 @@ export type EndpointId = keyof typeof ENDPOINTS;
 /** All problems that an endpoint can answer with. */
 export function problemsOf(endpoint: Endpoint): readonly ProblemCode[] {
   const { access, body, params, query } = endpoint;
+  // Slack's own door refuses in plain text, which Slack shows to whoever sets the app up.
+  if (access.kind === 'slack') return [...endpoint.problems, 'wrong-host', 'internal'];
   const list: ProblemCode[] = [...endpoint.problems, 'wrong-host', 'rate-limited', 'internal'];
   if (params !== undefined || query !== undefined || body !== undefined) list.push('invalid-request');
   if (body !== undefined) list.push('invalid-json', 'body-too-large', 'unsupported-media-type');

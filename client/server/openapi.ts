@@ -1,9 +1,20 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import { SLIPWAY_VERSION } from '../../domain/version.js';
 import { ENDPOINTS, problemsOf } from './endpoints.js';
-import type { Endpoint } from './endpoints.js';
+import type { Access, Endpoint } from './endpoints.js';
 import { PROBLEMS } from './problems.js';
 import { ProblemShape } from './schemas.js';
+
+const SIGNED_IN = [{ bearer: [] }, { session: [] }];
+/** One of these proves who asks. */
+const SECURITY: Readonly<Record<Access['kind'], Record<string, string[]>[]>> = {
+  public: [],
+  'signed-in': SIGNED_IN,
+  run: SIGNED_IN,
+  lane: SIGNED_IN,
+  alerts: [{ bearer: [] }],
+  slack: [{ slack: [] }],
+};
 
 /** The OpenAPI 3.1 document of the API. */
 export function openApiDocument(publicUrl: string): Readonly<Record<string, unknown>> {
@@ -20,8 +31,16 @@ export function openApiDocument(publicUrl: string): Readonly<Record<string, unkn
     name: publicUrl.startsWith('https:') ? '__Host-slipway' : 'slipway-session',
     description: 'The session of the page. Requests that change something also carry X-Slipway-CSRF.',
   });
+  registry.registerComponent('securitySchemes', 'slack', {
+    type: 'apiKey',
+    in: 'header',
+    name: 'X-Slack-Signature',
+    description:
+      'v0= and the HMAC-SHA-256, in hex, of v0:<X-Slack-Request-Timestamp>:<body> under the signing secret of the Slack app; good for 5 minutes.',
+  });
   for (const [operationId, endpoint] of Object.entries<Endpoint>(ENDPOINTS)) {
     const { method, path, summary, description, access, params, query, body, headers, answers } = endpoint;
+    const { bodyType = 'application/json' } = endpoint;
     const byStatus = new Map<number, string[]>();
     for (const code of problemsOf(endpoint)) {
       const { status } = PROBLEMS[code];
@@ -49,14 +68,12 @@ export function openApiDocument(publicUrl: string): Readonly<Record<string, unkn
       operationId,
       summary,
       ...(description === undefined ? {} : { description }),
-      ...(access.kind === 'public'
-        ? { security: [] }
-        : { security: [{ bearer: [] }, ...(access.kind === 'alerts' ? [] : [{ session: [] }])] }),
+      security: SECURITY[access.kind],
       request: {
         ...(params === undefined ? {} : { params: z.object(params) }),
         ...(query === undefined ? {} : { query: query as z.ZodObject }),
         ...(headers === undefined ? {} : { headers: z.object(headerShapes) }),
-        ...(body === undefined ? {} : { body: { required: true, content: { 'application/json': { schema: body } } } }),
+        ...(body === undefined ? {} : { body: { required: true, content: { [bodyType]: { schema: body } } } }),
       },
       responses: Object.fromEntries([...problems, ...good]) as Record<string, { description: string }>,
     });

@@ -250,4 +250,14 @@ export const ProblemShape = z
 
 const CommandToken = z.object({ token: z.string(), until: z.string() }).openapi('CommandToken');
 
+/** What Slack sends, as far as it is for us to say: its own documentation has the rest. */
+const SlackInteraction = z
+  .object({ payload: z.string().openapi({ description: 'JSON: block_actions, or view_submission.' }) })
+  .openapi('SlackInteraction');
+const SlackCommand = z
+  .looseObject({ team_id: z.string(), user_id: z.string(), command: z.string(), text: z.string() })
+  .openapi('SlackCommand');
+const SlackEvent = z.looseObject({ type: z.string(), challenge: z.string().optional() }).openapi('SlackEvent');
+export const SLACK_BODIES = { SlackInteraction, SlackCommand, SlackEvent } as const;
+
 export const ANSWERS = { CommandToken, StartedRun, RunList, RunDocument, DecisionAnswer, Me, Trail, Alerted } as const;

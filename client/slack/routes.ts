@@ -19,7 +19,7 @@ const SEEN_SIZE = 10_000;
 /** What a body says: an answer, or null where it makes no sense. */
 type Read = (body: string) => Promise<{ readonly answer: Answer } | null>;
 
-/** `/interactions`, `/commands` and `/events`, to be mounted at `/slack`. */
+/** `/slack/interactions`, `/slack/commands` and `/slack/events`; what fails in them is the caller's to tell. */
 export function slackRoutes(options: SlackOptions): Hono {
   const { signingSecrets, log, nowMs = Date.now } = options;
   const talk = createTalk(options);
@@ -54,9 +54,12 @@ export function slackRoutes(options: SlackOptions): Hono {
   };
 
   const app = new Hono();
+  app.onError((error) => {
+    throw error;
+  });
   app.use(bodyLimit({ maxSize: MAX_BODY, onError: (c) => c.text('too large', 413) }));
   app.post(
-    '/interactions',
+    '/slack/interactions',
     receive(async (body) => {
       const payload = parsed(Interaction, json(new URLSearchParams(body).get('payload')));
       if (payload === null) return null;
@@ -65,7 +68,7 @@ export function slackRoutes(options: SlackOptions): Hono {
     }),
   );
   app.post(
-    '/commands',
+    '/slack/commands',
     receive(async (body) => {
       const fields = Object.fromEntries(new URLSearchParams(body));
       // Slack looks whether the address answers.
@@ -75,7 +78,7 @@ export function slackRoutes(options: SlackOptions): Hono {
     }),
   );
   app.post(
-    '/events',
+    '/slack/events',
     receive(async (body) => {
       const event = parsed(Event, json(body));
       if (event === null) return null;

@@ -9,6 +9,7 @@ import { startStack } from '../../tools/stack.js';
 import type { Stack } from '../../tools/stack.js';
 import { serviceYaml } from '../support/cli.js';
 import { until } from '../support/drive.js';
+import { APP, HOME, SIGNING_SECRET, TOKEN } from '../support/slack/standin.js';
 import { call, Events, startServer } from '../support/server.js';
 import type { TestServer } from '../support/server.js';
 
@@ -39,6 +40,9 @@ const PASSES: Readonly<Record<EndpointId, readonly Who[]>> = {
   loginCommand: KNOWN,
   logout: KNOWN,
   alerts: [],
+  slackInteractions: [],
+  slackCommands: [],
+  slackEvents: [],
   openapi: ANYBODY,
   healthz: ANYBODY,
   readyz: ANYBODY,
@@ -71,7 +75,12 @@ describe('rights', () => {
         // Whatever is granted to a machine, it can't approve.
         { subject: 'machine', roles: ['deployer', 'approver', 'breakglass'], services: ['shop'], kind: 'machine' },
       ],
-      env: { SLIPWAY_ALERTS_TOKEN_SHA256: 'a'.repeat(64) },
+      file: { slack: { app: APP, team: HOME } },
+      env: {
+        SLIPWAY_ALERTS_TOKEN_SHA256: 'a'.repeat(64),
+        SLIPWAY_SLACK_BOT_TOKEN: TOKEN,
+        SLIPWAY_SLACK_SIGNING_SECRET: SIGNING_SECRET,
+      },
     });
     const started = await start('deployer', 'first');
     assert.equal(started.status, 202, started.text);
@@ -146,7 +155,11 @@ describe('rights', () => {
           // Past the rights: done, or refused for another reason. Login and what does not exist have their own.
           if (!id.startsWith('login') && !['getTrail', 'getRecord', 'getEvidence'].includes(id))
             assert.ok(![401, 403, 404].includes(status), told);
-        } else assert.equal(status, who === 'anonymous' || id === 'alerts' ? 401 : hidden ? 404 : 403, told);
+        } else {
+          // Neither is for people: each has a proof of its own.
+          const others = ['alerts', 'slack'].includes(ENDPOINTS[id].access.kind);
+          assert.equal(status, who === 'anonymous' || others ? 401 : hidden ? 404 : 403, told);
+        }
       }
     }
   });

@@ -148,6 +148,15 @@ describe('what others give to the server', () => {
     assert.deepEqual([unsigned.status, unsigned.text], [401, 'not signed by Slack']);
     const answer = await call(`${server.url}/slack/events`, { body, headers: signed(body) });
     assert.deepEqual([answer.status, answer.text], [200, '{"challenge":"abc"}']);
+    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
+    assert.equal((await call(`${server.url}/slack/events`)).status, 405, 'it is for what Slack sends only');
+    const { body: api } = await call<{
+      readonly paths: Readonly<Record<string, { readonly post: { readonly security: unknown } }>>;
+      readonly components: { readonly securitySchemes: Readonly<Record<string, { readonly name?: string }>> };
+    }>(`${server.url}/openapi.json`);
+    for (const door of ['interactions', 'commands', 'events'])
+      assert.deepEqual(api.paths[`/slack/${door}`]?.post.security, [{ slack: [] }], door);
+    assert.equal(api.components.securitySchemes['slack']?.name, 'X-Slack-Signature');
   });
 });
 

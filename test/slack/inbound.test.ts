@@ -89,29 +89,26 @@ let byMail: ((email: string) => Promise<Identity | null>) | null;
 let now: () => number;
 
 async function start(change: Partial<SlackOptions> = {}): Promise<void> {
-  const app = new Hono().route(
-    '/slack',
-    slackRoutes({
-      signingSecrets: ['next-secret', SIGNING_SECRET],
-      appId: APP,
-      teamId: HOME,
-      enterpriseId: null,
-      api: createSlackApi({ apiUrl: slack.apiUrl, token: TOKEN }),
-      apiUrl: slack.apiUrl,
-      deciding: core,
-      directory: {
-        bySlack: async (team, user) =>
-          team === HOME && ['U0ANN', 'U0BERT'].includes(user)
-            ? identity(`${user.slice(2).toLowerCase()}@example.com`)
-            : null,
-        byEmail: byMail === null ? null : (email) => byMail?.(email) ?? Promise.resolve(null),
-      },
-      publicUrl: 'https://slipway.example.com',
-      log: { warn: (fields, message) => void logged.push(`${message} ${JSON.stringify(fields)}`) },
-      nowMs: () => now(),
-      ...change,
-    }),
-  );
+  const app = slackRoutes({
+    signingSecrets: ['next-secret', SIGNING_SECRET],
+    appId: APP,
+    teamId: HOME,
+    enterpriseId: null,
+    api: createSlackApi({ apiUrl: slack.apiUrl, token: TOKEN }),
+    apiUrl: slack.apiUrl,
+    deciding: core,
+    directory: {
+      bySlack: async (team, user) =>
+        team === HOME && ['U0ANN', 'U0BERT'].includes(user)
+          ? identity(`${user.slice(2).toLowerCase()}@example.com`)
+          : null,
+      byEmail: byMail === null ? null : (email) => byMail?.(email) ?? Promise.resolve(null),
+    },
+    publicUrl: 'https://slipway.example.com',
+    log: { warn: (fields, message) => void logged.push(`${message} ${JSON.stringify(fields)}`) },
+    nowMs: () => now(),
+    ...change,
+  });
   const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' });
   await new Promise<void>((resolve) => server.once('listening', () => resolve()));
   const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}/slack`;
