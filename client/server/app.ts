@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { getConnInfo } from '@hono/node-server/conninfo';
 import { Hono } from 'hono';
 import type { Context as HonoContext } from 'hono';
@@ -25,7 +25,7 @@ import { ENDPOINTS } from './endpoints.js';
 import type { Access, Endpoint, EndpointId } from './endpoints.js';
 import { Follower } from './follow/follower.js';
 import { ListFollower } from './follow/list-follower.js';
-import { EventStream, frame } from './follow/stream.js';
+import { EventStream, frame, runFrame } from './follow/stream.js';
 import { createServerMetrics } from './metrics.js';
 import { openApiDocument } from './openapi.js';
 import type { Policies } from './policies.js';
@@ -477,7 +477,7 @@ export function createApp(options: AppOptions): ServerApp {
       if (located.archived !== null) {
         const { view } = located.archived;
         return openStream(c, caller, (stream) => {
-          stream.send(frame({ event: 'run', data: runs.document(view, caller.identity, null) }));
+          stream.send(runFrame(runs.document(view, caller.identity, null)));
           stream.end('the rollout is over');
           return () => undefined;
         });
@@ -494,8 +494,7 @@ export function createApp(options: AppOptions): ServerApp {
           if (change.kind === 'live') return stream.send(frame({ event: 'live', data: change.live }, id));
           runs.viewOf(change.found, ref).then(
             (view) => {
-              if (view !== null)
-                stream.send(frame({ event: 'run', data: runs.document(view, caller.identity, change.live) }, id));
+              if (view !== null) stream.send(runFrame(runs.document(view, caller.identity, change.live), id));
             },
             (error: unknown) => log.warn({ rolloutId: ref.rolloutId }, `a change could not be told: ${String(error)}`),
           );
@@ -509,9 +508,10 @@ export function createApp(options: AppOptions): ServerApp {
         return lists.follow((rows, seq) => {
           if (seq === seen) return;
           const mine = rows.map((row) => rowFor(row, caller.identity)).filter((row) => row !== null);
-          const text = JSON.stringify(mine);
-          if (text === shown) return;
-          shown = text;
+          // Not the text itself: many watch, and each sees a list of their own.
+          const digest = createHash('sha256').update(JSON.stringify(mine)).digest('base64');
+          if (digest === shown) return;
+          shown = digest;
           const data = { runs: mine, next: null, asOf: new Date().toISOString() };
           stream.send(frame({ event: 'runs', data }, `${follower.epoch}:${seq}`));
         });

@@ -4,7 +4,6 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { serve } from '@hono/node-server';
-import { Hono } from 'hono';
 import type { Decided, Deciding } from '../../client/slack/port.js';
 import { slackRoutes } from '../../client/slack/routes.js';
 import type { SlackOptions } from '../../client/slack/routes.js';

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { isFinal } from '../../../domain/rollout.js';
 import type { LiveStage } from '../../../domain/live.js';
@@ -6,6 +7,7 @@ import { rolloutWorkflowId } from '../../../workflows/messages.js';
 import type { Found, RolloutRef, Slipway } from '../../slipway.js';
 import { ApiProblem } from '../problems.js';
 import { liveStageOf } from './live.js';
+import { Recent } from './recent.js';
 
 /** Several events come in one moment: they are told together. */
 const SETTLE_MS = 40;
@@ -35,7 +37,6 @@ interface Topic {
   readonly listeners: Set<Listener>;
   readonly abort: AbortController;
   found: Found | null;
-  foundText: string;
   live: LiveStage | null;
   seq: number;
 }
@@ -48,11 +49,8 @@ export class Follower {
   /** Of this process: an event id of another one says nothing here. */
   readonly epoch: string;
   private readonly topics = new Map<string, Topic>();
-  private readonly cache = new Map<string, { readonly atMs: number; readonly found: Promise<Found> }>();
-  private readonly glances = new Map<
-    string,
-    { readonly atMs: number; readonly mark: string; readonly found: Promise<Found> }
-  >();
+  private readonly cache = new Recent<Promise<Found>>(CACHE_MS);
+  private readonly glances = new Recent<{ readonly mark: string; readonly found: Promise<Found> }>(GLANCE_MS);
   private seq = 0;
   private closed = false;
 
@@ -71,13 +69,10 @@ export class Follower {
 
   /** Where a rollout stands: at most a second old, and shared by all who ask at once. */
   async find(ref: RolloutRef): Promise<Found> {
-    const nowMs = Date.now();
     const known = this.cache.get(ref.rolloutId);
-    if (known !== undefined && nowMs - known.atMs < CACHE_MS) return known.found;
-    if (this.cache.size > 2000)
-      for (const [id, { atMs }] of this.cache) if (nowMs - atMs > CACHE_MS) this.cache.delete(id);
+    if (known !== undefined) return known;
     const found = this.slipway.find(ref);
-    this.cache.set(ref.rolloutId, { atMs: nowMs, found });
+    this.cache.set(ref.rolloutId, found);
     found.catch(() => this.cache.delete(ref.rolloutId));
     return found;
   }
@@ -89,13 +84,10 @@ export class Follower {
   async glance(ref: RolloutRef, mark: string): Promise<Found> {
     const topic = this.topics.get(ref.rolloutId);
     if (topic?.found != null) return topic.found;
-    const nowMs = Date.now();
     const known = this.glances.get(ref.rolloutId);
-    if (known !== undefined && known.mark === mark && nowMs - known.atMs < GLANCE_MS) return known.found;
-    if (this.glances.size > 5000)
-      for (const [id, { atMs }] of this.glances) if (nowMs - atMs > GLANCE_MS) this.glances.delete(id);
+    if (known?.mark === mark) return known.found;
     const found = this.find(ref);
-    this.glances.set(ref.rolloutId, { atMs: nowMs, mark, found });
+    this.glances.set(ref.rolloutId, { mark, found });
     found.catch(() => this.glances.delete(ref.rolloutId));
     return found;
   }
@@ -136,7 +128,6 @@ export class Follower {
         listeners: new Set(),
         abort: new AbortController(),
         found: null,
-        foundText: '',
         live: null,
         seq: 0,
       };
@@ -238,10 +229,8 @@ export class Follower {
 
   private async ask(topic: Topic): Promise<void> {
     const found = await this.slipway.find(topic.ref);
-    this.cache.set(topic.ref.rolloutId, { atMs: Date.now(), found: Promise.resolve(found) });
-    const text = JSON.stringify(found);
-    if (text === topic.foundText) return;
-    topic.foundText = text;
+    this.cache.set(topic.ref.rolloutId, Promise.resolve(found));
+    if (isDeepStrictEqual(found, topic.found)) return;
     topic.found = found;
     topic.seq = this.seq += 1;
     if (found.kind !== 'running' || found.view.weights === null || found.view.wait?.kind === 'approval')

@@ -1,18 +1,33 @@
-import type { StreamEvent } from '../contract.js';
+import type { RolloutView } from '../../../domain/rollout.js';
+import type { RunDocument, StreamEvent } from '../contract.js';
 
 const encoder = new TextEncoder();
 /** Nobody has taken what was sent for so long: the connection is dead, whatever the kernel believes. */
 const STUCK_MS = 60_000;
 
-/** An event on its way: its text, and its id if it has one. */
+/** An event on its way: its text, in pieces that streams may share, with its id if it has one. */
 export interface Frame {
   readonly event: StreamEvent['event'];
-  readonly bytes: Uint8Array;
+  readonly pieces: readonly Uint8Array[];
 }
 
 export function frame(event: StreamEvent, id: string | null = null): Frame {
-  const text = `${id === null ? '' : `id: ${id}\n`}event: ${event.event}\ndata: ${JSON.stringify(event.data)}\n\n`;
-  return { event: event.event, bytes: encoder.encode(text) };
+  return { event: event.event, pieces: [encoder.encode(`${head(event.event, id)}${JSON.stringify(event.data)}\n\n`)] };
+}
+
+/** Views as JSON, for as long as the views are kept. */
+const views = new WeakMap<RolloutView, Uint8Array>();
+
+/** The event `run`. Nearly all of it is the view, which is written once for all who watch; the rest is each person's own. */
+export function runFrame({ view, ...own }: RunDocument, id: string | null = null): Frame {
+  const shared = views.get(view) ?? encoder.encode(JSON.stringify(view));
+  views.set(view, shared);
+  const before = encoder.encode(`${head('run', id)}{"view":`);
+  return { event: 'run', pieces: [before, shared, encoder.encode(`,${JSON.stringify(own).slice(1)}\n\n`)] };
+}
+
+function head(event: StreamEvent['event'], id: string | null): string {
+  return `${id === null ? '' : `id: ${id}\n`}event: ${event}\ndata: `;
 }
 
 /**
@@ -21,7 +36,7 @@ export function frame(event: StreamEvent, id: string | null = null): Frame {
  */
 export class EventStream {
   readonly body: ReadableStream<Uint8Array>;
-  private readonly waiting = new Map<StreamEvent['event'], Uint8Array>();
+  private readonly waiting = new Map<StreamEvent['event'], Frame['pieces']>();
   private wake: (() => void) | null = null;
   private ended = false;
   private takenMs = Date.now();
@@ -39,7 +54,7 @@ export class EventStream {
           const next = this.waiting.entries().next().value;
           if (next !== undefined) {
             this.waiting.delete(next[0]);
-            controller.enqueue(next[1]);
+            for (const piece of next[1]) controller.enqueue(piece);
           } else controller.close();
           this.takenMs = Date.now();
         },
@@ -50,10 +65,10 @@ export class EventStream {
   }
 
   /** Sends an event, in place of one of its kind that nobody has taken yet. */
-  send({ event, bytes }: Frame): void {
+  send({ event, pieces }: Frame): void {
     if (this.ended) return;
     this.waiting.delete(event);
-    this.waiting.set(event, bytes);
+    this.waiting.set(event, pieces);
     this.wake?.();
   }
 
