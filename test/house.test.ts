@@ -11,7 +11,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly RegExp[]>> = {
   activities: [
     /^(activities|domain|formats)\//,
     /^node:/,
-    /^(@temporalio\/(activity|common|client)|@kubernetes\/client-node|openai|aws4fetch|zod)(\/|$)/,
+    /^(@temporalio\/(activity|common|client)|@kubernetes\/client-node|undici|openai|aws4fetch|zod)(\/|$)/,
   ],
   gateway: [/^(gateway|domain|formats)\//, /^node:/, /^(zod|prom-client)$/],
   client: [

@@ -27,8 +27,11 @@ export interface RollBackRequest {
   readonly warn: (text: string) => void;
   /** Where it is not recorded any more what stable ran before: whether that is a failure, or a person knows. */
   readonly onLostRecord: 'fail' | 'warn';
-  /** Called once traffic is back where it was. */
-  readonly onTrafficBack: () => void;
+  /**
+   * Called once traffic is back where it was.
+   * @param rest when the rest follows: `later`, where others lose their traffic first
+   */
+  readonly onTrafficBack: (rest: 'now' | 'later') => void;
 }
 
 export type RollBackResult =
@@ -66,7 +69,7 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
     if (done.kind !== 'done') return failure(done);
     for (const drift of done.drift) request.warn(`wrote over a change by somebody else: ${drift}`);
     say(step.text);
-    if (step.effect.op === 'set-weights') request.onTrafficBack();
+    if (step.effect.op === 'set-weights') request.onTrafficBack('now');
   }
   if (snapshot.recordLost) {
     const reason = `what stable ran before is not recorded any more (the rollout's anchor is gone): it runs ${snapshot.arms.stable?.version ?? 'nothing'} now, see that this is right`;
@@ -99,7 +102,7 @@ async function cutTraffic(request: RollBackRequest): Promise<RollBackResult | nu
     case 'done':
       for (const drift of cut.drift) warn(`wrote over a change by somebody else: ${drift}`);
       say('no more traffic for the canary');
-      request.onTrafficBack();
+      request.onTrafficBack(cut.holdBackMs === undefined ? 'now' : 'later');
       if (cut.holdBackMs !== undefined) {
         say(`many canaries fail at once: the rest in ${durationText(cut.holdBackMs)}, theirs come first`);
         await sleep(cut.holdBackMs, { summary: 'others lose their traffic first' });

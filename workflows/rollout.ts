@@ -629,9 +629,11 @@ class Rollout {
       say: (text) => state.say(text),
       warn: (text) => state.warn(text),
       onLostRecord: 'fail',
-      onTrafficBack: () => {
+      onTrafficBack: (rest) => {
         state.weights = ALL_STABLE;
-        state.trail.addAndKeep(weightsFact(ALL_STABLE, state.generation));
+        state.trail.add(weightsFact(ALL_STABLE, state.generation));
+        // A crowd of trails would keep the cuts of others waiting: this one is kept with what comes next.
+        if (rest === 'now') state.trail.keep();
       },
     });
     slow.cancel();

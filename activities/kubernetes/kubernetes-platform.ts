@@ -62,6 +62,8 @@ const TELL_MS = 2000;
  * each comes later.
  */
 const INSPECTIONS: PaceOptions = { perSecond: 8, burst: 16, atOnce: 16 };
+/** For so long after a cut nothing is inspected: where many canaries fail at once, that would take from what they need. */
+const CUT_FIRST_MS = 2000;
 
 type Scope = PlatformScope<KubernetesTarget>;
 
@@ -72,6 +74,7 @@ export function createKubernetesPlatform({
   warn,
 }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
   const inspection = createPace(INSPECTIONS).work('usual');
+  let cutMs = -Infinity;
   async function open(
     { lane, target, rolloutId }: Scope,
     urgency: Urgency = 'usual',
@@ -104,6 +107,7 @@ export function createKubernetesPlatform({
 
     async apply(scope, effect, permit, signal): Promise<EffectResult> {
       try {
+        if (effect.op === 'cut-traffic') cutMs = performance.now();
         const { client, store } = await open(scope, urgencyOf(effect));
         if (effect.op === 'remove-arm' || effect.op === 'set-stable-template')
           await drained(client, scope.target, signal);
@@ -139,6 +143,7 @@ export function createKubernetesPlatform({
 
     inspect: (scope, signal) =>
       inspection(async () => {
+        if (performance.now() < cutMs + CUT_FIRST_MS) return [];
         const { client, store } = await open(scope);
         const [view, serving] = await Promise.all([
           readLane(store, scope.rolloutId, signal),
