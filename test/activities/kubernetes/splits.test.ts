@@ -93,6 +93,8 @@ async function setWeights(rollout: Rollout<KubernetesTarget>, weights: typeof QU
 
 /** Cuts the traffic as a rollback does, and says what came of it, and of which calls it was made. */
 async function cut(rollout: Rollout<KubernetesTarget>): Promise<{ result: EffectResult; calls: string[] }> {
+  // What was just told on it is a new generation, of which nothing is known until the controller has seen it.
+  await rollout.ready('stable', 1);
   const effect: Effect = { op: 'cut-traffic' };
   const calls: string[] = [];
   const counted = clientOf(plane, 'slipway', ({ method, resource }) => calls.push(`${method} ${resource}`));
