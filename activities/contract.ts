@@ -57,9 +57,15 @@ export interface WatchCall {
   readonly maxMs: number;
   /** A person has been told of a drift already: only what harms users is told of. */
   readonly heldOnDrift: boolean;
+  /**
+   * What lets the watch send all users back to stable as soon as it sees harm, without asking anybody first: the key and
+   * the fence that the way back would do it with. None where that is not one write.
+   */
+  readonly cut?: Permit | null;
 }
 
-export type WatchResult =
+/** What ends a watch. */
+export type Sight =
   | { readonly kind: 'verdict'; readonly verdict: Verdict; readonly evidence: string | null }
   /** The stage's time is up and the evidence does not suffice. */
   | { readonly kind: 'held'; readonly verdict: Verdict; readonly evidence: string | null }
@@ -69,6 +75,15 @@ export type WatchResult =
   /** Somebody else changed what the rollout has set. */
   | { readonly kind: 'disturbed'; readonly disturbance: Disturbance }
   | { readonly kind: 'tick'; readonly verdict: Verdict | null };
+
+/** What a watch has seen, and done about it. */
+export type WatchResult = Sight & {
+  /**
+   * What came of sending users back at once. Absent where there was no harm or no permit, or no answer came: what was
+   * written all the same is then found by its key.
+   */
+  readonly cut?: EffectResult;
+};
 
 export type GateResult =
   /** `evidence`: digests of what was read, so that an approval is bound to it. */
@@ -111,7 +126,7 @@ export interface Activities {
     untilMs: number;
     guard: boolean;
   }): Promise<ArmsReadiness>;
-  /** Looks at the metrics until there is something to say (read-only, heartbeating). */
+  /** Looks at metrics and platform until there is something to say (heartbeating). Writes nothing but its `cut`. */
   watch(call: WatchCall): Promise<WatchResult>;
   /** Asks registries which bytes the tags name now, by container; images by digest are left out. What can't be told is an answer. */
   resolveImages(call: {

@@ -2,7 +2,6 @@ import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import type { ArmsReadiness, Effect, EffectOp, EffectResult, SizedArm, Target } from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
-import { Crowd } from './crowd.js';
 import { asFailure, retryable, Unavailable } from './failures.js';
 import { platformOf } from './platform.js';
 import type { Platform, Platforms, PlatformScope } from './platform.js';
@@ -42,7 +41,6 @@ export function createPlatformActivities({
   onEffect,
 }: PlatformDeps): Pick<Activities, PlatformActivityName> {
   const of = (target: Target): Platform => platformOf(platforms, target);
-  const crowd = new Crowd();
 
   async function effect(call: {
     readonly scope: PlatformScope;
@@ -64,12 +62,7 @@ export function createPlatformActivities({
     raiseFence: effect,
     startArm: effect,
     setWeights: effect,
-    async cutTraffic(call) {
-      crowd.came(Date.now());
-      const result = await effect(call);
-      const holdBackMs = crowd.holdBackMs(Date.now());
-      return result.kind === 'applied' && holdBackMs > 0 ? { ...result, holdBackMs } : result;
-    },
+    cutTraffic: effect,
     setStableTemplate: effect,
     removeArm: effect,
     removeStable: effect,

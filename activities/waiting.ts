@@ -1,7 +1,7 @@
 /** What activities that wait have in common: heartbeats, and sleep that ends with a cancellation. */
 import { Context } from '@temporalio/activity';
 
-/** Below the heartbeat timeout of 5 s, of which Temporal's SDK holds heartbeats back for 80 %: more often would be work for nothing. */
+/** Below the heartbeat timeout of 5 s. More often would be for nothing: Temporal's SDK holds them back for 80 % of it. */
 const BEAT_MS = 2000;
 
 /**

@@ -9,6 +9,7 @@ import { freePort } from '../tools/supervise.js';
 import { startTemporal } from '../tools/temporal-server.js';
 import { trafficBack } from '../tools/traffic-back.js';
 import { stage, testPolicy, testRequest } from '../test/support/request.js';
+import { imageEnv } from './image-env.js';
 import { createInProcessHost } from './in-process-host.js';
 import { quantile } from './numbers.js';
 import { startPrometheusStub, STUB_QUERIES } from './prometheus-stub.js';
@@ -66,6 +67,7 @@ export async function measureFleet(options: {
       SLIPWAY_DATA_DIR: path.join(folder, 'data'),
       SLIPWAY_GATEWAYS: gateway.adminUrl,
       SLIPWAY_LOG_LEVEL: 'error',
+      ...(await imageEnv()),
     };
     const worker = await workerStarter({ folder, env, started: [] })({ SLIPWAY_HTTP_PORT: String(port) });
     stops.push(() => worker.stop());

@@ -24,6 +24,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { cpuSeconds, inWaves, massRollback, until } from './fleet.js';
 import type { MassRollback } from './fleet.js';
+import { imageEnv } from './image-env.js';
 import { startPrometheusStub, STUB_QUERIES } from './prometheus-stub.js';
 
 /** What it gives, in all. Times in seconds. */
@@ -43,7 +44,7 @@ export interface KubernetesBench {
 
 const RUNS = 3;
 const MASS = 200;
-/** Metrics are scraped, and hard limits looked at, every so often in the mass test: as Argo Rollouts was measured at 10 s. */
+/** Metrics are scraped, and hard limits looked at, every so often in the mass test; Argo Rollouts was measured at 10 s. */
 const MASS_LOOK_MS = 5000;
 /** Over so long it is measured what a soak costs. */
 const SOAK_MS = 30_000;
@@ -143,6 +144,7 @@ async function measureMass(count: number): Promise<KubernetesBench['mass']> {
       SLIPWAY_DATA_DIR: path.join(folder, 'data'),
       SLIPWAY_GATEWAYS: ',',
       SLIPWAY_LOG_LEVEL: 'error',
+      ...(await imageEnv()),
       KUBECONFIG: plane.kubeconfig,
     };
     const worker = await workerStarter({ folder, env, started: [] })();

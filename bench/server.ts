@@ -7,10 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createParser } from 'eventsource-parser';
 import { newStaticToken } from '../client/server/auth/static-token.js';
 import type { RunDocument, StartedRun } from '../client/server/contract.js';
+import { Slipway } from '../client/slipway.js';
 import { startGateway } from '../gateway/gateway.js';
 import { SLIPWAY, workerStarter } from '../tools/stack.js';
 import { freePort, startServer } from '../tools/supervise.js';
 import { startTemporal } from '../tools/temporal-server.js';
+import { imageEnv } from './image-env.js';
 import { createInProcessHost } from './in-process-host.js';
 import { quantile } from './numbers.js';
 
@@ -24,6 +26,10 @@ export interface ServerBench {
   /** Seconds of `POST /runs`. */
   readonly posts: readonly number[];
   readonly postsPerSecond: number;
+  /** The same number of updates of the same lanes, at the same rate, which change nothing and go to Temporal without the server. */
+  readonly bare: readonly number[];
+  /** Share of the machine's time that its host gave to others while releases were asked for. */
+  readonly stolen: number;
   /** Seconds from the request to the workflow's word on it. */
   readonly decisions: readonly number[];
   readonly serverMiB: number;
@@ -69,6 +75,7 @@ export async function measureServer({
       SLIPWAY_DATA_DIR: path.join(folder, 'data'),
       SLIPWAY_GATEWAYS: gateway.adminUrl,
       SLIPWAY_LOG_LEVEL: 'warn',
+      ...(await imageEnv()),
     };
     const started: { stop(): Promise<void> }[] = [];
     stops.push(async () => Promise.all(started.map((part) => part.stop())));
@@ -150,13 +157,28 @@ export async function measureServer({
       );
     }
 
-    const posts: number[] = [];
-    const sent: Promise<void>[] = [];
-    for (let n = 0; n < postSeconds * postsPerSecond; n += 1) {
-      sent.push(release(n, 'v2').then(({ seconds }) => void posts.push(seconds)));
-      await sleep(1000 / postsPerSecond);
-    }
-    await Promise.all(sent);
+    const atRate = async (one: (n: number) => Promise<number>): Promise<readonly number[]> => {
+      const sent: Promise<number>[] = [];
+      for (let n = 0; n < postSeconds * postsPerSecond; n += 1) {
+        sent.push(one(n));
+        await sleep(1000 / postsPerSecond);
+      }
+      return Promise.all(sent);
+    };
+    const before = await cpuTicks();
+    const posts = await atRate(async (n) => (await release(n, 'v2')).seconds);
+    const after = await cpuTicks();
+    const stolen = (after.stolen - before.stolen) / (after.all - before.all);
+    const slipway = await Slipway.connect(env);
+    stops.push(() => slipway.close());
+    const bare = await atRate(async (n) => {
+      const begun = performance.now();
+      await slipway.unblock(
+        { environment: 'bench', service: `s${n % inFlight}` },
+        { subject: 'bench', reason: 'none' },
+      );
+      return (performance.now() - begun) / 1000;
+    });
 
     const said: number[] = [];
     const toClient: number[] = [];
@@ -189,12 +211,23 @@ export async function measureServer({
       untold,
       posts,
       postsPerSecond,
+      bare,
+      stolen,
       decisions: said,
       serverMiB: Number(rss) / 1024,
     };
   } finally {
     for (const stop of stops.reverse()) await stop();
   }
+}
+
+async function cpuTicks(): Promise<{ readonly all: number; readonly stolen: number }> {
+  const ticks = ((await readFile('/proc/stat', 'utf8')).split('\n')[0] ?? '')
+    .trim()
+    .split(/\s+/)
+    .slice(1, 9)
+    .map(Number);
+  return { all: ticks.reduce((sum, one) => sum + one, 0), stolen: ticks[7] ?? 0 };
 }
 
 export function p(values: readonly number[], q: number): number {

@@ -52,6 +52,8 @@ import { ensureSetup } from './setup.js';
 import type { SetupReport } from './setup.js';
 
 const CALL_MS = 5000;
+/** So many lanes are asked who waits in them at the same time. */
+const LANES_AT_ONCE = 20;
 /** An unanswered update is unknown, not failed: it is repeated with the same id for so long. */
 const UPDATE_MS = 30_000;
 const UPDATE_TRY_MS = 10_000;
@@ -168,11 +170,16 @@ export class Slipway {
   /** Asks the lane for a rollout; the same request may be sent any number of times. */
   async enqueue(request: RolloutRequest): Promise<EnqueueReceipt> {
     const { lane: ref } = request.policy;
-    const updateId = `enqueue-${request.rolloutId}-${randomUUID()}`;
-    return this.untilAnswered(() =>
-      this.client.workflow.executeUpdateWithStart(enqueueUpdate, {
-        args: [request],
-        updateId,
+    const update = { args: [request] as [RolloutRequest], updateId: `enqueue-${request.rolloutId}-${randomUUID()}` };
+    return this.untilAnswered(async () => {
+      try {
+        // Nearly every lane is there already, and asking it alone is a third faster than starting it or asking in one.
+        return await this.client.workflow.getHandle(laneWorkflowId(ref)).executeUpdate(enqueueUpdate, update);
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error;
+      }
+      return this.client.workflow.executeUpdateWithStart(enqueueUpdate, {
+        ...update,
         startWorkflowOperation: new WithStartWorkflowOperation<typeof lane>(LANE_WORKFLOW, {
           workflowId: laneWorkflowId(ref),
           taskQueue: this.taskQueue,
@@ -181,8 +188,8 @@ export class Slipway {
           staticSummary: `lane of ${ref.service} in ${ref.environment}`.slice(0, 180),
           args: [{ lane: ref, state: null }],
         }),
-      }),
-    );
+      });
+    });
   }
 
   /** Where the rollout stands, wherever that is known. */
@@ -195,18 +202,13 @@ export class Slipway {
     }
     const view = await this.lane(ref.lane);
     const place = view?.queue.findIndex((item) => item.rolloutId === ref.rolloutId) ?? -1;
+    const blocked = view?.blocked?.reason ?? null;
     if (view !== null && place >= 0)
-      return {
-        kind: 'queued',
-        ref,
-        ahead: place + (view.running === null ? 0 : 1),
-        behind: view.running,
-        blocked: view.blocked?.reason ?? null,
-      };
+      return { kind: 'queued', ref, ...placeAt({ behind: view.running, blocked }, place) };
     const entry = view?.remembered.find((item) => item.rolloutId === ref.rolloutId);
     if (entry !== undefined) {
       return entry.outcome === null
-        ? { kind: 'queued', ref, ahead: 0, behind: null, blocked: view?.blocked?.reason ?? null }
+        ? { kind: 'queued', ref, ahead: 0, behind: null, blocked }
         : { kind: 'never-ran', ref, entry };
     }
     throw new CliError(
@@ -404,26 +406,40 @@ export class Slipway {
   }
 
   /**
-   * Rollouts that wait in their lanes, the newest first, as the lanes tell search: one question, however many lanes
-   * there are, and no worker is asked. Of a lane the first `QUEUE_TOLD` are known.
+   * Rollouts that wait in their lanes, the newest first: search tells which lanes have a queue, and each of these lanes'
+   * memo who is in it. No worker is asked. Of a lane the first `QUEUE_TOLD` are known.
    * @param query in the lanes' search attributes: service and environment
    */
   async waiting(query: string): Promise<readonly RolloutSummary[]> {
     const lanes = `WorkflowType = '${LANE_WORKFLOW}' AND ExecutionStatus = 'Running' AND ${searchAttributes.phase.name} = '${LANE_QUEUED}'`;
     return this.call(async () => {
-      const found: RolloutSummary[] = [];
-      for await (const { workflowId, memo } of this.client.workflow.list({
+      const queued: string[] = [];
+      for await (const { workflowId } of this.client.workflow.list({
         query: `${lanes}${query === '' ? '' : ` AND (${query})`}`,
-      })) {
-        const [, environment = '', service = ''] = workflowId.split('/');
-        const notice = memo?.[QUEUE_MEMO] as QueueNotice | null | undefined;
-        for (const [index, item] of (notice?.queue ?? []).entries())
-          found.push(waitingSummary({ environment, service }, item, placeAt(notice as QueueNotice, index)));
+      }))
+        queued.push(workflowId);
+      const found: RolloutSummary[] = [];
+      for (let at = 0; at < queued.length; at += LANES_AT_ONCE) {
+        const some = queued.slice(at, at + LANES_AT_ONCE);
+        found.push(...(await Promise.all(some.map((workflowId) => this.queueOf(workflowId)))).flat());
       }
       return found.sort(
         (one, other) => other.startedAt.localeCompare(one.startedAt) || one.rolloutId.localeCompare(other.rolloutId),
       );
     });
+  }
+
+  private async queueOf(laneWorkflowId: string): Promise<readonly RolloutSummary[]> {
+    try {
+      const { memo } = await this.client.workflow.getHandle(laneWorkflowId).describe();
+      const notice = memo?.[QUEUE_MEMO] as QueueNotice | null | undefined;
+      if (notice == null) return [];
+      const [, environment = '', service = ''] = laneWorkflowId.split('/');
+      return notice.queue.map((item, index) => waitingSummary({ environment, service }, item, placeAt(notice, index)));
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return [];
+      throw error;
+    }
   }
 
   /** Finds a rollout by its id alone, or by `environment/service/id`. */
@@ -607,13 +623,17 @@ const GRPC = { deadlineExceeded: 4, notFound: 5, failedPrecondition: 9, unavaila
 function notReady(error: unknown): boolean {
   return (
     code(error) === GRPC.failedPrecondition &&
-    /Update-with-Start could not be executed|due to.* workflow task/i.test(String(error))
+    causesOf(error).some((each) => /Update-with-Start could not be executed|due to.* workflow task/i.test(String(each)))
   );
 }
 
+/** An error and what caused it: Temporal's client says in the first what failed, and in a later one why. */
+function causesOf(error: unknown): readonly Error[] {
+  return error instanceof Error ? [error, ...causesOf(error.cause)] : [];
+}
+
 function code(error: unknown): number | null {
-  for (let at: unknown = error; at instanceof Error; at = at.cause) if (isGrpcServiceError(at)) return at.code;
-  return null;
+  return causesOf(error).find(isGrpcServiceError)?.code ?? null;
 }
 
 /** Temporal's own settings; a profile or file that can't be read is the user's to put right. */

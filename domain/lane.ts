@@ -246,8 +246,8 @@ export function queueNotice({ running, queue, blocked }: LaneState): QueueNotice
   };
 }
 
-/** The place of the one at an index of what was told. */
-export function placeAt({ behind, blocked }: QueueNotice, index: number): QueuePlace {
+/** The place of the one at an index of the queue. */
+export function placeAt({ behind, blocked }: Omit<QueuePlace, 'ahead'>, index: number): QueuePlace {
   return { ahead: index + (behind === null ? 0 : 1), behind, blocked };
 }
 

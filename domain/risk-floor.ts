@@ -220,8 +220,8 @@ interface Looked {
  * explains itself, the order of files does not matter, and nothing that is added to a change can lower it. A model may
  * raise what it says and never lower it.
  *
- * Documentation alone is .02 and gets no other factor; with variables that the release sets it is not alone. Authors' history and how often files changed lately are not
- * known here; what is not known never lowers.
+ * Documentation alone is .02 and gets no other factor; with variables that the release sets it is not alone. Authors'
+ * history and how often files changed lately are not known here; what is not known never lowers.
  */
 export function riskFloor(input: RiskInput): Risk {
   const { files, truncated, message, variables, tier, recentRollbackDays, localHour, localWeekday, policy } = input;

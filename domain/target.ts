@@ -221,8 +221,7 @@ export function effectObject(effect: Effect): string {
 
 /** What came of an effect. Failures that a retry may cure are thrown instead. */
 export type EffectResult =
-  /** `holdBackMs`: only of `cut-traffic`, what follows shall wait for so long. */
-  | { readonly kind: 'applied'; readonly drift: readonly string[]; readonly holdBackMs?: number }
+  | { readonly kind: 'applied'; readonly drift: readonly string[] }
   | { readonly kind: 'already' }
   | { readonly kind: 'stale'; readonly object: string; readonly held: Fence }
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }

@@ -30,13 +30,17 @@ export interface AuditFinding {
 export function auditTrail(reading: TrailReading, anchors: readonly Anchor[]): AuditFinding {
   const damages = reading.damages.map(({ line, text }) => (line === null ? text : `line ${line}: ${text}`));
   const doubts: string[] = [];
-  const vouched: string[] = [];
+  /** By who vouches: a log that goes on has many heads, of which the last one says most. */
+  const furthest = new Map<string, { readonly size: number; readonly text: string }>();
+  const vouch = (from: string, size: number, text: string): void => {
+    if (size >= (furthest.get(from)?.size ?? 0)) furthest.set(from, { size, text: `${from}: ${text}` });
+  };
   let told = false;
   for (const { from, head, final } of anchors) {
     const compared = compareHead(reading, head);
     switch (compared.kind) {
       case 'matches':
-        vouched.push(`${from}: ${head.size} entries`);
+        vouch(from, head.size, `${head.size} entries`);
         told = true;
         break;
       case 'other':
@@ -48,10 +52,11 @@ export function auditTrail(reading: TrailReading, anchors: readonly Anchor[]): A
         break;
       case 'longer':
         if (final) damages.push(`${compared.text}, which was its last one (${from})`);
-        else vouched.push(`${from}: the first ${head.size} entries`);
+        else vouch(from, head.size, `the first ${head.size} entries`);
         break;
     }
   }
+  const vouched = [...furthest.values()].map(({ text }) => text);
   if (damages.length > 0) return { level: 'damaged', problems: damages, vouched };
   if (told && doubts.length === 0) return { level: 'whole', problems: [], vouched };
   if (doubts.length === 0)

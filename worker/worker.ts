@@ -189,7 +189,7 @@ async function serve(
     ...shared,
     taskQueue: waitsQueue(config.taskQueue),
     maxConcurrentActivityTaskExecutions: config.maxWatches,
-    // A watch has no effect: another worker begins it again at once.
+    // A watch is begun again by another worker at once, which finds by its key what this one may have written.
     shutdownGraceTime: '500ms',
     shutdownForceTime: '20s',
   });

@@ -9,7 +9,7 @@ import { forwardEffects, reads, rollbackEffects } from './activity-profiles.js';
 
 /** What came of an effect, with everything that the runner could settle by itself settled. */
 export type EffectOutcome =
-  | { readonly kind: 'done'; readonly drift: readonly string[]; readonly holdBackMs?: number }
+  | { readonly kind: 'done'; readonly drift: readonly string[] }
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   | { readonly kind: 'refused'; readonly reason: string }
   /** Only of `cut-traffic`: another way must be taken. */
@@ -95,28 +95,45 @@ export class EffectRunner {
   }
 
   perform(request: EffectRequest): Promise<EffectOutcome> {
-    return this.attempt(request, this.nextKey(request));
+    return this.attempt(request, this.mean(request));
+  }
+
+  /** What lets an activity perform by itself what was meant: newer than all that was permitted so far. */
+  permit(request: EffectRequest, key: IdempotencyKey): Permit {
+    const onDrift = request.direction === 'back' || request.overwrite === true ? 'overwrite' : 'hold';
+    return { key, fence: this.nextFence(), onDrift };
+  }
+
+  /** Performs what was meant, or goes on from what came of it where an activity has done so by itself. */
+  performMeant(request: EffectRequest, key: IdempotencyKey, result: EffectResult | null): Promise<EffectOutcome> {
+    return result === null ? this.attempt(request, key) : Promise.resolve(this.settled(request, key, result));
   }
 
   private attempt(request: EffectRequest, key: IdempotencyKey): Promise<EffectOutcome> {
-    const fence = this.nextFence();
-    const onDrift = request.direction === 'back' || request.overwrite === true ? 'overwrite' : 'hold';
-    const settled = (result: EffectResult): EffectOutcome | Promise<EffectOutcome> => {
-      switch (result.kind) {
-        case 'applied':
-          return { ...result, kind: 'done' };
-        case 'already':
-          return { kind: 'done', drift: [] };
-        case 'drift':
-        case 'declined':
-          return result;
-        case 'refused':
-          return { kind: 'refused', reason: `${result.object}: ${result.reason}` };
-        case 'stale':
-          return this.overtaken(request, key);
-      }
-    };
-    return this.dispatch(request, { key, fence, onDrift }).then(settled, unreachable);
+    return this.dispatch(request, this.permit(request, key)).then(
+      (result) => this.settled(request, key, result),
+      unreachable,
+    );
+  }
+
+  private settled(
+    request: EffectRequest,
+    key: IdempotencyKey,
+    result: EffectResult,
+  ): EffectOutcome | Promise<EffectOutcome> {
+    switch (result.kind) {
+      case 'applied':
+        return { ...result, kind: 'done' };
+      case 'already':
+        return { kind: 'done', drift: [] };
+      case 'drift':
+      case 'declined':
+        return result;
+      case 'refused':
+        return { kind: 'refused', reason: `${result.object}: ${result.reason}` };
+      case 'stale':
+        return this.overtaken(request, key);
+    }
   }
 
   /** The platform holds a newer fence: takes a new generation, and tries again. */
@@ -124,7 +141,7 @@ export class EffectRunner {
     const claimed = await this.claim(request.direction);
     if (claimed.kind !== 'done') return claimed;
     // A fence is meant anew in each generation; every other effect is the same intent whatever the fence.
-    if (request.effect.op === 'raise-fence') return this.attempt(request, this.nextKey(request));
+    if (request.effect.op === 'raise-fence') return this.attempt(request, this.mean(request));
     const raised = await this.raiseFence(request.stage, request.direction);
     return raised.kind === 'done' ? this.attempt(request, key) : raised;
   }
@@ -161,10 +178,10 @@ export class EffectRunner {
   }
 
   /**
-   * Counted per intent, so that it is the same for retries, resets and replays. The fence itself is not part of it: a
+   * Gives an effect its key, also before its time has come. Counted per intent, so that it is the same for retries, resets and replays. The fence itself is not part of it: a
    * reset run means the same effects again under a newer fence.
    */
-  private nextKey({ effect, stage }: EffectRequest): IdempotencyKey {
+  mean({ effect, stage }: EffectRequest): IdempotencyKey {
     const object = effect.op === 'raise-fence' ? `all.g${this.generation}` : effectObject(effect);
     const intent = { rolloutId: this.scope.rolloutId, stage, operation: effect.op, object };
     const name = idempotencyKey({ ...intent, n: 0 });

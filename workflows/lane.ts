@@ -50,6 +50,8 @@ import { rollout } from './rollout.js';
 const HISTORY_LIMIT = 2000;
 /** How long one follower of a foreign run may take before it is started anew. */
 const FOLLOW_MS = 60 * 60_000;
+/** The notice of a queue in which nobody is, as JSON. */
+const NOBODY_WAITS = JSON.stringify(null);
 
 export interface LaneInput {
   readonly lane: LaneRef;
@@ -69,11 +71,11 @@ class Lane {
   private state: LaneState;
   /** The platform's word on who holds the lane is asked for once at the start, and when told to. */
   private check: Target | null = null;
-  /** What search was told last, as JSON; a run that goes on for another tells it anew. */
+  /** The notice of the queue as it was given last, as JSON; a run that goes on for another gives it anew. */
   private told: string | null;
 
   constructor(input: LaneInput) {
-    this.told = input.state === null ? JSON.stringify(null) : null;
+    this.told = input.state === null ? NOBODY_WAITS : null;
     this.state = input.state ?? newLane(input.lane);
     setHandler(
       enqueueUpdate,
@@ -305,14 +307,19 @@ class Lane {
     this.tellQueue();
   }
 
-  /** Lists find those that wait by what search knows of the lane: a lane that nobody waits for says nothing. */
+  /**
+   * Lists find lanes in which somebody waits by what search knows, and who it is by the lane's memo. Search is told no more
+   * often than it must be: a write of its own each time, which whoever asks for a rollout would wait for.
+   */
   private tellQueue(): void {
     const { lane } = this.state;
     const notice = queueNotice(this.state);
     const told = JSON.stringify(notice);
-    if (told === this.told) return;
+    const before = this.told;
+    if (told === before) return;
     this.told = told;
     upsertMemo({ [QUEUE_MEMO]: notice });
+    if (before !== null && (before === NOBODY_WAITS) === (notice === null)) return;
     upsertSearchAttributes([
       { key: searchAttributes.service, value: lane.service },
       { key: searchAttributes.environment, value: lane.environment },

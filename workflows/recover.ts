@@ -58,7 +58,7 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
     outcome: 'rolled-back',
     stage: 'recover',
     // What the lost run has begun may still be under way.
-    cutFirst: false,
+    cut: null,
     say: told,
     warn: (text) => {
       trail.add(warningFact(text));

@@ -1,15 +1,29 @@
-import { sleep } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
 import type { Outcome } from '../domain/rollout.js';
+import type { IdempotencyKey } from '../domain/fence.js';
 import { ALL_STABLE, isIntact } from '../domain/target.js';
-import type { Effect, TargetSnapshot } from '../domain/target.js';
-import { durationText } from '../domain/words.js';
+import type { Effect, EffectResult, TargetSnapshot } from '../domain/target.js';
 import { rollbackEffects, waits } from './activity-profiles.js';
 import { unreachable, with_ } from './effects.js';
-import type { EffectOutcome, EffectRunner } from './effects.js';
+import type { EffectOutcome, EffectRequest, EffectRunner } from './effects.js';
+
+/** Sends users back to stable in one write. Also what a watch is permitted to do by itself. */
+export const CUT: EffectRequest = {
+  effect: { op: 'cut-traffic' },
+  stage: 'rollback',
+  direction: 'back',
+  summary: 'all traffic to stable, if it can serve',
+};
 
 /** How long a restored stable may take to become ready before traffic goes to it all the same. */
 const RESTORE_DEADLINE_MS = 120_000;
+
+/** A cut that was given its key when users were sent away from stable. */
+export interface MeantCut {
+  readonly key: IdempotencyKey;
+  /** What came of it where a watch has done it; null: it is still to be done. */
+  readonly result: EffectResult | null;
+}
 
 export interface RollBackRequest {
   readonly scope: PlatformScope;
@@ -19,19 +33,16 @@ export interface RollBackRequest {
   /** Part of the keys: `rollback`, `recover`. */
   readonly stage: string;
   /**
-   * Whether users may have been sent away from stable by a route while nothing that this rollout has begun changes stable:
-   * then traffic goes back before anything else is done.
+   * Where users may have been sent away from stable by a route while nothing that this rollout has begun changes stable:
+   * then traffic goes back before anything else is done, unless a watch has done that. Null elsewhere.
    */
-  readonly cutFirst: boolean;
+  readonly cut: MeantCut | null;
   readonly say: (text: string) => void;
   readonly warn: (text: string) => void;
   /** Where it is not recorded any more what stable ran before: whether that is a failure, or a person knows. */
   readonly onLostRecord: 'fail' | 'warn';
-  /**
-   * Called once traffic is back where it was.
-   * @param rest when the rest follows: `later`, where others lose their traffic first
-   */
-  readonly onTrafficBack: (rest: 'now' | 'later') => void;
+  /** Called once traffic is back where it was. */
+  readonly onTrafficBack: () => void;
 }
 
 export type RollBackResult =
@@ -69,7 +80,7 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
     if (done.kind !== 'done') return failure(done);
     for (const drift of done.drift) request.warn(`wrote over a change by somebody else: ${drift}`);
     say(step.text);
-    if (step.effect.op === 'set-weights') request.onTrafficBack('now');
+    if (step.effect.op === 'set-weights') request.onTrafficBack();
   }
   if (snapshot.recordLost) {
     const reason = `what stable ran before is not recorded any more (the rollout's anchor is gone): it runs ${snapshot.arms.stable?.version ?? 'nothing'} now, see that this is right`;
@@ -90,23 +101,14 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
  * here is written, or fails, there. Null, unless somebody else acts for this rollout.
  */
 async function cutTraffic(request: RollBackRequest): Promise<RollBackResult | null> {
-  const { cutFirst, runner, stage, say, warn } = request;
-  if (!cutFirst) return null;
-  const cut = await runner.perform({
-    effect: { op: 'cut-traffic' },
-    stage,
-    direction: 'back',
-    summary: 'all traffic to stable, if it can serve',
-  });
+  const { runner, say, warn } = request;
+  if (request.cut === null) return null;
+  const cut = await runner.performMeant(CUT, request.cut.key, request.cut.result);
   switch (cut.kind) {
     case 'done':
       for (const drift of cut.drift) warn(`wrote over a change by somebody else: ${drift}`);
       say('no more traffic for the canary');
-      request.onTrafficBack(cut.holdBackMs === undefined ? 'now' : 'later');
-      if (cut.holdBackMs !== undefined) {
-        say(`many canaries fail at once: the rest in ${durationText(cut.holdBackMs)}, theirs come first`);
-        await sleep(cut.holdBackMs, { summary: 'others lose their traffic first' });
-      }
+      request.onTrafficBack();
       return null;
     case 'denied':
       return failure(cut);

@@ -27,7 +27,8 @@ import type { End } from './end.js';
 import { Gates } from './gates.js';
 import type { GateCall } from './gates.js';
 import { Notices } from './notices.js';
-import { rollBack } from './roll-back.js';
+import { CUT, rollBack } from './roll-back.js';
+import type { MeantCut } from './roll-back.js';
 import { now, RunState } from './run-state.js';
 import { SlackFollower } from './slack-follow.js';
 import { guardUntil, soak, stopReason } from './soak.js';
@@ -72,8 +73,8 @@ class Rollout {
   private readonly slack: SlackFollower;
   /** Whether anything on the platform may have been changed. */
   private touched = false;
-  /** Whether users may be sent past stable by a route, while nothing changes stable: going back is one write. */
-  private oneWriteBack = false;
+  /** While users may be sent past stable by a route and nothing changes stable, going back is this one write. */
+  private cut: MeantCut | null = null;
   /** What was watched last, for as long as users are sent to it. */
   private watched: SoakRequest | null = null;
 
@@ -291,7 +292,7 @@ class Rollout {
   }
 
   private async setStable(plan: Plan, label: string, replicas: number, overwrite = false): Promise<End | null> {
-    this.oneWriteBack = false;
+    this.cut = null;
     const effect: Effect = {
       op: 'set-stable-template',
       template: { from: 'release', release: plan.release },
@@ -361,6 +362,10 @@ class Rollout {
       trial,
       gate,
       notify: (notice) => this.notices.send(notice),
+      permitCut: () => this.cut && this.runner.permit(CUT, this.cut.key),
+      onCut: (result) => {
+        this.cut &&= { ...this.cut, result };
+      },
       watch: {
         ...rest,
         scope: this.scope,
@@ -393,7 +398,8 @@ class Rollout {
 
   private async setWeights(weights: Weights, label: string, overwrite = false): Promise<End | null> {
     // Also where no answer comes it may have been written.
-    this.oneWriteBack ||= weights.stable < 100 && !trafficSplitOf(this.scope.target).byReplicas;
+    if (weights.stable < 100 && !trafficSplitOf(this.scope.target).byReplicas)
+      this.cut = { key: this.runner.mean(CUT), result: null };
     const text = `stable ${percentText(weights.stable)}, canary ${percentText(weights.canary)}, baseline ${percentText(weights.baseline)}`;
     const end = await this.do_({ op: 'set-weights', weights }, label, text, { overwrite });
     if (end === null) {
@@ -625,15 +631,13 @@ class Rollout {
       runner,
       outcome,
       stage: 'rollback',
-      cutFirst: this.oneWriteBack,
+      cut: this.cut,
       say: (text) => state.say(text),
       warn: (text) => state.warn(text),
       onLostRecord: 'fail',
-      onTrafficBack: (rest) => {
+      onTrafficBack: () => {
         state.weights = ALL_STABLE;
-        state.trail.add(weightsFact(ALL_STABLE, state.generation));
-        // A crowd of trails would keep the cuts of others waiting: this one is kept with what comes next.
-        if (rest === 'now') state.trail.keep();
+        state.trail.addAndKeep(weightsFact(ALL_STABLE, state.generation));
       },
     });
     slow.cancel();

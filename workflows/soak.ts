@@ -1,7 +1,8 @@
 import { ActivityFailure, CancellationScope, condition, isCancellation } from '@temporalio/workflow';
 import type { WatchCall, WatchMode, WatchResult } from '../activities/contract.js';
+import type { Permit } from '../domain/fence.js';
 import type { Reason, Wait } from '../domain/rollout.js';
-import type { Disturbance } from '../domain/target.js';
+import type { Disturbance, EffectResult } from '../domain/target.js';
 import { durationText } from '../domain/words.js';
 import { waits } from './activity-profiles.js';
 import type { Controls } from './commands.js';
@@ -17,7 +18,11 @@ export interface SoakRequest {
   readonly state: RunState;
   readonly controls: Controls;
   readonly gates: Gates;
-  readonly watch: Omit<WatchCall, 'mode' | 'maxMs' | 'heldOnDrift'>;
+  readonly watch: Omit<WatchCall, 'mode' | 'maxMs' | 'heldOnDrift' | 'cut'>;
+  /** A permit for each watch to send users back by itself; null where that is not one write. */
+  readonly permitCut: () => Permit | null;
+  /** What came of that: the way back goes on from there. */
+  readonly onCut: (cut: EffectResult) => void;
   /** `stage 2 of 3 at 25 %`, for people. */
   readonly title: string;
   /**
@@ -222,7 +227,7 @@ async function takeTurn(
 ): Promise<Turn> {
   const { controls, state } = request;
   const seen = controls.version;
-  const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS, heldOnDrift };
+  const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS, heldOnDrift, cut: request.permitCut() };
   const summary = `${request.title} (${mode})`;
   const scope = new CancellationScope();
   let turn: Turn | null = null;
@@ -231,6 +236,7 @@ async function takeTurn(
     .then(
       (result) => {
         turn = { kind: 'watch', result };
+        if (result.cut !== undefined) request.onCut(result.cut);
       },
       (error: unknown) => {
         if (isCancellation(error)) turn ??= { kind: 'stopped' };

@@ -25,6 +25,13 @@ function harmTo<P extends PlatformTypes>(
   { arms, route, rollout }: LaneView<P>,
   serving: (arm: Arm) => number,
 ): readonly Disturbance[] {
+  // A watch that has taken users back may be lost before its word comes to the workflow. The next one most likely sees the
+  // same harm, and can say what it is: it is given the time.
+  const key = route?.annotations[ANNOTATION.key] ?? '';
+  if (rollout !== null && key.startsWith(`${rollout.spec.rolloutId}/`) && key.includes('/cut-traffic/'))
+    return [
+      harm('route', 'a watch that saw harm has sent users back to stable, and was lost before it could say why', true),
+    ];
   const { weights } = route?.spec ?? {};
   // Where shares follow from the numbers of replicas, whatever runs has one; and what is gone has none.
   const has = (arm: Arm): boolean =>

@@ -7,6 +7,9 @@ import type { DatedFact, TrailStore } from './trail-store.js';
 const MOST_WAITING = 1000;
 /** Between two tries while the store can't be had, ms. */
 const PAUSE_MS = 1000;
+/** How far a log goes is written down so long after its last entry at the latest, ms. */
+const SEAL_MS = 30_000;
+const DAY_MS = 24 * 3600_000;
 
 /** What happens outside of workflows: refused logins and messages, changes of the configuration, tokens. */
 export interface ServerLog {
@@ -30,14 +33,20 @@ export function createServerLog({ trails, name, now, onFailure }: ServerLogDeps)
   let dropped = 0;
   let writing: Promise<void> | null = null;
   let closed = false;
-  let latest: string | null = null;
+  let sealing: NodeJS.Timeout | null = null;
   const logOf = (at: string): string => `server/${name}.${at.slice(0, 10)}`;
+  const dayOf = (atMs: number): string => logOf(new Date(atMs).toISOString());
+  /** Logs of which it is not written down how far they go. A server of this name may have been killed before it could. */
+  const open = new Set([dayOf(now().getTime() - DAY_MS), dayOf(now().getTime())]);
 
-  /** Writes down how far a log goes: at the end of its day, and when the server stops. */
-  async function seal(log: string): Promise<void> {
-    const [stored] = await trails.read(log);
-    const last = stored === undefined ? undefined : readTrail(stored.bytes).entries.at(-1);
-    if (last !== undefined) await trails.seal('log', headAfter(last), now().toISOString());
+  /** Writes down how far logs go, so that a tail that is cut off shows. */
+  async function seal(logs: readonly string[]): Promise<void> {
+    for (const log of logs) {
+      const [stored] = await trails.read(log);
+      const last = stored === undefined ? undefined : readTrail(stored.bytes).entries.at(-1);
+      if (last !== undefined) await trails.seal('log', headAfter(last), now().toISOString());
+      open.delete(log);
+    }
   }
 
   async function keepAll(): Promise<void> {
@@ -48,9 +57,9 @@ export function createServerLog({ trails, name, now, onFailure }: ServerLogDeps)
       const lost = dropped;
       const facts = lost === 0 ? of : [...of, droppedFact(lost, of.at(-1)?.at ?? now().toISOString())];
       try {
-        if (latest !== null && latest !== log) await seal(latest);
+        await seal([...open].filter((other) => other !== log));
         await trails.add(log, facts);
-        latest = log;
+        open.add(log);
         waiting = waiting.slice(of.length);
         dropped -= lost;
       } catch (error) {
@@ -60,18 +69,27 @@ export function createServerLog({ trails, name, now, onFailure }: ServerLogDeps)
     }
   }
 
-  function start(): void {
-    writing ??= keepAll().finally(() => {
+  function start(work: () => Promise<void> = keepAll): void {
+    writing ??= work().finally(() => {
       writing = null;
       // What came in the moment in which it had done with the rest.
       if (waiting.length > 0) start();
+      else if (open.size > 0 && !closed) sealing ??= setTimeout(sealSoon, SEAL_MS).unref();
     });
+  }
+
+  function sealSoon(): void {
+    sealing = null;
+    start(() => seal([...open]).catch(onFailure));
   }
 
   async function finish(): Promise<void> {
     while (writing !== null) await writing;
-    if (latest !== null) await seal(latest);
+    if (sealing !== null) clearTimeout(sealing);
+    await seal([...open]);
   }
+
+  sealSoon();
 
   return {
     write(fact) {

@@ -6,12 +6,14 @@ import { nextWatchMs } from '../../domain/canary/replay.js';
 import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
 import type { MetricsPolicy } from '../../domain/policy.js';
 import { parseLive } from '../../formats/live.js';
-import type { WatchCall, WatchResult } from '../contract.js';
+import type { EffectOp, EffectResult } from '../../domain/target.js';
+import type { Sight, WatchCall, WatchResult } from '../contract.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import type { MetricsAnswer, MetricsSource } from '../metrics/metrics-source.js';
-import { beating, pause } from '../waiting.js';
+import { beating, deadline, pause } from '../waiting.js';
 import { platformOf } from '../platform.js';
-import type { Platforms } from '../platform.js';
+import type { Platform, Platforms } from '../platform.js';
+import { Crowd } from './crowd.js';
 import { disturbance, firstOf } from './inspection.js';
 import { createLookMemory } from './look-memory.js';
 import { appendSamples } from './sample-buffer.js';
@@ -22,42 +24,108 @@ const ANSWER_MS = 3000;
 /** An outage is one after the first failure and three retries (requirement R1.6). */
 const RETRIES = 3;
 const STORE_MS = 2000;
+/** As long as an effect may take; after it the way back tries by the same key. */
+const CUT_MS = 5000;
 
 export interface WatchDeps {
   /** Looked at beside the metrics, which don't tell everything. */
   readonly platforms: Platforms;
   readonly metricsFor: (policy: MetricsPolicy) => MetricsSource;
   readonly evidence: EvidenceStore;
+  /** Counts effects for the metrics. */
+  readonly onEffect: (effect: { readonly op: EffectOp; readonly result: EffectResult['kind'] }) => void;
   /** One look was taken: how late after it was due, ms. */
   readonly onLook: (look: { readonly lateMs: number; readonly verdict: Verdict['kind'] | 'blind' }) => void;
 }
 
-/** Looks, decides nothing but what the judge says, changes nothing. A lost watch is begun again and sees the same window. */
+/** How a watch ended. What was judged is not made a result of before users are safe. */
+type Ended =
+  | { readonly kind: 'judged'; readonly as: 'verdict' | 'held'; readonly judged: Judged }
+  | Exclude<Sight, { readonly kind: 'verdict' | 'held' }>;
+
+/**
+ * Looks, decides nothing but what the judge says, and changes nothing but one thing: where it sees harm, it sends users
+ * back by the permit that it was given, for in a crowd of rollbacks the workflow's turn may come seconds later. A lost
+ * watch is begun again and sees the same window.
+ */
 export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<WatchResult> {
+  const crowd = new Crowd();
   return async (call) => {
     const platform = platformOf(deps.platforms, call.scope.target);
     const seen = new Seen(call, parseLive(Context.current().info.heartbeatDetails));
+    const looks = async (signal: AbortSignal): Promise<WatchResult> => {
+      const ended = await firstOf<Ended>(
+        signal,
+        (either) => watch(deps, call, seen, either),
+        async (either) => ({
+          kind: 'disturbed',
+          disturbance: await disturbance(
+            platform,
+            call.scope,
+            ({ kind }) => kind === 'harm' || !call.heldOnDrift,
+            either,
+          ),
+        }),
+      );
+      const cut = isHarm(ended) ? await cutAtOnce({ deps, platform, call, crowd }, signal) : undefined;
+      const sight = ended.kind === 'judged' ? await sightOf(deps, ended) : ended;
+      return cut === undefined ? sight : { ...sight, cut };
+    };
     return beating(
-      () =>
-        firstOf<WatchResult>(
-          cancellationSignal(),
-          (signal) => watch(deps, call, seen, signal),
-          async (signal) => ({
-            kind: 'disturbed',
-            disturbance: await disturbance(
-              platform,
-              call.scope,
-              ({ kind }) => kind === 'harm' || !call.heldOnDrift,
-              signal,
-            ),
-          }),
-        ),
+      () => looks(cancellationSignal()),
       () => seen.live(Date.now()),
     );
   };
 }
 
-async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, signal: AbortSignal): Promise<WatchResult> {
+async function sightOf(
+  { evidence }: WatchDeps,
+  { as, judged }: Extract<Ended, { readonly kind: 'judged' }>,
+): Promise<Sight> {
+  return { kind: as, verdict: verdictOf(judged), evidence: await keep(evidence, judged.input) };
+}
+
+function isHarm(ended: Ended): boolean {
+  if (ended.kind === 'disturbed') return ended.disturbance.kind === 'harm';
+  return ended.kind === 'judged' && ended.judged.opinion.kind === 'ROLLBACK';
+}
+
+/** Sends users back to stable, and lets others do the same before this rollback goes on. */
+async function cutAtOnce(
+  {
+    deps,
+    platform,
+    call,
+    crowd,
+  }: { readonly deps: WatchDeps; readonly platform: Platform; readonly call: WatchCall; readonly crowd: Crowd },
+  signal: AbortSignal,
+): Promise<EffectResult | undefined> {
+  if (call.cut == null) return undefined;
+  const cutMs = Date.now();
+  crowd.came(cutMs);
+  const limit = deadline(CUT_MS, signal);
+  const cut = await applied(platform, call.scope, call.cut, limit.signal).finally(() => limit.clear());
+  if (cut === undefined) return undefined;
+  deps.onEffect({ op: 'cut-traffic', result: cut.kind });
+  for (let leftMs; (leftMs = crowd.leftMs(cutMs, Date.now())) > 0;) await pause(leftMs, signal);
+  return cut;
+}
+
+async function applied(
+  platform: Platform,
+  scope: WatchCall['scope'],
+  permit: NonNullable<WatchCall['cut']>,
+  signal: AbortSignal,
+): Promise<EffectResult | undefined> {
+  try {
+    return await platform.apply(scope, { op: 'cut-traffic' }, permit, signal);
+  } catch (error) {
+    log.warn('traffic could not go back at once: the way back tries again', { error });
+    return undefined;
+  }
+}
+
+async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, signal: AbortSignal): Promise<Ended> {
   // A third of a budget has more digits than the store keeps: what is judged is what can be judged again from there.
   const call: WatchCall = canonicalValue(asked);
   const source = deps.metricsFor(call.metrics);
@@ -96,7 +164,7 @@ async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, signal: Abor
       const result = trouble === null && latest !== null ? conclude(call, latest.opinion, atMs) : null;
       if (result !== null && latest !== null) {
         deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.opinion.kind });
-        return { kind: result, verdict: verdictOf(latest), evidence: await keep(deps.evidence, input) };
+        return { kind: 'judged', as: result, judged: latest };
       }
     }
     const said = trouble === null ? latest?.opinion.kind : undefined;

@@ -1,3 +1,6 @@
+import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
+import type { ReadStream } from 'node:tty';
 import { z } from 'zod';
 import { Api } from '../remote/api.js';
 import { serverAddress } from '../remote/remote.js';
@@ -79,15 +82,38 @@ async function whoIs(api: Api): Promise<Me> {
   return document as Me;
 }
 
-/** From standard input: on a command line it would stand in the shell's history and in the list of processes. */
-async function readToken(context: CliContext): Promise<string> {
-  if (context.terminal) context.note('paste your token, then Enter:');
+async function piped({ input }: CliContext): Promise<string> {
   let text = '';
-  for await (const chunk of context.input) {
+  for await (const chunk of input) {
     text += String(chunk);
     if (text.includes('\n')) break;
   }
-  const token = text.trim();
+  return text;
+}
+
+/** Without an echo: what is on a screen stays in its scrollback, and in recordings of it. Empty where it is given up. */
+async function typed(context: CliContext): Promise<string> {
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: context.input, output: nowhere, terminal: true });
+  const over = new AbortController();
+  lines.once('SIGINT', () => over.abort());
+  lines.once('close', () => over.abort());
+  context.note('paste your token, then Enter (it is not shown):');
+  try {
+    return await lines.question('', { signal: AbortSignal.any([context.signal, over.signal]) });
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== 'AbortError') throw error;
+    return '';
+  } finally {
+    lines.close();
+  }
+}
+
+/** From standard input: on a command line it would stand in the shell's history and in the list of processes. */
+async function readToken(context: CliContext): Promise<string> {
+  const token = (
+    (context.input as Partial<ReadStream>).isTTY === true ? await typed(context) : await piped(context)
+  ).trim();
   if (token === '') throw usage('no token came on standard input', 'slipway login --server URL < token-file');
   if (/\s/.test(token))
     throw usage('what came on standard input is no token: it has spaces in it', 'give the token alone');

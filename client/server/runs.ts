@@ -17,6 +17,7 @@ import { stillWaiting } from '../slipway.js';
 import type { Found, RolloutRef, RolloutSummary, Slipway } from '../slipway.js';
 import type { RunDocument, RunList, RunSummary } from './contract.js';
 import type { Follower } from './follow/follower.js';
+import { Recent } from './follow/recent.js';
 import { ApiProblem } from './problems.js';
 import type { Archive, ArchivedRun } from './seams.js';
 
@@ -29,6 +30,9 @@ const AT_ONCE = 8;
 const NO_WORKER_MS = 5000;
 /** Waits that a person ends, as they are searched for. */
 const FOR_PEOPLE = ['approval', 'gate', 'inconclusive', 'paused', 'drift'] as const;
+
+/** A change is told to all who watch in one moment; who is known may be others in the next. */
+const REMARK_MS = 1000;
 
 const STATE_CLAUSES = {
   open: "ExecutionStatus = 'Running'",
@@ -64,6 +68,9 @@ export interface RunsOptions {
 export class Runs {
   /** Where rollouts are does not change. */
   private readonly known = new Map<string, LaneRef>();
+  private readonly remarked = new Recent<{ readonly view: RolloutView; readonly remarks: readonly string[] }>(
+    REMARK_MS,
+  );
   private noWorkerUntilMs = 0;
 
   constructor(private readonly options: RunsOptions) {}
@@ -142,8 +149,16 @@ export class Runs {
     return foreseen(policy, involved, people).map((text) => remark(policy.lane, text));
   }
 
-  /** The same of the gate that is open. */
-  private remarksOn({ approvals, policy, phase }: RolloutView): readonly string[] {
+  /** The same of the gate that is open; found once for all who watch. */
+  private remarksOn(view: RolloutView): readonly string[] {
+    const known = this.remarked.get(view.rolloutId);
+    if (known?.view === view) return known.remarks;
+    const remarks = this.remarksAt(view);
+    this.remarked.set(view.rolloutId, { view, remarks });
+    return remarks;
+  }
+
+  private remarksAt({ approvals, policy, phase }: RolloutView): readonly string[] {
     if (approvals === null || approvals.closed !== null || gateState(approvals) !== 'open' || isFinal(phase)) return [];
     const people = this.options.approvers(policy.lane);
     const text = people === null ? null : outOfReach(approvals, policy, people);

@@ -87,6 +87,8 @@ describe('the gateway', { concurrency: 4 }, () => {
       const view = await pilot.ended(request);
       assert.equal(view.outcome, 'rollback-failed');
       assert.match(view.reason?.text ?? '', /read-only today/);
+      // The run says so first; its lane is told by its end.
+      await until('the lane is blocked', async () => (await slipway.lane(policy.lane))?.blocked != null);
       const next = testRequest({ policy, tag: 'v3' });
       const receipt = await slipway.enqueue(next);
       assert.match((receipt.kind === 'accepted' && receipt.blocked) || '', /read-only today/);

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
@@ -10,13 +8,10 @@ import { BODY_LIMIT } from '../../client/server/app.js';
 import type { Problem } from '../../client/server/contract.js';
 import { PROBLEM_BASE, PROBLEMS } from '../../client/server/problems.js';
 import { idempotencyKey, traceIdOf } from '../../client/server/start.js';
-import { Slipway } from '../../client/slipway.js';
-import { startTemporal } from '../../tools/temporal-server.js';
-import type { TemporalServer } from '../../tools/temporal-server.js';
 import { nearlyValid, valid } from '../support/from-schema.js';
 import type { JsonSchema } from '../support/from-schema.js';
-import { call, startServer } from '../support/server.js';
-import type { TestServer } from '../support/server.js';
+import { call, startBare, startServer } from '../support/server.js';
+import type { Bare, TestServer } from '../support/server.js';
 
 interface Operation {
   readonly operationId: string;
@@ -39,38 +34,23 @@ interface OpenApi {
 }
 
 describe('requests', { timeout: 300_000 }, () => {
-  let folder: string;
-  let temporal: TemporalServer;
+  let bare: Bare;
   let server: TestServer;
-  let slipway: Slipway;
   let api: OpenApi;
   before(async () => {
-    folder = await mkdtemp(path.join(tmpdir(), 'slipway-requests-'));
-    temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log') });
-    const env = {
-      TEMPORAL_ADDRESS: temporal.address,
-      TEMPORAL_NAMESPACE: temporal.namespace,
-      SLIPWAY_DATA_DIR: path.join(folder, 'data'),
-    };
-    slipway = await Slipway.connect(env);
-    await slipway.setup();
-    server = await startServer(
-      { folder, env },
-      {
-        people: [
-          { subject: 'viewer', roles: ['viewer'] },
-          { subject: 'deployer', roles: ['deployer'] },
-        ],
-        env: { SLIPWAY_ALERTS_TOKEN_SHA256: 'a'.repeat(64) },
-      },
-    );
+    bare = await startBare();
+    server = await startServer(bare, {
+      people: [
+        { subject: 'viewer', roles: ['viewer'] },
+        { subject: 'deployer', roles: ['deployer'] },
+      ],
+      env: { SLIPWAY_ALERTS_TOKEN_SHA256: 'a'.repeat(64) },
+    });
     api = (await call<OpenApi>(`${server.url}/openapi.json`)).body;
   });
   after(async () => {
     await server.close();
-    await slipway.close();
-    await temporal.stop();
-    await rm(folder, { recursive: true, force: true });
+    await bare.stop();
   });
   const deployer = () => server.tokens['deployer'];
   const codeOf = ({ body }: { readonly body: Problem }): string => body.type.slice(PROBLEM_BASE.length);
@@ -332,7 +312,7 @@ describe('requests', { timeout: 300_000 }, () => {
     assert.ok(asked > 500, String(asked));
     let workflows = 0;
     // The reconcile schedule starts a workflow of its own, whoever asks for what.
-    for await (const _ of slipway.client.workflow.list({ query: "WorkflowType IN ('lane', 'rollout')" }))
+    for await (const _ of bare.slipway.client.workflow.list({ query: "WorkflowType IN ('lane', 'rollout')" }))
       workflows += 1;
     assert.equal(workflows, 0, 'nothing was started');
     for (const token of Object.values(server.tokens)) assert.ok(!server.log().includes(token));

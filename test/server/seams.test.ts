@@ -1,19 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Problem, RunDocument, TrailDocument } from '../../client/server/contract.js';
 import type { Archive, PageData } from '../../client/server/seams.js';
 import { offersFor } from '../../domain/offers.js';
 import type { Identity, Role } from '../../domain/people.js';
 import { genesis, nextEntry } from '../../domain/trail.js';
-import { Slipway } from '../../client/slipway.js';
-import { startTemporal } from '../../tools/temporal-server.js';
-import type { TemporalServer } from '../../tools/temporal-server.js';
-import { call, Events, startServer } from '../support/server.js';
+import { call, Events, startBare, startServer } from '../support/server.js';
 import { APP, HOME, signed, SIGNING_SECRET, TOKEN } from '../support/slack/standin.js';
-import type { TestServer } from '../support/server.js';
+import type { Bare, TestServer } from '../support/server.js';
 import { openRelease, testView } from '../support/view.js';
 
 const OLD = testView({
@@ -38,51 +32,37 @@ const archive: Archive = {
 };
 
 describe('what others give to the server', () => {
-  let folder: string;
-  let temporal: TemporalServer;
+  let bare: Bare;
   let server: TestServer;
   const drawn: (PageData | null)[] = [];
   before(async () => {
-    folder = await mkdtemp(path.join(tmpdir(), 'slipway-seams-'));
-    temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log') });
-    const env = {
-      TEMPORAL_ADDRESS: temporal.address,
-      TEMPORAL_NAMESPACE: temporal.namespace,
-      SLIPWAY_DATA_DIR: path.join(folder, 'data'),
-    };
-    const slipway = await Slipway.connect(env);
-    await slipway.setup();
-    await slipway.close();
-    server = await startServer(
-      { folder, env },
-      {
-        people: [
-          { subject: 'viewer', roles: ['viewer'], services: [service] },
-          { subject: 'stranger', roles: ['admin'], services: ['other'] },
-        ],
-        archive,
-        file: { slack: { app: APP, team: HOME } },
-        env: { SLIPWAY_SLACK_BOT_TOKEN: TOKEN, SLIPWAY_SLACK_SIGNING_SECRET: SIGNING_SECRET },
-        page: {
-          handle(request, data) {
-            const { pathname } = new URL(request.url);
-            if (data === null)
-              return pathname === '/assets/app-1.js'
-                ? new Response('js', { headers: { 'Content-Type': 'text/javascript' } })
-                : null;
-            drawn.push(data);
-            return new Response(`<html>${data.page}</html>`, {
-              headers: { 'Content-Type': 'text/html', 'Content-Security-Policy': "default-src 'self'" },
-            });
-          },
+    bare = await startBare();
+    server = await startServer(bare, {
+      people: [
+        { subject: 'viewer', roles: ['viewer'], services: [service] },
+        { subject: 'stranger', roles: ['admin'], services: ['other'] },
+      ],
+      archive,
+      file: { slack: { app: APP, team: HOME } },
+      env: { SLIPWAY_SLACK_BOT_TOKEN: TOKEN, SLIPWAY_SLACK_SIGNING_SECRET: SIGNING_SECRET },
+      page: {
+        handle(request, data) {
+          const { pathname } = new URL(request.url);
+          if (data === null)
+            return pathname === '/assets/app-1.js'
+              ? new Response('js', { headers: { 'Content-Type': 'text/javascript' } })
+              : null;
+          drawn.push(data);
+          return new Response(`<html>${data.page}</html>`, {
+            headers: { 'Content-Type': 'text/html', 'Content-Security-Policy': "default-src 'self'" },
+          });
         },
       },
-    );
+    });
   });
   after(async () => {
     await server.close();
-    await temporal.stop();
-    await rm(folder, { recursive: true, force: true });
+    await bare.stop();
   });
   const token = (who: string) => server.tokens[who];
   const html = async (at: string, who?: string) => {

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CliError, EXIT } from '../../client/exit-codes.js';
 import type { Slipway } from '../../client/slipway.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { JournalEntry } from '../../formats/gateway.js';
@@ -64,11 +65,23 @@ export class Terminal {
     return found.kind === 'running' ? found.view : assert.fail(`rollout ${rolloutId} does not run: ${found.kind}`);
   }
 
+  /** An answer, also where a machine that is too busy takes long to give it. */
+  private async answer<T>(ask: () => Promise<T>, endMs: number): Promise<T> {
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof CliError) || error.exitCode !== EXIT.unavailable || Date.now() > endMs) throw error;
+      }
+    }
+  }
+
   /** Waits until a rollout is as wanted; fails at once where it is over without it. */
   async until(rolloutId: string, what: string, wanted: (view: RolloutView) => boolean): Promise<RolloutView> {
-    const ref = await this.client.resolve(rolloutId);
-    for (const endMs = Date.now() + 60_000; ; await sleep(100)) {
-      const found = await this.client.find(ref);
+    const endMs = Date.now() + 60_000;
+    const ref = await this.answer(() => this.client.resolve(rolloutId), endMs);
+    for (; ; await sleep(100)) {
+      const found = await this.answer(() => this.client.find(ref), endMs);
       const view = found.kind === 'running' ? found.view : null;
       if (view !== null && wanted(view)) return view;
       const over = view?.outcome != null || Date.now() > endMs;

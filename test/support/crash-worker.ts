@@ -13,10 +13,8 @@ import { runWorker } from '../../worker/worker.js';
 import { NOTICE_PATH, SENDER_HEADER } from './fault-proxy.js';
 import type { Notice, Sender } from './fault-proxy.js';
 
-/** Activities that are announced: those that write, and those that a rollback or the end of a run waits for. */
-const ANNOUNCED = [
-  'inspectRun',
-  'recordRollout',
+/** Effects: a patient worker's know no time limit, and don't hear that they are cancelled. */
+const EFFECTS = [
   'claimLane',
   'openRollout',
   'raiseFence',
@@ -28,6 +26,19 @@ const ANNOUNCED = [
   'removeStable',
   'closeRollout',
 ];
+
+/** Activities that are announced: those that write, and those that a rollback or the end of a run waits for. */
+const ANNOUNCED = ['inspectRun', 'recordRollout', 'watch', ...EFFECTS];
+
+/** What activities that write are called with, and what they give. */
+interface Call {
+  readonly permit?: { readonly key?: string };
+  readonly cut?: { readonly key?: string } | null;
+}
+interface Result {
+  readonly kind?: string;
+  readonly cut?: { readonly kind?: string };
+}
 
 const senders = new AsyncLocalStorage<Sender>();
 
@@ -44,7 +55,7 @@ function tagRequests(): void {
 function waitForEver(): void {
   const limited = AbortSignal.timeout.bind(AbortSignal);
   AbortSignal.timeout = (ms) =>
-    ANNOUNCED.includes(senders.getStore()?.activity ?? '') ? new AbortController().signal : limited(ms);
+    EFFECTS.includes(senders.getStore()?.activity ?? '') ? new AbortController().signal : limited(ms);
 }
 
 function interceptorsFor(proxy: string, patient: boolean): WorkerInterceptors {
@@ -55,20 +66,23 @@ function interceptorsFor(proxy: string, patient: boolean): WorkerInterceptors {
   const inbound = (context: Context): ActivityInboundCallsInterceptor => ({
     async execute(input, next) {
       const { info } = context;
+      const call = input.args[0] as Call | undefined;
       const sender = {
         pid: process.pid,
         activity: info.activityType,
         // Ids of activities are counted per run.
         attempt: `${info.workflowExecution?.runId}/${info.activityId}/${info.attempt}`,
-        key: (input.args[0] as { permit?: { key?: string } } | undefined)?.permit?.key ?? null,
+        key: call?.permit?.key ?? call?.cut?.key ?? null,
       };
       if (!ANNOUNCED.includes(sender.activity)) return senders.run(sender, () => next(input));
       // Nor does a patient worker hear that its time is over: so nothing but the fence can stop it.
-      if (patient) Object.defineProperty(context, 'cancellationSignal', { value: new AbortController().signal });
+      if (patient && EFFECTS.includes(sender.activity))
+        Object.defineProperty(context, 'cancellationSignal', { value: new AbortController().signal });
       await notify(sender, { moment: 'starting', result: null });
       try {
         const result = await senders.run(sender, () => next(input));
-        await notify(sender, { moment: 'returned', result: (result as { kind?: string }).kind ?? 'a value' });
+        const { kind, cut } = result as Result;
+        await notify(sender, { moment: 'returned', result: cut?.kind ?? kind ?? 'a value' });
         return result;
       } catch (error) {
         await notify(sender, { moment: 'returned', result: `thrown: ${String(error)}` });

@@ -1,5 +1,5 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
-import type { Activities, RolloutRecord, WatchCall, WatchResult } from '../../activities/contract.js';
+import type { Activities, RolloutRecord, Sight, WatchCall, WatchResult } from '../../activities/contract.js';
 import { createDecisionActivities } from '../../activities/decisions/verify-decision.js';
 import { createLocalPlatform } from '../../activities/local/local-platform.js';
 import { createSlackMessage } from '../../activities/slack/slack-message.js';
@@ -14,7 +14,8 @@ import type { Assessment } from '../../domain/risk.js';
 import { idempotencyKey } from '../../domain/fence.js';
 import { hashRelease } from '../../domain/release.js';
 import { ALL_STABLE } from '../../domain/target.js';
-import type { Effect, KubernetesTarget, LaneRef, LocalTarget, Weights } from '../../domain/target.js';
+import type { Effect, EffectResult, KubernetesTarget, LaneRef, LocalTarget, Weights } from '../../domain/target.js';
+import { platformOf } from '../../activities/platform.js';
 import type { Platform, Platforms, PlatformScope } from '../../activities/platform.js';
 import type { ImageRegistry } from '../../activities/registry/image-registry.js';
 import { createImageActivities } from '../../activities/registry/resolve-images.js';
@@ -40,6 +41,8 @@ export class World {
   /** What watches say; asked every 20 ms. By default all is well. */
   watch: (call: WatchCall) => WatchAnswer = allIsWell;
   readonly watches: WatchCall[] = [];
+  /** Whether watches send users back by themselves where they see harm, as real ones do unless no answer comes. */
+  watchesCut = true;
   readonly notifications: Notification[] = [];
   readonly records: RolloutRecord[] = [];
   /** What its trails are kept in. */
@@ -269,6 +272,23 @@ export function createFakeActivities(
   ): (call: Call) => Promise<Result> {
     return async (call) => find(call).run(name, stageOf(call), () => work(call));
   }
+  async function cutBy(
+    world: World,
+    call: WatchCall,
+    answer: Sight,
+    signal: AbortSignal,
+  ): Promise<{ readonly cut?: EffectResult }> {
+    const { cut: permit, scope } = call;
+    const harm =
+      answer.kind === 'verdict'
+        ? answer.verdict.kind === 'ROLLBACK'
+        : answer.kind === 'disturbed' && answer.disturbance.kind === 'harm';
+    if (!harm || permit == null || !world.watchesCut) return {};
+    const platform = platformOf(platforms, scope.target);
+    return {
+      cut: await world.run('cutTraffic', null, () => platform.apply(scope, { op: 'cut-traffic' }, permit, signal)),
+    };
+  }
   const byScope = ({ scope }: { readonly scope: { readonly lane: LaneRef } }): World => of(scope);
   const byRequest = ({ request }: { readonly request: RolloutRequest }): World => of(request.policy);
 
@@ -297,7 +317,7 @@ export function createFakeActivities(
       const signal = cancellationSignal();
       for (;;) {
         const answer = world.watch(call);
-        if (answer !== 'wait') return answer;
+        if (answer !== 'wait') return { ...answer, ...(await cutBy(world, call, answer, signal)) };
         heartbeat();
         await new Promise((resolve) => setTimeout(resolve, 20));
         signal.throwIfAborted();

@@ -1,4 +1,5 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Writable } from 'node:stream';
@@ -10,7 +11,9 @@ import { serve } from '../../client/server/serve.js';
 import type { RunningServer } from '../../client/server/serve.js';
 import type { Refusal, Seams } from '../../client/server/seams.js';
 import type { Role } from '../../domain/people.js';
+import { Slipway } from '../../client/slipway.js';
 import type { Stack } from '../../tools/stack.js';
+import { startTemporal } from '../../tools/temporal-server.js';
 import { seamsOf } from '../../worker/cli/server.js';
 import { openStorage } from '../../worker/storage.js';
 
@@ -40,6 +43,35 @@ export interface TestServerOptions extends Seams {
   readonly env?: Readonly<Record<string, string>>;
   readonly name?: string;
   readonly pingMs?: number;
+}
+
+/** What a server needs whose rollouts never run. */
+export interface Bare extends Pick<Stack, 'folder' | 'env'> {
+  readonly slipway: Slipway;
+  stop(): Promise<void>;
+}
+
+/** A real Temporal, made ready, and a folder: no worker, no platform. */
+export async function startBare(): Promise<Bare> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'slipway-server-'));
+  const temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log') });
+  const env = {
+    TEMPORAL_ADDRESS: temporal.address,
+    TEMPORAL_NAMESPACE: temporal.namespace,
+    SLIPWAY_DATA_DIR: path.join(folder, 'data'),
+  };
+  const slipway = await Slipway.connect(env);
+  await slipway.setup();
+  return {
+    folder,
+    env,
+    slipway,
+    async stop() {
+      await slipway.close();
+      await temporal.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
 }
 
 /** A server inside this process, with a file of its own, against a real Temporal. */

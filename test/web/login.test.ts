@@ -1,20 +1,14 @@
 /** People who log in at a real OpenID provider, in a real Chromium, and out again. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import { loadPage } from '../../client/web/page.js';
-import { Slipway } from '../../client/slipway.js';
 import { freePort } from '../../tools/supervise.js';
-import { startTemporal } from '../../tools/temporal-server.js';
-import type { TemporalServer } from '../../tools/temporal-server.js';
 import { findChromium } from '../support/chromium.js';
 import { startProvider } from '../support/oidc-provider.js';
 import type { TestProvider } from '../support/oidc-provider.js';
-import { startServer } from '../support/server.js';
-import type { TestServer } from '../support/server.js';
+import { startBare, startServer } from '../support/server.js';
+import type { Bare, TestServer } from '../support/server.js';
 import { launch, openTab, seriousFindings } from './looks.js';
 import type { Tab } from './looks.js';
 
@@ -27,38 +21,25 @@ describe(
   'a login in the browser',
   { skip: program === undefined ? 'needs Chromium: SLIPWAY_CHROMIUM, or PATH' : false },
   () => {
-    let folder: string;
-    let temporal: TemporalServer;
+    let bare: Bare;
     let provider: TestProvider;
     let server: TestServer;
     let browser: Browser;
     let url: string;
 
     before(async () => {
-      folder = await mkdtemp(path.join(tmpdir(), 'slipway-login-'));
-      temporal = await startTemporal({ logFile: path.join(folder, 'temporal.log') });
-      const env = {
-        TEMPORAL_ADDRESS: temporal.address,
-        TEMPORAL_NAMESPACE: temporal.namespace,
-        SLIPWAY_DATA_DIR: path.join(folder, 'data'),
-      };
-      const slipway = await Slipway.connect(env);
-      await slipway.setup();
-      await slipway.close();
+      bare = await startBare();
       provider = await startProvider(() => `${url}/login/callback`);
       provider.groups.set('ann', ['ops']);
-      server = await startServer(
-        { folder, env },
-        {
-          people: [],
-          file: {
-            oidc: { issuer: provider.issuer, clientId: provider.clientId },
-            roles: [{ role: 'approver', groups: ['ops'] }],
-          },
-          env: { SLIPWAY_OIDC_CLIENT_SECRET: provider.secret, SLIPWAY_SERVER_PORT: String(await freePort()) },
-          page: await loadPage({ version: '0.0.1' }),
+      server = await startServer(bare, {
+        people: [],
+        file: {
+          oidc: { issuer: provider.issuer, clientId: provider.clientId },
+          roles: [{ role: 'approver', groups: ['ops'] }],
         },
-      );
+        env: { SLIPWAY_OIDC_CLIENT_SECRET: provider.secret, SLIPWAY_SERVER_PORT: String(await freePort()) },
+        page: await loadPage({ version: '0.0.1' }),
+      });
       url = server.url;
       browser = await launch(program!);
     });
@@ -66,8 +47,7 @@ describe(
       await browser.close();
       await server.close();
       await provider.close();
-      await temporal.stop();
-      await rm(folder, { recursive: true, force: true });
+      await bare.stop();
     });
 
     async function begin(page: Page): Promise<void> {

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { WatchCall } from '../../activities/contract.js';
+import { createLocalPlatform } from '../../activities/local/local-platform.js';
 import type { Policy } from '../../domain/policy.js';
 import type { RolloutRequest } from '../../domain/rollout.js';
+import type { LocalTarget } from '../../domain/target.js';
 import { until } from '../support/drive.js';
 import type { Pilot } from '../support/drive.js';
 import { allIsWell, verdict } from '../support/fake-activities.js';
@@ -29,6 +31,11 @@ function wayBack(world: World, { rolloutId }: RolloutRequest): readonly string[]
   );
 }
 
+/** Those of them that cut the traffic. */
+function cutsOf(world: World, request: RolloutRequest): readonly string[] {
+  return wayBack(world, request).filter((write) => write.includes('cut-traffic'));
+}
+
 /** The new version is worse, in the stage that is named. */
 function badIn(world: World, label: string): void {
   world.watch = (call: WatchCall) =>
@@ -38,14 +45,22 @@ function badIn(world: World, label: string): void {
 const CUT = 'cut-traffic route weights 100/0/0';
 
 describe('the way back', { concurrency: 6 }, () => {
-  for (const label of ['stage-1', 'stage-2', 'verify']) {
-    test(`after ROLLBACK in ${label}, the first write is the weight`, async () => {
+  for (const [label, watchesCut] of [
+    ['stage-1', true],
+    ['stage-2', true],
+    ['verify', true],
+    ['stage-1', false],
+    ['verify', false],
+  ] as const) {
+    test(`after ROLLBACK in ${label}, the first write is the weight, and there is one${watchesCut ? '' : '; also where the watch got no answer'}`, async () => {
       const world = await env.worldWithV1();
+      world.watchesCut = watchesCut;
       badIn(world, label);
       const request = testRequest({ policy: world.policy({ verifyMs: 5000 }), tag: 'v2' });
       const view = await pilot.ship(request);
       assert.equal(view.outcome, 'rolled-back');
       const writes = wayBack(world, request);
+      assert.deepEqual(cutsOf(world, request), [CUT]);
       assert.equal(writes[0], CUT);
       assert.match(writes[1] ?? '', /^raise-fence rollout-/, 'and then all objects are fenced, the anchor first');
       const fenced = writes.filter((write) => write.startsWith('raise-fence')).map((write) => write.split(' ')[1]);
@@ -58,35 +73,56 @@ describe('the way back', { concurrency: 6 }, () => {
     });
   }
 
-  test('its first activity is the cut', async () => {
-    const world = await env.worldWithV1();
-    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
-    badIn(world, 'stage-1');
-    await pilot.ended(request);
-    const { events } = await pilot.handle(request).fetchHistory();
-    const called = (events ?? []).flatMap(
-      ({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name ?? [],
-    );
-    const effects = called
-      .slice(called.lastIndexOf('watch') + 1)
-      .filter((name) => !['notify', 'appendTrail'].includes(name));
-    assert.deepEqual(effects.slice(0, 4), ['cutTraffic', 'raiseFence', 'describeTarget', 'setWeights']);
-    // Nothing at all is before it, not even the trail's account of the verdict.
-    assert.equal(called[called.lastIndexOf('watch') + 1], 'cutTraffic');
+  for (const watchesCut of [true, false])
+    test(`its first activity is ${watchesCut ? 'the fence, for the watch has made the cut' : 'the cut'}`, async () => {
+      const world = await env.worldWithV1();
+      world.watchesCut = watchesCut;
+      const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+      badIn(world, 'stage-1');
+      await pilot.ended(request);
+      const { events } = await pilot.handle(request).fetchHistory();
+      const called = (events ?? []).flatMap(
+        ({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name ?? [],
+      );
+      const effects = called
+        .slice(called.lastIndexOf('watch') + 1)
+        .filter((name) => !['notify', 'appendTrail'].includes(name));
+      const cut = watchesCut ? [] : ['cutTraffic'];
+      assert.deepEqual(effects.slice(0, cut.length + 3), [...cut, 'raiseFence', 'describeTarget', 'setWeights']);
+      // Nothing at all is before it, not even the trail's account of the verdict.
+      if (!watchesCut) assert.equal(called[called.lastIndexOf('watch') + 1], 'cutTraffic');
+    });
+
+  test('harm that the platform shows goes the same way, and a person who stops the rollout', async () => {
+    const harmed = await env.worldWithV1();
+    harmed.watch = () => ({
+      kind: 'disturbed',
+      disturbance: { kind: 'harm', object: 'canary', text: 'it has traffic, and it is gone', passing: false },
+    });
+    const request = testRequest({ policy: harmed.policy(), tag: 'v2' });
+    assert.equal((await pilot.ship(request)).outcome, 'rolled-back');
+    assert.equal(wayBack(harmed, request)[0], CUT);
+
+    const calm = await env.worldWithV1();
+    const stopped = await env.inCanary(calm, testRequest({ policy: calm.policy(), tag: 'v2' }));
+    await pilot.decide(stopped, 'abort');
+    assert.equal((await pilot.ended(stopped)).outcome, 'aborted');
+    assert.deepEqual(cutsOf(calm, stopped), [CUT]);
   });
 
-  test('of many at once, all lose their traffic before the last ones are cleared away', async () => {
-    const worlds = await Promise.all(Array.from({ length: 12 }, () => env.worldWithV1()));
-    const views = await Promise.all(
-      worlds.map((world) => {
-        badIn(world, 'stage-1');
-        return pilot.ship(testRequest({ policy: world.policy(), tag: 'v2' }));
-      }),
-    );
-    assert.ok(views.every(({ outcome }) => outcome === 'rolled-back'));
-    const waited = views.filter(({ timeline }) => timeline.some(({ text }) => text.includes('theirs come first')));
-    assert.ok(waited.length > 0, 'nobody held back');
-    assert.ok(worlds.every(({ weights }) => weights?.stable === 100));
+  test('a watch that has sent users back and is stopped before its word came is not cut a second time', async () => {
+    const world = await env.worldWithV1();
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    await until('it is watched', () => world.watches.length > 0);
+    const [call] = world.watches.slice(-1);
+    assert.ok(call?.cut != null);
+    const platform = createLocalPlatform({ gateways: [], fetch: world.gateway.fetch });
+    const scope = { ...call.scope, target: request.policy.target as LocalTarget };
+    const cut = await platform.apply(scope, { op: 'cut-traffic' }, call.cut);
+    assert.equal(cut.kind, 'applied');
+    await pilot.decide(request, 'abort');
+    assert.equal((await pilot.ended(request)).outcome, 'aborted');
+    assert.deepEqual(cutsOf(world, request), [CUT]);
   });
 
   test('where no replica of stable can serve, traffic stays until one can', async () => {

@@ -47,6 +47,46 @@ describe('a cut of traffic', () => {
     assert.deepEqual(await weights(rollout), ALL_STABLE);
   });
 
+  test('of a watch that was lost is harm to whoever watches next, and to nobody once weights are set anew', async (t) => {
+    const { rollout } = await inCanary(t);
+    const inspect = async () => rollout.platform.inspect(rollout.scope);
+    assert.deepEqual(await inspect(), []);
+    assert.deepEqual(await rollout.apply(CUT, 'overwrite'), APPLIED);
+    const [found, ...more] = await inspect();
+    assert.deepEqual(more, []);
+    assert.equal(found?.kind, 'harm');
+    assert.equal(found?.object, 'route');
+    assert.match(found?.text ?? '', /sent users back to stable/);
+    await rollout.apply({ op: 'set-weights', weights: CANARY_25 });
+    assert.deepEqual(await inspect(), []);
+  });
+
+  test('of a watch that was thought dead comes to nothing: not in a later stage, not after the end, not in the next rollout', async (t) => {
+    const { gateway, rollout } = await inCanary(t);
+    const permit = rollout.permit(CUT, 'overwrite');
+    const late = (): Promise<EffectResult> => rollout.platform.apply(rollout.scope, CUT, permit);
+    const half = { stable: 50, canary: 50, baseline: 0 };
+    await rollout.apply({ op: 'set-weights', weights: half });
+    assert.equal((await late()).kind, 'stale');
+    assert.deepEqual(await weights(rollout), half);
+
+    await rollout.apply({ op: 'set-weights', weights: ALL_STABLE });
+    await rollout.apply({ op: 'remove-arm', arm: 'canary' });
+    await rollout.apply({ op: 'close-rollout', outcome: 'rolled-back' });
+    const begun = (await journalOf(gateway)).length;
+    assert.equal((await late()).kind, 'declined');
+    assert.equal((await journalOf(gateway)).length, begun);
+
+    const next = rolloutFor(gateway, 'r3');
+    await next.claim();
+    await next.apply({ op: 'open-rollout' });
+    await next.apply({ op: 'start-arm', arm: 'canary', template: fromRelease('v3'), replicas: 1 });
+    await next.ready('canary', 1);
+    await next.apply({ op: 'set-weights', weights: CANARY_25 });
+    assert.ok(['stale', 'declined'].includes((await late()).kind));
+    assert.deepEqual(await weights(next), CANARY_25);
+  });
+
   test('refuses late writers of the route, and the fence that follows those of all else', async (t) => {
     const { rollout } = await inCanary(t);
     const late: readonly Effect[] = [

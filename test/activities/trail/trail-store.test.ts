@@ -239,6 +239,42 @@ describe('a server’s own log', () => {
     );
   });
 
+  test('soon writes down how far it goes, also of a server that was killed before it could', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const trails = createTrailStore(createMemoryObjects());
+    const begin = () =>
+      createServerLog({
+        trails,
+        name: 'web',
+        now: () => new Date(AT),
+        onFailure: (error) => assert.fail(String(error)),
+      });
+    const turns = async (): Promise<void> => {
+      for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    };
+    const heads = async (): Promise<readonly unknown[]> => {
+      const [stored] = await trails.read(HEADS_LOG);
+      return stored === undefined ? [] : readTrail(stored.bytes).entries.map(({ data }) => data['size']);
+    };
+    const log = begin();
+    log.write(fact('one'));
+    log.write(fact('two'));
+    await turns();
+    assert.deepEqual(await heads(), []);
+    t.mock.timers.tick(30_000);
+    await turns();
+    assert.deepEqual(await heads(), [2]);
+    t.mock.timers.tick(300_000);
+    await turns();
+    assert.deepEqual(await heads(), [2], 'nothing came since');
+    log.write(fact('three'));
+    await turns();
+    // Killed: nothing is closed. The next one begins with what this one has left.
+    begin();
+    await turns();
+    assert.deepEqual(await heads(), [2, 3]);
+  });
+
   test('loses nothing while the store is away, and says how much a flood has cost', async () => {
     const objects = createMemoryObjects();
     let away = true;

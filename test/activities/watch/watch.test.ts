@@ -9,7 +9,8 @@ import type { WatchCall, WatchResult } from '../../../activities/contract.js';
 import { defaultAnalysis } from '../../../domain/canary/defaults.js';
 import { Unavailable } from '../../../activities/failures.js';
 import type { Platform } from '../../../activities/platform.js';
-import type { Disturbance, LocalTarget } from '../../../domain/target.js';
+import type { IdempotencyKey, Permit } from '../../../domain/fence.js';
+import type { Disturbance, Effect, EffectResult, LocalTarget } from '../../../domain/target.js';
 import { judge } from '../../../domain/canary/judge.js';
 import type { ArmSamples, JudgeInput } from '../../../domain/canary/types.js';
 import type { LiveStage } from '../../../domain/live.js';
@@ -36,6 +37,13 @@ const CALL: WatchCall = {
   expectedShare: 0.5,
   maxMs: 60_000,
   heldOnDrift: false,
+  cut: null,
+};
+/** Lets a watch send users back. */
+const PERMIT: Permit = {
+  key: 'r/rollback/cut-traffic/route/1' as IdempotencyKey,
+  fence: { generation: 1, step: 9 },
+  onDrift: 'overwrite',
 };
 /** When a stage that ends without evidence for a promotion is held. */
 const HELD_AFTER_MS = 12_000 + 4_000 + 1_000;
@@ -85,7 +93,21 @@ class Lab {
   /** What somebody else has changed, look by look; the last one stays. */
   disturbances: readonly (readonly Disturbance[] | 'away')[] = [[]];
   inspections = 0;
+  /** What was written, and how much evidence was kept before. */
+  readonly writes: {
+    readonly effect: Effect;
+    readonly permit: Permit;
+    readonly kept: number;
+    readonly atMs: number;
+  }[] = [];
+  /** What comes of a write. */
+  onWrite: () => EffectResult | Promise<EffectResult> = () => ({ kind: 'applied', drift: [] });
+  readonly counted: string[] = [];
   readonly platform = {
+    apply: async (_: unknown, effect: Effect, permit: Permit) => {
+      this.writes.push({ effect, permit, kept: this.stored.length, atMs: Date.now() - START });
+      return this.onWrite();
+    },
     inspect: async () => {
       const found = this.disturbances[Math.min(this.inspections, this.disturbances.length - 1)] ?? [];
       this.inspections += 1;
@@ -107,7 +129,8 @@ class Lab {
     });
   }
 
-  begin(change: Partial<WatchCall> = {}): void {
+  /** The activity of a worker of its own. */
+  watch(): (call: WatchCall) => Promise<WatchResult> {
     const evidence = {
       put: async (input: JudgeInput) => {
         const kept = await this.store(input);
@@ -121,12 +144,16 @@ class Lab {
         return this.answer(query);
       },
     };
-    const watch = createWatch({
+    return createWatch({
       metricsFor: () => source,
       platforms: { local: this.platform },
       evidence,
+      onEffect: ({ op, result }) => this.counted.push(`${op} ${result}`),
       onLook: (look) => this.looks.push(look),
     });
+  }
+
+  begin(change: Partial<WatchCall> = {}, watch = this.watch()): void {
     this.run(watch, { ...CALL, ...change }).then(
       (result) => {
         this.ended = { atMs: Date.now() - START, result };
@@ -460,6 +487,7 @@ describe('a watch that sees nothing', () => {
       metricsFor: () => source,
       platforms: { local: lab.platform },
       evidence: {} as EvidenceStore,
+      onEffect: () => undefined,
       onLook: (look) => lab.looks.push(look),
     });
     // A timeout signal keeps no process alive; a worker has other reasons to live.
@@ -502,6 +530,96 @@ describe('what somebody else changes', () => {
     const { result } = await lab.result();
     assert.equal(result.kind, 'verdict');
     assert.ok(lab.inspections >= 2);
+  });
+});
+
+describe('harm', () => {
+  const GONE: Disturbance = { kind: 'harm', object: 'canary', text: 'it is gone', passing: false };
+  const MOVED: Disturbance = { kind: 'drift', object: 'route', text: 'it is 50, not 25', passing: false };
+  const BAD = { perSecond: 20, errorRate: 1 };
+
+  it('sends users back at once, by the permit of the watch, before anything is kept', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped(query, BAD);
+    lab.onWrite = () => ({ kind: 'applied', drift: ['route: found 50'] });
+    lab.begin({ cut: PERMIT });
+    const { result } = await lab.result();
+    assert.ok(result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK');
+    assert.deepEqual(result.cut, { kind: 'applied', drift: ['route: found 50'] });
+    assert.deepEqual(
+      lab.writes.map(({ effect, permit, kept }) => ({ effect, permit, kept })),
+      [{ effect: { op: 'cut-traffic' }, permit: PERMIT, kept: 0 }],
+    );
+    assert.equal(lab.stored.length, 1);
+    assert.deepEqual(lab.counted, ['cut-traffic applied']);
+  });
+
+  it('that the platform shows does so too; drift does not, nor a guard that sees nothing wrong', async () => {
+    const harmed = new Lab();
+    harmed.disturbances = [[GONE]];
+    harmed.begin({ cut: PERMIT, mode: 'guard' });
+    const { result } = await harmed.result();
+    assert.deepEqual(result, { kind: 'disturbed', disturbance: GONE, cut: { kind: 'applied', drift: [] } });
+    assert.equal(harmed.writes.length, 1);
+
+    setClock(START);
+    const moved = new Lab();
+    moved.disturbances = [[MOVED]];
+    moved.begin({ cut: PERMIT });
+    assert.deepEqual((await moved.result()).result, { kind: 'disturbed', disturbance: MOVED });
+    assert.deepEqual(moved.writes, []);
+
+    for (const change of [{}, { mode: 'guard', maxMs: 40_000 }, { mode: 'blind' }] as const) {
+      setClock(START);
+      const calm = new Lab();
+      calm.begin({ cut: PERMIT, ...change });
+      await calm.result();
+      assert.deepEqual(calm.writes, []);
+    }
+  });
+
+  it('without a permit is only told of', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped(query, BAD);
+    lab.begin();
+    const { result } = await lab.result();
+    assert.ok(result.kind === 'verdict' && !('cut' in result));
+    assert.deepEqual(lab.writes, []);
+  });
+
+  it('is told of without a result where no answer came: the way back tries again by the same key', async () => {
+    const lab = new Lab();
+    lab.answer = (query) => scraped(query, BAD);
+    lab.onWrite = () => Promise.reject(new Unavailable('no answer'));
+    lab.begin({ cut: PERMIT });
+    const { result } = await lab.result();
+    assert.ok(result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK' && !('cut' in result));
+    assert.ok(lab.logged.some((line) => line.startsWith('WARN traffic could not go back at once')));
+    assert.deepEqual(lab.counted, []);
+  });
+
+  it('of many at once: all users are sent back before the first rollback goes on', async () => {
+    const worker = new Lab();
+    worker.answer = (query) => scraped(query, BAD);
+    const watch = worker.watch();
+    const labs = Array.from({ length: 12 }, () => new Lab());
+    // The moment is the same for all; their looks are not, by a quarter of a second each.
+    for (const lab of labs) {
+      lab.begin({ cut: PERMIT, mode: 'guard', startMs: Date.now() }, watch);
+      for (let tick = 0; tick < 250; tick += 50) {
+        mock.timers.tick(50);
+        await settle();
+      }
+    }
+    const ends = await Promise.all(labs.map(async (lab) => (await lab.result()).atMs));
+    const cuts = worker.writes.map(({ atMs }) => atMs);
+    assert.equal(cuts.length, 12);
+    const [lastCut = 0, lastEnd = 0] = [cuts, ends].map((times) => Math.max(...times));
+    // Five are no crowd: whoever is among them could not know of the others.
+    const early = ends.filter((atMs) => atMs <= lastCut);
+    assert.ok(early.length <= 5, `cuts at ${cuts.join(', ')}, ends at ${ends.join(', ')}`);
+    assert.ok(ends.every((atMs) => early.includes(atMs) || atMs >= lastCut + 2000));
+    assert.ok(lastEnd <= lastCut + 2500, `${lastCut}, ${lastEnd}`);
   });
 });
 
