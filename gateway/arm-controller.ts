@@ -66,6 +66,8 @@ interface Replica {
   crashes: number;
   /** Why it is not ready, as far as known. */
   problem: string;
+  /** How its process ended last; null until one has ended. */
+  ending: string | null;
   tail: string;
   timer: NodeJS.Timeout | null;
 }
@@ -220,6 +222,7 @@ export function createArmController(options: ArmControllerOptions): ArmControlle
     lose(run, replica, 'exited');
     replica.problem = `its process ${how}`;
     if (!startable && isCurrent(run, replica)) run.cantStart = replica.problem;
+    replica.ending = replica.problem;
     replica.crashes = steady ? 0 : replica.crashes + 1;
     const delayMs = Math.min(BACKOFF_FIRST_MS * 2 ** Math.max(0, replica.crashes - 1), BACKOFF_MAX_MS);
     logger.warn(`${label(run)}: a replica ${how}; starting it again in ${delayMs} ms`);
@@ -305,7 +308,10 @@ export function createArmController(options: ArmControllerOptions): ArmControlle
     // One that has crashed says more than one that is just being tried again.
     const [worst] = current.filter((replica) => !isReady(replica)).sort((a, b) => b.crashes - a.crashes);
     if (worst === undefined) return 'its replicas are starting';
-    return worst.tail.trim() === '' ? worst.problem : `${worst.problem}; last output:\n${worst.tail.trimEnd()}`;
+    // What it says while it is tried again ("connection refused") is not why it does not come up.
+    const again = worst.ending !== null && worst.ending !== worst.problem;
+    const problem = again ? `${worst.ending}, and now ${worst.problem}` : worst.problem;
+    return worst.tail.trim() === '' ? problem : `${problem}; last output:\n${worst.tail.trimEnd()}`;
   }
 
   function capacity(): { maxReplicas: number; used: number } {
@@ -343,6 +349,7 @@ const UNSTARTED = {
   readySince: 0,
   crashes: 0,
   problem: '',
+  ending: null,
   tail: '',
   timer: null,
 } as const;

@@ -1,13 +1,25 @@
 // A service to be deployed by tests. It runs uncompiled, told by its environment:
-// EXIT_CODE ends it at once, START_MS delays its start, UNREADY=1 fails its health path, WORK_MS delays every answer.
+// EXIT_CODE ends it (at once, or after EXIT_AFTER_MS), START_MS delays its start, UNREADY=1 fails its health path, WORK_MS delays every answer.
 import { createServer } from 'node:http';
 
-const { PORT, SLIPWAY_ARM, SLIPWAY_VERSION, EXIT_CODE, START_MS = '0', UNREADY, WORK_MS = '0', GREETING } = process.env;
+const {
+  PORT,
+  SLIPWAY_ARM,
+  SLIPWAY_VERSION,
+  EXIT_CODE,
+  EXIT_AFTER_MS,
+  START_MS = '0',
+  UNREADY,
+  WORK_MS = '0',
+  GREETING,
+} = process.env;
 
-if (EXIT_CODE !== undefined) {
+const exit = () => {
   console.error(`cannot go on: exit code ${EXIT_CODE} was asked for`);
   process.exit(Number(EXIT_CODE));
-}
+};
+if (EXIT_AFTER_MS !== undefined) setTimeout(exit, Number(EXIT_AFTER_MS));
+else if (EXIT_CODE !== undefined) exit();
 
 const server = createServer((request, response) => {
   const url = new URL(request.url ?? '/', 'http://fixture');
