@@ -1,12 +1,12 @@
 import { setMaxListeners } from 'node:events';
 import type { AgentOptions, RequestOptions } from 'node:https';
-import { HttpMethod, KubeConfig, RequestContext } from '@kubernetes/client-node';
 import { Agent, request as exchange } from 'undici';
 import type { buildConnector } from 'undici';
 import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
 import { deadline } from '../waiting.js';
 import type { WriteOutcome } from '../fenced/store.js';
+import { HttpMethod, KubeConfig, RequestContext } from './kube-config.js';
 import { createPace } from './pace.js';
 import type { PaceOptions, Turn, Urgency } from './pace.js';
 import { FIELD_MANAGER, groupOf, pathOf, STATUS_MANAGER } from './resources.js';
