@@ -2,7 +2,7 @@
 import { Context } from '@temporalio/activity';
 
 /** Below the heartbeat timeout of 5 s. More often would be for nothing: Temporal's SDK holds them back for 80 % of it. */
-const BEAT_MS = 2000;
+export const BEAT_MS = 2000;
 
 /**
  * Heartbeats for as long as the work lasts, by a clock of its own: work that beats once a step is taken for dead as soon

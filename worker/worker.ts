@@ -165,6 +165,7 @@ async function serve(
       metrics.lookDelay.observe(lateMs / 1000);
     },
     onEnded: (ended) => metrics.ended.inc(ended),
+    isStopping: () => workers.some((worker) => worker.getState() !== 'RUNNING'),
   });
 
   const shared = { connection, namespace, activities, ...(interceptors === undefined ? {} : { interceptors }) };

@@ -28,6 +28,7 @@ import {
   viewQuery,
 } from './messages.js';
 import type { Notices } from './notices.js';
+import { resolvedFirst } from './resolved-first.js';
 import { now } from './run-state.js';
 import type { RunState } from './run-state.js';
 
@@ -64,7 +65,10 @@ export function handleCommands(desk: Desk): Intake {
     count: (decision, vouched) => count(desk, decision, vouched),
     heard: (decision) => hearOf(state, decision),
   });
-  const update = (decision: Decision): Promise<DecisionReceipt> => intake.take(decision);
+  const update = async (decision: Decision): Promise<DecisionReceipt> => {
+    await resolvedFirst();
+    return intake.take(decision);
+  };
   const validator = (decision: Decision): void => {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(desk, asClaimed(decision));

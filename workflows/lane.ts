@@ -1,5 +1,6 @@
 import { WorkflowExecutionAlreadyStartedError, WorkflowIdReusePolicy } from '@temporalio/common';
 import {
+  allHandlersFinished,
   ChildWorkflowFailure,
   condition,
   continueAsNew,
@@ -44,6 +45,7 @@ import {
   WORKFLOW_TASK_TIMEOUT,
 } from './messages.js';
 import { recover } from './recover.js';
+import { resolvedFirst } from './resolved-first.js';
 import { rollout } from './rollout.js';
 
 /** A new run is begun, between rollouts, when the history is longer than this. */
@@ -79,7 +81,8 @@ class Lane {
     this.state = input.state ?? newLane(input.lane);
     setHandler(
       enqueueUpdate,
-      (request) => {
+      async (request) => {
+        await resolvedFirst();
         const before = this.state.running;
         const { state, receipt, tellRunning } = enqueue(this.state, request, Date.now());
         this.state = state;
@@ -91,7 +94,8 @@ class Lane {
     );
     setHandler(
       unblockUpdate,
-      ({ subject, reason }) => {
+      async ({ subject, reason }) => {
+        await resolvedFirst();
         const { blocked } = this.state;
         if (blocked === null) return { text: 'the lane is not blocked' };
         this.state = { ...this.state, blocked: null };
@@ -102,7 +106,8 @@ class Lane {
     );
     setHandler(
       withdrawUpdate,
-      ({ rolloutId, decision }) => {
+      async ({ rolloutId, decision }) => {
+        await resolvedFirst();
         const { subject } = decision.actor;
         const because = decision.reason === null ? '' : `: ${decision.reason}`;
         const state = withdraw(this.state, rolloutId, {
@@ -152,8 +157,9 @@ class Lane {
         this.refresh();
         await this.runRollout(next.request);
       }
-      if (this.tooLong() && this.check === null) {
-        await continueAsNew<typeof lane>({ lane: this.state.lane, state: this.state });
+      if (this.tooLong()) {
+        await condition(allHandlersFinished);
+        if (this.check === null) await continueAsNew<typeof lane>({ lane: this.state.lane, state: this.state });
       }
     }
   }

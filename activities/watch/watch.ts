@@ -1,4 +1,4 @@
-import { cancellationSignal, Context, log } from '@temporalio/activity';
+import { Context, log } from '@temporalio/activity';
 import { canonicalValue, digestOf } from '../../domain/canonical.js';
 import { assess } from '../../domain/canary/judge.js';
 import type { Recall } from '../../domain/canary/opinion.js';
@@ -10,7 +10,9 @@ import type { EffectOp, EffectResult } from '../../domain/target.js';
 import type { Sight, WatchCall, WatchResult } from '../contract.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import type { MetricsAnswer, MetricsSource } from '../metrics/metrics-source.js';
-import { beating, deadline, pause } from '../waiting.js';
+import { outliving } from '../outliving.js';
+import type { Standing } from '../outliving.js';
+import { deadline, pause } from '../waiting.js';
 import { platformOf } from '../platform.js';
 import type { Platform, Platforms } from '../platform.js';
 import { Crowd } from './crowd.js';
@@ -36,6 +38,8 @@ export interface WatchDeps {
   readonly onEffect: (effect: { readonly op: EffectOp; readonly result: EffectResult['kind'] }) => void;
   /** One look was taken: how late after it was due, ms. */
   readonly onLook: (look: { readonly lateMs: number; readonly verdict: Verdict['kind'] | 'blind' }) => void;
+  /** The worker is to end, and its watches with it. */
+  readonly isStopping: () => boolean;
 }
 
 /** How a watch ended. What was judged is not made a result of before users are safe. */
@@ -53,16 +57,16 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
   return async (call) => {
     const platform = platformOf(deps.platforms, call.scope.target);
     const seen = new Seen(call, parseLive(Context.current().info.heartbeatDetails));
-    const looks = async (signal: AbortSignal): Promise<WatchResult> => {
+    const looks = async ({ signal, isAlone }: Standing): Promise<WatchResult> => {
       const ended = await firstOf<Ended>(
         signal,
-        (either) => watch(deps, call, seen, either),
+        (either) => watch(deps, call, seen, { signal: either, isAlone }),
         async (either) => ({
           kind: 'disturbed',
           disturbance: await disturbance(
             platform,
             call.scope,
-            ({ kind }) => kind === 'harm' || !call.heldOnDrift,
+            ({ kind }) => kind === 'harm' || !(call.heldOnDrift || isAlone()),
             either,
           ),
         }),
@@ -71,10 +75,7 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
       const sight = ended.kind === 'judged' ? await sightOf(deps, ended) : ended;
       return cut === undefined ? sight : { ...sight, cut };
     };
-    return beating(
-      () => looks(cancellationSignal()),
-      () => seen.live(Date.now()),
-    );
+    return outliving(looks, () => seen.live(Date.now()), deps.isStopping);
   };
 }
 
@@ -125,7 +126,7 @@ async function applied(
   }
 }
 
-async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, signal: AbortSignal): Promise<Ended> {
+async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, { signal, isAlone }: Standing): Promise<Ended> {
   // A third of a budget has more digits than the store keeps: what is judged is what can be judged again from there.
   const call: WatchCall = canonicalValue(asked);
   const source = deps.metricsFor(call.metrics);
@@ -160,8 +161,9 @@ async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, signal: Abor
         seen.verdict({ ...opinion, atMs });
       }
       if (latest?.opinion.hold === 'no-data') trouble = latest.opinion.summary;
-      if (trouble === null && call.mode === 'blind') return { kind: 'sighted' };
-      const result = trouble === null && latest !== null ? conclude(call, latest.opinion, atMs) : null;
+      const mode = isAlone() ? 'guard' : call.mode;
+      if (trouble === null && mode === 'blind') return { kind: 'sighted' };
+      const result = trouble === null && latest !== null ? conclude({ ...call, mode }, latest.opinion, atMs) : null;
       if (result !== null && latest !== null) {
         deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.opinion.kind });
         return { kind: 'judged', as: result, judged: latest };
@@ -170,6 +172,8 @@ async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, signal: Abor
     const said = trouble === null ? latest?.opinion.kind : undefined;
     deps.onLook({ lateMs: Date.now() - dueMs, verdict: said ?? 'blind' });
     unseen = trouble === null ? 0 : unseen + 1;
+    // Nobody would hear of it, and nobody would begin the next watch.
+    if (isAlone()) continue;
     if (trouble !== null && call.mode !== 'blind' && unseen > RETRIES && atMs > call.startMs + graceMs(call)) {
       return { kind: 'blind', reason: trouble };
     }

@@ -1,9 +1,13 @@
 /** Temporal loses all its data in mid-canary, and nobody does anything: workers and schedule make it good. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { until } from '../support/drive.js';
-import { startFaultStack } from '../support/faults.js';
-import { testRequest } from '../support/request.js';
+import { GIVEN_UP_AFTER_MS, startFaultStack } from '../support/faults.js';
+import { stage, testRequest } from '../support/request.js';
+import { freePort } from '../../tools/supervise.js';
 
 test('an emptied Temporal database is set up again and the canary rolled back within three minutes, by itself', async () => {
   const it = await startFaultStack();
@@ -23,3 +27,37 @@ test('an emptied Temporal database is set up again and the canary rolled back wi
     await it.stop();
   }
 });
+
+test('a watch that went on without Temporal ends when it is back, and one watch goes on', async () => {
+  const it = await startFaultStack({ durable: true });
+  try {
+    const { pilot, stack } = it;
+    await it.worker.stop();
+    const port = await freePort();
+    await stack.startWorker({ SLIPWAY_HTTP_PORT: String(port) });
+    const policy = it.policy('hello', { stages: [stage(25, 600)] });
+    await it.serve(policy);
+    const request = await pilot.deploy(testRequest({ policy, tag: 'v2' }));
+    await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
+    await stack.temporal.kill9();
+    await sleep(GIVEN_UP_AFTER_MS);
+    assert.match(await readFile(path.join(stack.folder, 'worker-2.log'), 'utf8'), /goes on without it/);
+    assert.equal(await watches(port), 1);
+    await stack.temporal.restart();
+    // While the first is asked whether it is wanted, the second has begun.
+    await until('a second watch', async () => (await watches(port)) === 2, 60_000);
+    await until('the first watch has ended', async () => (await watches(port)) === 1, 30_000);
+    assert.equal(await it.weights(policy.lane).then((weights) => weights?.canary), 25);
+  } finally {
+    await it.stop();
+  }
+});
+
+/** Activities that this worker has under way on the queue of those that wait. */
+async function watches(port: number): Promise<number | null> {
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const used =
+    /^temporal_worker_task_slots_used\{[^}]*task_queue="[^"]*waits"[^}]*worker_type="ActivityWorker"[^}]*\} (\d+)/m;
+  const found = used.exec(text);
+  return found === null ? null : Number(found[1]);
+}

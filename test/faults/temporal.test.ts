@@ -1,9 +1,12 @@
 /** Temporal fails in mid-rollout: killed and restarted with its data. With its data gone: see lost-runs.test.ts. */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
-import { appliedTwice } from '../support/drive.js';
-import { startFaultStack } from '../support/faults.js';
-import { testRequest } from '../support/request.js';
+import { appliedTwice, until } from '../support/drive.js';
+import { GIVEN_UP_AFTER_MS, startFaultStack } from '../support/faults.js';
+import { stage, testRequest } from '../support/request.js';
 
 describe('Temporal', { concurrency: 2 }, () => {
   test('Temporal is killed and restarted in mid-rollout: it goes on, and each effect was applied once', async () => {
@@ -35,6 +38,37 @@ describe('Temporal', { concurrency: 2 }, () => {
         traffic.answers.filter(({ ok }) => !ok),
         [],
       );
+    } finally {
+      await it.stop();
+    }
+  });
+
+  test('a canary turns bad while Temporal is away: its watch sends users back, and the rest follows once', async () => {
+    const it = await startFaultStack({ durable: true });
+    try {
+      const { pilot, stack } = it;
+      const base = it.policy('alone', { stages: [stage(25, 600)] });
+      const run = {
+        ...base.target.run,
+        command: ['node', 'switchable-service.mjs'],
+        cwd: path.resolve('test/support'),
+      };
+      const policy = { ...base, target: { ...base.target, run } };
+      await it.serve(policy);
+      const failFile = path.join(stack.folder, 'fail');
+      const request = await pilot.deploy(testRequest({ policy, tag: 'v2', env: { FAIL_FILE: failFile } }));
+      await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
+      await stack.temporal.kill9();
+      // By now the SDK has given up what it could tell no heartbeat of.
+      await sleep(GIVEN_UP_AFTER_MS);
+      assert.deepEqual(await it.weights(policy.lane), { stable: 50, canary: 25, baseline: 25 });
+      await writeFile(failFile, '');
+      await until('the canary gets no traffic', async () => (await it.weights(policy.lane))?.canary === 0);
+      await stack.temporal.restart();
+      const view = await pilot.ended(request);
+      assert.equal(view.outcome, 'rolled-back', view.reason?.text);
+      assert.deepEqual(await it.arms(policy.lane), { stable: 'alone:v1 x1' });
+      assert.deepEqual(appliedTwice(await it.journal(policy.lane)), []);
     } finally {
       await it.stop();
     }

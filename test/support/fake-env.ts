@@ -38,7 +38,11 @@ export interface FakeEnv {
   stop(): Promise<void>;
 }
 
-export async function startFakeEnv(outside: FakeOutside = {}): Promise<FakeEnv> {
+/** @param maxCachedWorkflows with 0 each task is a replay of all that was before it, as after the loss of a worker */
+export async function startFakeEnv(
+  outside: FakeOutside = {},
+  { maxCachedWorkflows }: { readonly maxCachedWorkflows?: number } = {},
+): Promise<FakeEnv> {
   const folder = await mkdtemp(path.join(tmpdir(), 'slipway-fake-'));
   const parts: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
   const stop = async (): Promise<void> => {
@@ -62,6 +66,7 @@ export async function startFakeEnv(outside: FakeOutside = {}): Promise<FakeEnv> 
       connection,
       namespace: temporal.namespace,
       activities: createFakeActivities(worlds, wakeLane, outside),
+      ...(maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows }),
     });
     parts.push(worker, () => worlds.releaseAll());
     const pilot = new Pilot(slipway);
@@ -98,13 +103,16 @@ export async function startFakeWorker(options: {
   readonly connection: NativeConnection;
   readonly namespace: string;
   readonly activities: Activities;
+  readonly maxCachedWorkflows?: number;
 }): Promise<() => Promise<void>> {
-  const shared = { ...options, shutdownGraceTime: '100ms', shutdownForceTime: '10s' } as const;
+  const { maxCachedWorkflows, ...given } = options;
+  const shared = { ...given, shutdownGraceTime: '100ms', shutdownForceTime: '10s' } as const;
   const effects = await Worker.create({
     ...shared,
     taskQueue: FAKE_TASK_QUEUE,
     workflowBundle: { codePath: WORKFLOW_BUNDLE },
     stickyQueueScheduleToStartTimeout: '1s',
+    ...(maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows }),
   });
   const waits = await Worker.create({
     ...shared,

@@ -24,6 +24,9 @@ export const ANALYSIS: AnalysisPolicy = {
   latencyMargin: 4,
 };
 
+/** The SDK ends activities by itself when no heartbeat was answered for its timeout (5 s), 5 s more, and its retries. */
+export const GIVEN_UP_AFTER_MS = 25_000;
+
 /** Everything as in real life, each a process of its own, and this process as the client. */
 export interface FaultStack {
   readonly stack: Stack;

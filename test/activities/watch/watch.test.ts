@@ -103,6 +103,8 @@ class Lab {
   /** What comes of a write. */
   onWrite: () => EffectResult | Promise<EffectResult> = () => ({ kind: 'applied', drift: [] });
   readonly counted: string[] = [];
+  /** The worker was told to end. */
+  stopping = false;
   readonly platform = {
     apply: async (_: unknown, effect: Effect, permit: Permit) => {
       this.writes.push({ effect, permit, kept: this.stored.length, atMs: Date.now() - START });
@@ -150,6 +152,7 @@ class Lab {
       evidence,
       onEffect: ({ op, result }) => this.counted.push(`${op} ${result}`),
       onLook: (look) => this.looks.push(look),
+      isStopping: () => this.stopping,
     });
   }
 
@@ -489,6 +492,7 @@ describe('a watch that sees nothing', () => {
       evidence: {} as EvidenceStore,
       onEffect: () => undefined,
       onLook: (look) => lab.looks.push(look),
+      isStopping: () => false,
     });
     // A timeout signal keeps no process alive; a worker has other reasons to live.
     const alive = setInterval(() => undefined, 1000);
