@@ -39,45 +39,93 @@ export function describe(result: FileResult): string {
   return lines.join('\n');
 }
 
-/** The full run as a Markdown page. */
-export function markdownReport(results: readonly FileResult[], started: Date): string {
+/** When and of what a file's result is. */
+export interface Occasion {
+  readonly commit: string;
+  readonly at: Date;
+}
+
+/**
+ * `docs/test-full-report.md`: the last result of each test file, with its commit and day, for all of them together take
+ * hours. Rows of the page before are kept for files that did not run now, and are still there.
+ */
+export function markdownReport(
+  results: readonly FileResult[],
+  { commit, at }: Occasion,
+  before: { readonly page: string; readonly isThere: (name: string) => boolean } = { page: '', isThere: () => false },
+): string {
   const memory = Math.round(totalmem() / 2 ** 30);
   const [cpu] = cpus();
-  const rows = results.map((result) => {
-    const { passed, failed, skipped } = totalsOf([result]);
-    return `| ${result.name} | ${passed} | ${failed} | ${skipped} | ${result.seconds.toFixed(1)} |`;
-  });
-  const said = results
-    .filter((result) => result.diagnostics.length > 0)
-    .flatMap((result) => [`### ${result.name}`, '', ...result.diagnostics.map((message) => `- ${message}`), '']);
-  const failures = results.flatMap((result) =>
-    result.failures.map(({ name, error }) => `### ${result.name}: ${name}\n\n${indent(error, 4)}\n`),
-  );
-  const skips = results.flatMap((result) =>
-    result.skips.map(({ name, reason }) => `- ${result.name}: ${name}: ${reason}`),
-  );
+  const machine = `${cpus().length} cores (${cpu?.model.trim() ?? 'unknown'}), ${memory} GiB, Node.js ${process.versions.node}`;
+  const ran = new Set(results.map(({ name }) => name));
+  const isKept = (name: string): boolean => !ran.has(name) && before.isThere(name);
+  const rows = [
+    ...rowsOf(before.page).filter(({ name }) => isKept(name)),
+    ...results.map((result): Row => {
+      const { passed, failed, skipped } = totalsOf([result]);
+      const numbers = [passed, failed, skipped] as const;
+      return {
+        name: result.name,
+        numbers,
+        rest: `${result.seconds.toFixed(1)} | ${commit} | ${at.toISOString().slice(0, 10)}`,
+      };
+    }),
+  ].toSorted((one, other) => one.name.localeCompare(other.name));
+  const details = [
+    ...detailsOf(before.page).filter(({ name }) => isKept(name)),
+    ...results.flatMap((result) => {
+      const text = [
+        ...result.diagnostics.map((message) => `- ${message}`),
+        ...result.skips.map(({ name, reason }) => `- skipped: ${name}: ${reason}`),
+        ...result.failures.map(({ name, error }) => `- failed: ${name}\n\n${indent(error, 6)}`),
+      ].join('\n');
+      return text === '' ? [] : [{ name: result.name, text }];
+    }),
+  ].toSorted((one, other) => one.name.localeCompare(other.name));
+  const sum = (which: 0 | 1 | 2): number => rows.reduce((total, { numbers }) => total + numbers[which], 0);
   return [
-    '# The full test run',
+    '# The full test runs',
     '',
-    'Written by `npm run test:full`.',
+    'The last result of each test file, written by `npm run test:full [-- WORDS]`.',
     '',
-    `- Date: ${started.toISOString()}`,
-    `- Machine: ${cpus().length} cores (${cpu?.model.trim() ?? 'unknown'}), ${memory} GiB of memory, ${process.platform} ${process.arch}`,
-    `- Node.js: ${process.versions.node}`,
-    `- Result: ${closingLine(totalsOf(results))}, in ${Math.round((Date.now() - started.getTime()) / 1000)} s`,
+    `- Result: ${closingLine({ passed: sum(0), failed: sum(1), skipped: sum(2) })}`,
+    `- Machine of the last run: ${machine}, ${process.platform} ${process.arch}`,
     '',
-    '| tests | passed | failed | skipped | seconds |',
-    '| --- | ---: | ---: | ---: | ---: |',
-    ...rows,
+    '| tests | passed | failed | skipped | seconds | commit | day |',
+    '| --- | ---: | ---: | ---: | ---: | --- | --- |',
+    ...rows.map(({ name, numbers, rest }) => `| ${name} | ${numbers.join(' | ')} | ${rest} |`),
     '',
-    ...section('## What the tests measured', said),
-    ...section('## Failures', failures),
-    ...section('## Skipped', [...skips, '']),
+    '## What the tests said',
+    '',
+    ...details.flatMap(({ name, text }) => [`### ${name}`, '', text, '']),
   ].join('\n');
 }
 
-function section(heading: string, lines: readonly string[]): string[] {
-  return lines.some((line) => line !== '') ? [heading, '', ...lines] : [];
+interface Row {
+  readonly name: string;
+  /** Passed, failed, skipped. */
+  readonly numbers: readonly [number, number, number];
+  readonly rest: string;
+}
+
+function rowsOf(page: string): readonly Row[] {
+  return [...page.matchAll(/^\| (\S+) \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+ \| \w+ \| [\d-]+) \|$/gm)].map(
+    ([, name = '', passed, failed, skipped, rest = '']) => ({
+      name,
+      numbers: [Number(passed), Number(failed), Number(skipped)] as const,
+      rest,
+    }),
+  );
+}
+
+function detailsOf(page: string): readonly { readonly name: string; readonly text: string }[] {
+  return page
+    .split(/^### /m)
+    .slice(1)
+    .map((section) => {
+      const end = section.indexOf('\n');
+      return { name: section.slice(0, end), text: section.slice(end).trim() };
+    });
 }
 
 function indent(text: string, by: number): string {

@@ -1,13 +1,15 @@
 /**
  * `npm test [-- WORD…]`: builds, lints, fetches the real servers, then runs every test file in a process of its own.
  * With words, only the files whose path contains one of them run, and there is no lint.
- * `--full` adds the `*.full.test.ts` files and, without words, writes `docs/test-full-report.md`; `--timeout=MINUTES` is per file.
+ * `--full` adds the `*.full.test.ts` files and writes what came of each file to `docs/test-full-report.md`;
+ * `--timeout=MINUTES` is per file.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 
 import { find, PartUnavailable } from './part.js';
 import { killAll, runStep, runTestFile, type FileResult, type ProcessOptions } from './test-file.js';
@@ -78,6 +80,17 @@ function announce(result: FileResult): FileResult {
   return result;
 }
 
+async function report(results: readonly FileResult[], at: Date): Promise<void> {
+  const file = join(ROOT, 'docs', 'test-full-report.md');
+  await mkdir(dirname(file), { recursive: true });
+  const page = existsSync(file) ? await readFile(file, 'utf8') : '';
+  const { stdout } = await promisify(execFile)('git', ['describe', '--always', '--dirty=x', '--abbrev=8'], {
+    cwd: ROOT,
+  });
+  const isThere = (name: string): boolean => existsSync(join(ROOT, `${name}.test.ts`));
+  await writeFile(file, markdownReport(results, { commit: stdout.trim(), at }, { page, isThere }));
+}
+
 function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
@@ -101,12 +114,7 @@ async function main(): Promise<void> {
   if (files.length === 0) print('No test file matches.');
   else results.push(...(await runFiles(files, { ...step, env: await prepareParts() })));
 
-  // What was committed tells of all tests: a part of them must not take its place.
-  if (values.full && words.length === 0) {
-    const report = join(ROOT, 'docs', 'test-full-report.md');
-    await mkdir(dirname(report), { recursive: true });
-    await writeFile(report, markdownReport(results, started));
-  }
+  if (values.full) await report(results, started);
 
   const unserved = results.flatMap((result) => result.skips).filter(({ reason }) => reason.startsWith('needs '));
   const isCi = process.env['CI'] === 'true';

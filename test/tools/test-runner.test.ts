@@ -49,7 +49,34 @@ describe('the test runner', () => {
 
     assert.match(describeResult(result), /^FAIL {2}mixed \(5 tests, [\d.]+ s\)\n {6}17 per second/);
     assert.equal(closingLine(totalsOf([result])), '3 passed, 1 failed, 1 skipped');
-    assert.match(markdownReport([result], new Date(0)), /\| mixed \| 3 \| 1 \| 1 \| [\d.]+ \|/);
+  });
+
+  test('the page of full runs keeps the last result of each file that is still there', async () => {
+    const mixed = await runScript('mixed', MIXED);
+    const first = markdownReport([mixed, { ...mixed, name: 'gone' }], { commit: 'abc1', at: new Date(0) });
+    assert.match(first, /^\| mixed \| 3 \| 1 \| 1 \| [\d.]+ \| abc1 \| 1970-01-01 \|$/m);
+    assert.match(
+      first,
+      /^### mixed\n\n- 17 per second\n- skipped: suite › waits: needs Prometheus\n- failed: suite › fails/m,
+    );
+
+    const isThere = (name: string): boolean => name !== 'gone';
+    const other = { ...mixed, name: 'other', passed: 5, failures: [], skips: [], diagnostics: [] };
+    const second = markdownReport([other], { commit: 'abc2', at: new Date(86_400_000) }, { page: first, isThere });
+    assert.match(second, /^- Result: 8 passed, 1 failed, 1 skipped$/m);
+    assert.deepEqual(
+      second.match(/^\| \w+ \| \d.*abc\d/gm)?.map((row) => row.replace(/\| [\d.]+ \| abc/, '| s | abc')),
+      ['| mixed | 3 | 1 | 1 | s | abc1', '| other | 5 | 0 | 0 | s | abc2'],
+    );
+    assert.equal(second.split('### mixed')[1], first.split('### mixed')[1]);
+
+    const third = markdownReport(
+      [{ ...other, name: 'mixed' }],
+      { commit: 'abc3', at: new Date(0) },
+      { page: second, isThere },
+    );
+    assert.match(third, /^- Result: 10 passed, 0 failed$/m);
+    assert.doesNotMatch(third, /### /);
   });
 
   test('a file that breaks, hangs or tests nothing has failed', async () => {
