@@ -37,8 +37,8 @@ export async function outliving<T>(
   let alone = false;
 
   const isWanted = async (): Promise<boolean> => {
-    const { client, info } = context;
     try {
+      const { client, info } = context;
       const beat = (): Promise<void> => client.activity.heartbeat(info.taskToken, details());
       // Else what an activity asks ends with its own cancellation, which has been.
       await client.withAbortSignal(done.signal, () => client.withDeadline(Date.now() + BEAT_MS, beat));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import type { Logger, LogLevel } from '@temporalio/common';
+import { ActivityCancellationDetails } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import type { EvidenceStore } from '../../../activities/evidence/evidence-store.js';
 import type { MetricsAnswer, MetricsSource } from '../../../activities/metrics/metrics-source.js';
@@ -650,6 +651,43 @@ describe('the modes of a watch', () => {
     const ended = await bad.result();
     assert.ok(ended.result.kind === 'verdict' && ended.result.verdict.kind === 'ROLLBACK', ended.result.kind);
     assert.ok(ended.atMs >= 20_000 && ended.atMs < 26_000, String(ended.atMs));
+  });
+});
+
+describe('a watch that Temporal does not answer', () => {
+  const MOVED: Disturbance = { kind: 'drift', object: 'route', text: 'it is 50, not 25', passing: false };
+  const alone = async (lab: Lab, change: Partial<WatchCall> = {}): Promise<void> => {
+    lab.begin({ cut: PERMIT, ...change });
+    await lab.until(500);
+    lab.env.cancel('TIMED_OUT', new ActivityCancellationDetails({ timedOut: true }));
+  };
+
+  it('goes on past the end of its stage, past drift and past its time: nobody would begin the next one', async () => {
+    const lab = new Lab();
+    lab.disturbances = [[], [MOVED]];
+    await alone(lab, { maxMs: 30_000 });
+    await lab.until(60_000);
+    assert.equal(lab.ended, null);
+    assert.equal(lab.failed, null);
+    lab.stopping = true;
+    await lab.until(70_000);
+    assert.match(String(lab.failed), /cancel/i);
+  });
+
+  it('sends users back if it must, also one that was told that nothing is seen', async () => {
+    for (const mode of ['watch', 'blind'] as const) {
+      setClock(START);
+      const lab = new Lab();
+      lab.answer = (query) =>
+        query.toMs < START + 1000
+          ? { kind: 'unreachable', reason: 'out' }
+          : scraped(query, { perSecond: 20, errorRate: query.toMs < START + 20_000 ? 0 : 1 });
+      await alone(lab, { mode });
+      const { atMs, result } = await lab.result();
+      assert.ok(result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK', result.kind);
+      assert.ok(atMs >= 20_000 && atMs < 26_000, `${mode} ${atMs}`);
+      assert.equal(lab.writes.length, 1);
+    }
   });
 });
 
