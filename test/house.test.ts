@@ -116,6 +116,11 @@ test('domain has no clock, no randomness and no module state', async () => {
   }
 });
 
+test('updates are handled when what was resolved before them is dealt with', async () => {
+  for (const file of await sources('workflows'))
+    assert.doesNotMatch(await readFile(file, 'utf8'), /setHandler\(\s*\w+Update\b/, `${file}: see onUpdate`);
+});
+
 test('the workflow bundle has no zod and stays within its size', async () => {
   const bundle = await readFile('dist/workflow-bundle.js', 'utf8');
   assert.doesNotMatch(bundle, /node_modules\/zod\//);

@@ -28,7 +28,7 @@ import {
   viewQuery,
 } from './messages.js';
 import type { Notices } from './notices.js';
-import { resolvedFirst } from './resolved-first.js';
+import { onUpdate } from './on-update.js';
 import { now } from './run-state.js';
 import type { RunState } from './run-state.js';
 
@@ -65,10 +65,7 @@ export function handleCommands(desk: Desk): Intake {
     count: (decision, vouched) => count(desk, decision, vouched),
     heard: (decision) => hearOf(state, decision),
   });
-  const update = async (decision: Decision): Promise<DecisionReceipt> => {
-    await resolvedFirst();
-    return intake.take(decision);
-  };
+  const update = (decision: Decision): Promise<DecisionReceipt> => intake.take(decision);
   const validator = (decision: Decision): void => {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(desk, asClaimed(decision));
@@ -82,11 +79,11 @@ export function handleCommands(desk: Desk): Intake {
       });
     }
   };
-  setHandler(decideUpdate, update, { validator, description: 'Approve or reject the open gate, or break the glass' });
-  setHandler(pauseUpdate, update, { validator, description: 'No advance until resumed; the guard goes on' });
-  setHandler(resumeUpdate, update, { validator, description: 'End a pause; over a drift, write over what was found' });
-  setHandler(promoteUpdate, update, { validator, description: 'Skip the rest of this stage, or of all stages' });
-  setHandler(abortUpdate, update, { validator, description: 'Roll back and end' });
+  onUpdate(decideUpdate, update, { validator, description: 'Approve or reject the open gate, or break the glass' });
+  onUpdate(pauseUpdate, update, { validator, description: 'No advance until resumed; the guard goes on' });
+  onUpdate(resumeUpdate, update, { validator, description: 'End a pause; over a drift, write over what was found' });
+  onUpdate(promoteUpdate, update, { validator, description: 'Skip the rest of this stage, or of all stages' });
+  onUpdate(abortUpdate, update, { validator, description: 'Roll back and end' });
   setHandler(decisionSignal, async (decision) => {
     if (alreadyTaken(state, decision)) return;
     const refusal = refuse(desk, asClaimed(decision));

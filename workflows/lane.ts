@@ -25,6 +25,7 @@ import {
   withdraw,
 } from '../domain/lane.js';
 import type { LaneState } from '../domain/lane.js';
+import type { DecisionReceipt } from '../domain/approval/decision.js';
 import { releaseName } from '../domain/release.js';
 import type { RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import type { AnchorHolder, LaneRef, Target } from '../domain/target.js';
@@ -45,7 +46,7 @@ import {
   WORKFLOW_TASK_TIMEOUT,
 } from './messages.js';
 import { recover } from './recover.js';
-import { resolvedFirst } from './resolved-first.js';
+import { onUpdate } from './on-update.js';
 import { rollout } from './rollout.js';
 
 /** A new run is begun, between rollouts, when the history is longer than this. */
@@ -79,10 +80,9 @@ class Lane {
   constructor(input: LaneInput) {
     this.told = input.state === null ? NOBODY_WAITS : null;
     this.state = input.state ?? newLane(input.lane);
-    setHandler(
+    onUpdate(
       enqueueUpdate,
-      async (request) => {
-        await resolvedFirst();
+      (request) => {
         const before = this.state.running;
         const { state, receipt, tellRunning } = enqueue(this.state, request, Date.now());
         this.state = state;
@@ -92,10 +92,9 @@ class Lane {
       },
       { description: 'Ask for a rollout' },
     );
-    setHandler(
+    onUpdate(
       unblockUpdate,
-      async ({ subject, reason }) => {
-        await resolvedFirst();
+      ({ subject, reason }) => {
         const { blocked } = this.state;
         if (blocked === null) return { text: 'the lane is not blocked' };
         this.state = { ...this.state, blocked: null };
@@ -104,10 +103,9 @@ class Lane {
       },
       { description: 'Let the lane go on after a failed rollback was looked at' },
     );
-    setHandler(
+    onUpdate(
       withdrawUpdate,
-      async ({ rolloutId, decision }) => {
-        await resolvedFirst();
+      ({ rolloutId, decision }): DecisionReceipt => {
         const { subject } = decision.actor;
         const because = decision.reason === null ? '' : `: ${decision.reason}`;
         const state = withdraw(this.state, rolloutId, {
