@@ -24,7 +24,7 @@ export const ANALYSIS: AnalysisPolicy = {
   latencyMargin: 4,
 };
 
-/** The SDK ends activities by itself when no heartbeat was answered for its timeout (5 s), 5 s more, and its retries. */
+/** By then the SDK may have ended an activity: no heartbeat was answered for its timeout (5 s), 5 s more, and its tries. */
 export const GIVEN_UP_AFTER_MS = 25_000;
 
 /** Everything as in real life, each a process of its own, and this process as the client. */
