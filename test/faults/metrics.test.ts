@@ -1,6 +1,6 @@
 /** The canary can't be seen, or turns bad while people are waited for. */
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../support/drive.js';
@@ -75,16 +75,11 @@ describe('metrics', { concurrency: 4 }, () => {
   });
 
   test('a canary that turns bad while people are waited for between stages is rolled back', async () => {
-    const { pilot, stack } = it;
-    const base = it.policy('turns', { stages: [stage(25, 3), stage(50, 3, true)] });
-    const run = { ...base.target.run, command: ['node', 'switchable-service.mjs'], cwd: path.resolve('test/support') };
-    const policy = { ...base, target: { ...base.target, run } };
-    const traffic = await it.serve(policy);
-    const failFile = path.join(stack.folder, 'fail');
-    const request = await pilot.deploy(testRequest({ policy, tag: 'v2', env: { FAIL_FILE: failFile } }));
+    const { pilot } = it;
+    const { policy, traffic, request, turnBad } = await it.serveSwitchable('turns', [stage(25, 3), stage(50, 3, true)]);
     const waits = await pilot.until(request, 'it waits at the gate', ({ wait }) => wait?.kind === 'gate');
     assert.equal(waits.verdicts.at(-1)?.verdict.kind, 'PROMOTE');
-    await writeFile(failFile, '');
+    await turnBad();
     const view = await pilot.ended(request);
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict'], view.reason?.text);
     assert.deepEqual(await it.arms(policy.lane), { stable: 'turns:v1 x1' });

@@ -1,7 +1,5 @@
 /** Temporal loses all its data in mid-canary, and nobody does anything: workers and schedule make it good. */
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { until } from '../support/drive.js';
@@ -35,21 +33,17 @@ test('a watch goes on while Temporal is away; there is one when it is back, and 
     await it.worker.stop();
     const port = await freePort();
     await stack.startWorker({ SLIPWAY_HTTP_PORT: String(port) });
-    const base = it.policy('hello', { stages: [stage(25, 600)] });
-    const run = { ...base.target.run, command: ['node', 'switchable-service.mjs'], cwd: path.resolve('test/support') };
-    const policy = { ...base, target: { ...base.target, run } };
-    await it.serve(policy);
-    const failFile = path.join(stack.folder, 'fail');
-    const request = await pilot.deploy(testRequest({ policy, tag: 'v2', env: { FAIL_FILE: failFile } }));
+    const { request, turnBad } = await it.serveSwitchable('hello', [stage(25, 600)]);
     await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
     await stack.temporal.kill9();
     await sleep(GIVEN_UP_AFTER_MS);
     assert.equal(await watches(port), 1);
     await stack.temporal.restart();
-    // The SDK gave it up or not, by whether its own tries took longer: it is still wanted, or another attempt has taken its place: never both for longer than a question takes.
+    // Whether the SDK gave it up depends on how long its own tries took: it is still wanted, or another attempt has taken
+    // its place, and never are there both for longer than a question takes.
     await sleep(15_000);
     assert.equal(await watches(port), 1);
-    await writeFile(failFile, '');
+    await turnBad();
     const view = await pilot.ended(request);
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict'], view.reason?.text);
   } finally {

@@ -1,7 +1,5 @@
 /** Temporal fails in mid-rollout: killed and restarted with its data. With its data gone: see lost-runs.test.ts. */
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import { appliedTwice, until } from '../support/drive.js';
@@ -47,22 +45,13 @@ describe('Temporal', { concurrency: 2 }, () => {
     const it = await startFaultStack({ durable: true });
     try {
       const { pilot, stack } = it;
-      const base = it.policy('alone', { stages: [stage(25, 600)] });
-      const run = {
-        ...base.target.run,
-        command: ['node', 'switchable-service.mjs'],
-        cwd: path.resolve('test/support'),
-      };
-      const policy = { ...base, target: { ...base.target, run } };
-      await it.serve(policy);
-      const failFile = path.join(stack.folder, 'fail');
-      const request = await pilot.deploy(testRequest({ policy, tag: 'v2', env: { FAIL_FILE: failFile } }));
+      const { policy, request, turnBad } = await it.serveSwitchable('alone', [stage(25, 600)]);
       await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
       await stack.temporal.kill9();
       // By now the SDK may have given up what it could tell no heartbeat of.
       await sleep(GIVEN_UP_AFTER_MS);
       assert.deepEqual(await it.weights(policy.lane), { stable: 50, canary: 25, baseline: 25 });
-      await writeFile(failFile, '');
+      await turnBad();
       await until('the canary gets no traffic', async () => (await it.weights(policy.lane))?.canary === 0);
       await stack.temporal.restart();
       const view = await pilot.ended(request);

@@ -1,8 +1,11 @@
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { defaultAnalysis } from '../../domain/canary/defaults.js';
 import type { AnalysisPolicy } from '../../domain/canary/types.js';
 import { Slipway } from '../../client/slipway.js';
 import type { GatewayObject, JournalEntry } from '../../formats/gateway.js';
 import type { Policy } from '../../domain/policy.js';
+import type { RolloutRequest } from '../../domain/rollout.js';
 import type { LaneRef, Weights } from '../../domain/target.js';
 import { readJournal, startStack } from '../../tools/stack.js';
 import type { Stack, StackOptions } from '../../tools/stack.js';
@@ -38,11 +41,21 @@ export interface FaultStack {
   policy(service: string, options?: Partial<PolicyOptions>): ReturnType<typeof testPolicy>;
   /** Ships v1 of the policy's service, and sends it traffic until the end. */
   serve(policy: Policy): Promise<Traffic>;
+  /** Serves v1 of a service and begins v2, which fails many requests from `turnBad` on. */
+  serveSwitchable(service: string, stages: NonNullable<PolicyOptions['stages']>): Promise<Switchable>;
   journal(lane: LaneRef): Promise<readonly JournalEntry[]>;
   weights(lane: LaneRef): Promise<Weights | null>;
   /** Version and size of each arm. */
   arms(lane: LaneRef): Promise<Readonly<Record<string, string>>>;
   stop(): Promise<void>;
+}
+
+/** A rollout under way whose canary turns bad when it is told to. */
+export interface Switchable {
+  readonly policy: Policy;
+  readonly traffic: Traffic;
+  readonly request: RolloutRequest;
+  readonly turnBad: () => Promise<void>;
 }
 
 export async function startFaultStack(options: StackOptions = {}): Promise<FaultStack> {
@@ -65,30 +78,44 @@ export async function startFaultStack(options: StackOptions = {}): Promise<Fault
       return ((await answer.json()) as { objects: readonly GatewayObject[] }).objects;
     }
 
+    const policyOf: FaultStack['policy'] = (service, more = {}) =>
+      testPolicy({
+        gateway: stack.adminUrl,
+        service,
+        replicas: 1,
+        stages: [stage(25, 2), stage(50, 2)],
+        ...more,
+        change: { verifyMs: 1000, analysis: ANALYSIS, ...more.change },
+      });
+
+    const serve: FaultStack['serve'] = async (policy) => {
+      const { lane } = policy;
+      // Straight at the gateway: what a test makes fail between Slipway and the gateway is not about v1.
+      const target = { ...policy.target, gateway: stack.adminUrl };
+      const view = await pilot.ship(testRequest({ policy: { ...policy, target }, tag: 'v1' }), 60_000);
+      if (view.outcome !== 'completed') throw new Error(`v1 could not be shipped: ${view.reason?.text}`);
+      const traffic = startTraffic({ url: `${stack.dataUrl}/${lane.environment}/${lane.service}/`, perSecond: 40 });
+      parts.push(() => traffic.stop());
+      return traffic;
+    };
+
     return {
       stack,
       slipway,
       pilot,
       worker,
       stop,
-      policy: (service, more = {}) =>
-        testPolicy({
-          gateway: stack.adminUrl,
-          service,
-          replicas: 1,
-          stages: [stage(25, 2), stage(50, 2)],
-          ...more,
-          change: { verifyMs: 1000, analysis: ANALYSIS, ...more.change },
-        }),
-      async serve(policy) {
-        const { lane } = policy;
-        // Straight at the gateway: what a test makes fail between Slipway and the gateway is not about v1.
-        const target = { ...policy.target, gateway: stack.adminUrl };
-        const view = await pilot.ship(testRequest({ policy: { ...policy, target }, tag: 'v1' }), 60_000);
-        if (view.outcome !== 'completed') throw new Error(`v1 could not be shipped: ${view.reason?.text}`);
-        const traffic = startTraffic({ url: `${stack.dataUrl}/${lane.environment}/${lane.service}/`, perSecond: 40 });
-        parts.push(() => traffic.stop());
-        return traffic;
+      policy: policyOf,
+      serve,
+      async serveSwitchable(service, stages) {
+        const base = policyOf(service, { stages });
+        const command = ['node', 'switchable-service.mjs'];
+        const run = { ...base.target.run, command, cwd: path.resolve('test/support') };
+        const policy = { ...base, target: { ...base.target, run } };
+        const traffic = await serve(policy);
+        const failFile = path.join(stack.folder, `${service}.fail`);
+        const request = await pilot.deploy(testRequest({ policy, tag: 'v2', env: { FAIL_FILE: failFile } }));
+        return { policy, traffic, request, turnBad: () => writeFile(failFile, '') };
       },
       async journal({ environment, service }) {
         const entries = await readJournal(stack.adminUrl);
