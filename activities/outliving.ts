@@ -1,4 +1,4 @@
-import { Context } from '@temporalio/activity';
+import { CancelledFailure, Context } from '@temporalio/activity';
 import {
   ActivityCancelledError,
   ActivityNotFoundError,
@@ -11,8 +11,13 @@ import { BEAT_MS, beating, pause } from './waiting.js';
 export interface Standing {
   /** Ends the work: it was cancelled, another attempt may have taken over, or the worker stops. */
   readonly signal: AbortSignal;
-  /** Temporal has not answered for so long that the SDK has given the attempt up. */
+  /** Temporal did not answer when it was asked last. */
   readonly isAlone: () => boolean;
+  /**
+   * Whether somebody would hear of a result now; to be asked before the work ends with one that can wait. It answers
+   * within 2 s, and from the first no on Temporal is asked every 2 s.
+   */
+  readonly isHeard: () => Promise<boolean>;
 }
 
 /** What Temporal answers to a heartbeat of an attempt that it does not want any more. */
@@ -23,7 +28,7 @@ const NOT_WANTED = [ActivityNotFoundError, ActivityCancelledError, ActivityPause
  * heartbeat was answered for its timeout and 5 s more: another worker may have begun it again. Where Temporal is away,
  * none has. From then on Temporal is asked directly, and the attempt ends as soon as it answers that it is not wanted.
  *
- * @param isStopping the worker ends: the SDK tells each activity of one cancellation only, and has told it of this one
+ * @param isStopping the worker ends: the SDK tells each activity of one cancellation only, and may have told it of this one
  */
 export async function outliving<T>(
   work: (standing: Standing) => Promise<T>,
@@ -35,33 +40,47 @@ export async function outliving<T>(
   const ending = new AbortController();
   const done = new AbortController();
   let alone = false;
+  let isAsking = false;
 
-  const isWanted = async (): Promise<boolean> => {
+  const end = (): void => ending.abort(given.reason ?? new CancelledFailure('Temporal does not want it any more'));
+  const ask = async (): Promise<void> => {
     try {
       const { client, info } = context;
       const beat = (): Promise<void> => client.activity.heartbeat(info.taskToken, details());
-      // Else what an activity asks ends with its own cancellation, which has been.
+      // Else what an activity asks ends with its own cancellation, which may have been.
       await client.withAbortSignal(done.signal, () => client.withDeadline(Date.now() + BEAT_MS, beat));
       alone = false;
-      return true;
     } catch (error) {
-      alone = true;
-      return !NOT_WANTED.some((kind) => error instanceof kind);
+      if (NOT_WANTED.some((kind) => error instanceof kind)) end();
+      else alone = true;
     }
   };
   const goOn = async (): Promise<void> => {
+    alone = true;
+    if (isAsking) return;
+    isAsking = true;
     context.log.warn('Temporal does not answer: the activity goes on without it');
-    for (alone = true; !done.signal.aborted; await pause(BEAT_MS, done.signal).catch(() => undefined))
-      if (isStopping() || !(await isWanted())) return ending.abort(given.reason);
+    while (!done.signal.aborted && !ending.signal.aborted) {
+      if (isStopping()) return end();
+      await ask();
+      await pause(BEAT_MS, done.signal).catch(() => undefined);
+    }
+  };
+  const isHeard = async (): Promise<boolean> => {
+    if (alone) return false;
+    await ask();
+    ending.signal.throwIfAborted();
+    if (alone) void goOn();
+    return !alone;
   };
   const onCancel = (): void => {
     if (context.cancellationDetails?.timedOut === true) void goOn();
-    else ending.abort(given.reason);
+    else end();
   };
   if (given.aborted) onCancel();
   else given.addEventListener('abort', onCancel, { once: true });
   try {
-    return await beating(() => work({ signal: ending.signal, isAlone: () => alone }), details);
+    return await beating(() => work({ signal: ending.signal, isAlone: () => alone, isHeard }), details);
   } finally {
     given.removeEventListener('abort', onCancel);
     done.abort();

@@ -6,7 +6,7 @@ import { nextWatchMs } from '../../domain/canary/replay.js';
 import type { ArmSamples, JudgeInput, Verdict } from '../../domain/canary/types.js';
 import type { MetricsPolicy } from '../../domain/policy.js';
 import { parseLive } from '../../formats/live.js';
-import type { EffectOp, EffectResult } from '../../domain/target.js';
+import type { Disturbance, EffectOp, EffectResult } from '../../domain/target.js';
 import type { Sight, WatchCall, WatchResult } from '../contract.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import type { MetricsAnswer, MetricsSource } from '../metrics/metrics-source.js';
@@ -28,6 +28,7 @@ const RETRIES = 3;
 const STORE_MS = 2000;
 /** As long as an effect may take; after it the way back tries by the same key. */
 const CUT_MS = 5000;
+const CUT_AGAIN_MS = 1000;
 
 export interface WatchDeps {
   /** Looked at beside the metrics, which don't tell everything. */
@@ -57,21 +58,14 @@ export function createWatch(deps: WatchDeps): (call: WatchCall) => Promise<Watch
   return async (call) => {
     const platform = platformOf(deps.platforms, call.scope.target);
     const seen = new Seen(call, parseLive(Context.current().info.heartbeatDetails));
-    const looks = async ({ signal, isAlone }: Standing): Promise<WatchResult> => {
+    const looks = async (standing: Standing): Promise<WatchResult> => {
+      const { signal } = standing;
       const ended = await firstOf<Ended>(
         signal,
-        (either) => watch(deps, call, seen, { signal: either, isAlone }),
-        async (either) => ({
-          kind: 'disturbed',
-          disturbance: await disturbance(
-            platform,
-            call.scope,
-            ({ kind }) => kind === 'harm' || !(call.heldOnDrift || isAlone()),
-            either,
-          ),
-        }),
+        (either) => watch(deps, call, seen, { ...standing, signal: either }),
+        (either) => disturbed(platform, call, { ...standing, signal: either }),
       );
-      const cut = isHarm(ended) ? await cutAtOnce({ deps, platform, call, crowd }, signal) : undefined;
+      const cut = isHarm(ended) ? await cutAtOnce({ deps, platform, call, crowd }, standing) : undefined;
       const sight = ended.kind === 'judged' ? await sightOf(deps, ended) : ended;
       return cut === undefined ? sight : { ...sight, cut };
     };
@@ -86,30 +80,50 @@ async function sightOf(
   return { kind: as, verdict: verdictOf(judged), evidence: await keep(evidence, judged.input) };
 }
 
+/** The first disturbance that ends this watch. Drift waits for a person, and so until somebody hears of it. */
+async function disturbed(platform: Platform, call: WatchCall, { signal, isAlone, isHeard }: Standing): Promise<Ended> {
+  const counts = ({ kind }: Disturbance): boolean => kind === 'harm' || !(call.heldOnDrift || isAlone());
+  for (;;) {
+    const found = await disturbance(platform, call.scope, counts, signal);
+    if (found.kind === 'harm' || (await isHeard())) return { kind: 'disturbed', disturbance: found };
+  }
+}
+
 function isHarm(ended: Ended): boolean {
   if (ended.kind === 'disturbed') return ended.disturbance.kind === 'harm';
   return ended.kind === 'judged' && ended.judged.opinion.kind === 'ROLLBACK';
 }
 
-/** Sends users back to stable, and lets others do the same before this rollback goes on. */
+interface CutCall {
+  readonly deps: WatchDeps;
+  readonly platform: Platform;
+  readonly call: WatchCall;
+  readonly crowd: Crowd;
+}
+
+/**
+ * Sends users back to stable, and lets others do the same before this rollback goes on. Where that fails the workflow has
+ * other ways; where nobody would hear of it, it is tried again.
+ */
 async function cutAtOnce(
-  {
-    deps,
-    platform,
-    call,
-    crowd,
-  }: { readonly deps: WatchDeps; readonly platform: Platform; readonly call: WatchCall; readonly crowd: Crowd },
-  signal: AbortSignal,
+  { deps, platform, call, crowd }: CutCall,
+  { signal, isHeard }: Standing,
 ): Promise<EffectResult | undefined> {
   if (call.cut == null) return undefined;
-  const cutMs = Date.now();
-  crowd.came(cutMs);
-  const limit = deadline(CUT_MS, signal);
-  const cut = await applied(platform, call.scope, call.cut, limit.signal).finally(() => limit.clear());
-  if (cut === undefined) return undefined;
-  deps.onEffect({ op: 'cut-traffic', result: cut.kind });
-  for (let leftMs; (leftMs = crowd.leftMs(cutMs, Date.now())) > 0;) await pause(leftMs, signal);
-  return cut;
+  crowd.came(Date.now());
+  for (;;) {
+    const limit = deadline(CUT_MS, signal);
+    const cut = await applied(platform, call.scope, call.cut, limit.signal).finally(() => limit.clear());
+    const cutMs = Date.now();
+    if (cut !== undefined) deps.onEffect({ op: 'cut-traffic', result: cut.kind });
+    if ((cut === undefined || cut.kind === 'declined') && !(await isHeard())) {
+      await pause(CUT_AGAIN_MS, signal);
+      continue;
+    }
+    if (cut !== undefined)
+      for (let leftMs; (leftMs = crowd.leftMs(cutMs, Date.now())) > 0;) await pause(leftMs, signal);
+    return cut;
+  }
 }
 
 async function applied(
@@ -126,7 +140,12 @@ async function applied(
   }
 }
 
-async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, { signal, isAlone }: Standing): Promise<Ended> {
+async function watch(
+  deps: WatchDeps,
+  asked: WatchCall,
+  seen: Seen,
+  { signal, isAlone, isHeard }: Standing,
+): Promise<Ended> {
   // A third of a budget has more digits than the store keeps: what is judged is what can be judged again from there.
   const call: WatchCall = canonicalValue(asked);
   const source = deps.metricsFor(call.metrics);
@@ -161,24 +180,38 @@ async function watch(deps: WatchDeps, asked: WatchCall, seen: Seen, { signal, is
         seen.verdict({ ...opinion, atMs });
       }
       if (latest?.opinion.hold === 'no-data') trouble = latest.opinion.summary;
-      const mode = isAlone() ? 'guard' : call.mode;
-      if (trouble === null && mode === 'blind') return { kind: 'sighted' };
-      const result = trouble === null && latest !== null ? conclude({ ...call, mode }, latest.opinion, atMs) : null;
-      if (result !== null && latest !== null) {
-        deps.onLook({ lateMs: Date.now() - dueMs, verdict: latest.opinion.kind });
-        return { kind: 'judged', as: result, judged: latest };
-      }
     }
-    const said = trouble === null ? latest?.opinion.kind : undefined;
-    deps.onLook({ lateMs: Date.now() - dueMs, verdict: said ?? 'blind' });
     unseen = trouble === null ? 0 : unseen + 1;
-    // Nobody would hear of it, and nobody would begin the next watch.
-    if (isAlone()) continue;
-    if (trouble !== null && call.mode !== 'blind' && unseen > RETRIES && atMs > call.startMs + graceMs(call)) {
-      return { kind: 'blind', reason: trouble };
-    }
-    if (atMs - begunMs >= call.maxMs) return { kind: 'tick', verdict: latest && verdictOf(latest) };
+    deps.onLook({ lateMs: Date.now() - dueMs, verdict: (trouble === null ? latest?.opinion.kind : null) ?? 'blind' });
+    const look = { atMs, begunMs, trouble, unseen, latest };
+    const ended = endOf(isAlone() ? { ...call, mode: 'guard' } : call, look);
+    // Where nobody would hear of it, nobody would begin the next watch.
+    if (ended !== null && (isHarm(ended) || (await isHeard()))) return ended;
   }
+}
+
+/** One look of a watch, and what stood before. */
+interface Look {
+  readonly atMs: number;
+  readonly begunMs: number;
+  /** Why nothing was seen. */
+  readonly trouble: string | null;
+  /** So many looks in a row have seen nothing. */
+  readonly unseen: number;
+  readonly latest: Judged | null;
+}
+
+/** What a look comes to for its watch, or null: keep looking. */
+function endOf(call: WatchCall, { atMs, begunMs, trouble, unseen, latest }: Look): Ended | null {
+  if (trouble === null && latest !== null) {
+    if (call.mode === 'blind') return { kind: 'sighted' };
+    const as = conclude(call, latest.opinion, atMs);
+    if (as !== null) return { kind: 'judged', as, judged: latest };
+  }
+  if (trouble !== null && call.mode !== 'blind' && unseen > RETRIES && atMs > call.startMs + graceMs(call)) {
+    return { kind: 'blind', reason: trouble };
+  }
+  return atMs - begunMs >= call.maxMs ? { kind: 'tick', verdict: latest && verdictOf(latest) } : null;
 }
 
 /** What was judged, and what came of it. */

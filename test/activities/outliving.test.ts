@@ -85,6 +85,25 @@ describe('work that goes on without Temporal', { concurrency: true }, () => {
     run.at.stopping = true;
   });
 
+  it('is alone from the first question that gets no answer, also where the SDK still waits', async () => {
+    const run = await begin();
+    assert.equal(await run.standing.isHeard(), false);
+    assert.equal(run.standing.isAlone(), true);
+    await until('it has asked again by itself', () => run.at.asked >= 2, 10_000);
+    run.at.hears = 'wanted';
+    await until('it was heard', () => !run.standing.isAlone(), 10_000);
+    assert.equal(await run.standing.isHeard(), true);
+    run.cancel({ cancelRequested: true });
+    await run.cancelled();
+  });
+
+  it('ends where it asks and is not wanted', async () => {
+    const run = await begin();
+    run.at.hears = 'not-wanted';
+    await assert.rejects(run.standing.isHeard(), CancelledFailure);
+    await run.cancelled();
+  });
+
   it('ends with its worker', async () => {
     const run = await begin();
     run.cancel({ timedOut: true });

@@ -35,6 +35,7 @@ test('a watch goes on while Temporal is away; there is one when it is back, and 
     await stack.startWorker({ SLIPWAY_HTTP_PORT: String(port) });
     const { request, turnBad } = await it.serveSwitchable('hello', [stage(25, 600)]);
     await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
+    await pilot.watched(request);
     await stack.temporal.kill9();
     await sleep(GIVEN_UP_AFTER_MS);
     assert.equal(await watches(port), 1);
@@ -44,6 +45,26 @@ test('a watch goes on while Temporal is away; there is one when it is back, and 
     await sleep(15_000);
     assert.equal(await watches(port), 1);
     await turnBad();
+    const view = await pilot.ended(request);
+    assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict'], view.reason?.text);
+  } finally {
+    await it.stop();
+  }
+});
+
+test('a stage that ends while Temporal is away, before the SDK gives its watch up: the guard goes on', async () => {
+  const it = await startFaultStack({ durable: true });
+  try {
+    const { pilot, stack } = it;
+    const { policy, request, turnBad } = await it.serveSwitchable('hello', [stage(25, 8), stage(50, 600)]);
+    await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
+    await pilot.watched(request);
+    await stack.temporal.kill9();
+    await sleep(GIVEN_UP_AFTER_MS);
+    assert.deepEqual(await it.weights(policy.lane), { stable: 50, canary: 25, baseline: 25 });
+    await turnBad();
+    await until('the canary gets no traffic', async () => (await it.weights(policy.lane))?.canary === 0);
+    await stack.temporal.restart();
     const view = await pilot.ended(request);
     assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict'], view.reason?.text);
   } finally {

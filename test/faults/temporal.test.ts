@@ -47,12 +47,17 @@ describe('Temporal', { concurrency: 2 }, () => {
       const { pilot, stack } = it;
       const { policy, request, turnBad } = await it.serveSwitchable('alone', [stage(25, 600)]);
       await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
+      await pilot.watched(request);
       await stack.temporal.kill9();
       // By now the SDK may have given up what it could tell no heartbeat of.
       await sleep(GIVEN_UP_AFTER_MS);
       assert.deepEqual(await it.weights(policy.lane), { stable: 50, canary: 25, baseline: 25 });
       await turnBad();
-      await until('the canary gets no traffic', async () => (await it.weights(policy.lane))?.canary === 0);
+      try {
+        await until('the canary gets no traffic', async () => (await it.weights(policy.lane))?.canary === 0);
+      } catch (error) {
+        throw new Error(`the guard is gone\n${await it.worker.logTail()}`, { cause: error });
+      }
       await stack.temporal.restart();
       const view = await pilot.ended(request);
       assert.equal(view.outcome, 'rolled-back', view.reason?.text);

@@ -97,6 +97,16 @@ export class Pilot {
     }
   }
 
+  /** Waits until a watch is at work: weights are told of before its worker has taken it. */
+  async watched(request: RolloutRequest): Promise<void> {
+    await until('its watch is at work', async () => {
+      const { raw } = await this.handle(request).describe();
+      return (raw.pendingActivities ?? []).some(
+        ({ activityType, lastHeartbeatTime }) => activityType?.name === 'watch' && lastHeartbeatTime != null,
+      );
+    });
+  }
+
   /** Waits for the end of its run, and gives the last view. */
   async ended(request: RolloutRequest, limitMs = 90_000): Promise<RolloutView> {
     const view = await this.until(request, 'the rollout ends', ({ outcome }) => outcome !== null, limitMs);

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
+import { ActivityNotFoundError } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import type { Logger, LogLevel } from '@temporalio/common';
 import { ActivityCancellationDetails } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -106,6 +108,18 @@ class Lab {
   readonly counted: string[] = [];
   /** The worker was told to end. */
   stopping = false;
+  /** What Temporal answers where it is asked directly. */
+  hears: 'wanted' | 'not-wanted' | 'unanswered' = 'wanted';
+  readonly client = {
+    withAbortSignal: (_: AbortSignal, call: () => Promise<void>) => call(),
+    withDeadline: (_: number, call: () => Promise<void>) => call(),
+    activity: {
+      heartbeat: async () => {
+        if (this.hears === 'unanswered') throw new Error('14 UNAVAILABLE');
+        if (this.hears === 'not-wanted') throw new ActivityNotFoundError('Not found');
+      },
+    },
+  } as unknown as Client;
   readonly platform = {
     apply: async (_: unknown, effect: Effect, permit: Permit) => {
       this.writes.push({ effect, permit, kept: this.stored.length, atMs: Date.now() - START });
@@ -125,6 +139,7 @@ class Lab {
   constructor(before?: LiveStage) {
     this.env = new MockActivityEnvironment(before === undefined ? undefined : { heartbeatDetails: before }, {
       logger: collect(this.logged),
+      client: this.client,
     });
     this.env.on('heartbeat', (details: LiveStage | null) => {
       this.heartbeats.push(Date.now() - START);
@@ -657,6 +672,7 @@ describe('the modes of a watch', () => {
 describe('a watch that Temporal does not answer', () => {
   const MOVED: Disturbance = { kind: 'drift', object: 'route', text: 'it is 50, not 25', passing: false };
   const alone = async (lab: Lab, change: Partial<WatchCall> = {}): Promise<void> => {
+    lab.hears = 'unanswered';
     lab.begin({ cut: PERMIT, ...change });
     await lab.until(500);
     lab.env.cancel('TIMED_OUT', new ActivityCancellationDetails({ timedOut: true }));
@@ -687,6 +703,82 @@ describe('a watch that Temporal does not answer', () => {
       assert.ok(result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK', result.kind);
       assert.ok(atMs >= 20_000 && atMs < 26_000, `${mode} ${atMs}`);
       assert.equal(lab.writes.length, 1);
+    }
+  });
+
+  it('asks before it ends with what can wait, and goes on where there is no answer: the SDK has not given it up yet', async () => {
+    const turnsBad = (query: Query): MetricsAnswer =>
+      scraped(query, { perSecond: 20, errorRate: query.toMs < START + 45_000 ? 0 : 1 });
+    const cases: readonly (readonly [string, Partial<WatchCall>, (lab: Lab) => void])[] = [
+      ['a promotion', {}, () => undefined],
+      ['metrics that are back', { mode: 'blind' }, () => undefined],
+      ['its time is over', { mode: 'guard', maxMs: 20_000 }, () => undefined],
+      ['drift', {}, (lab) => (lab.disturbances = [[], [MOVED]])],
+      [
+        'metrics that are lost',
+        { durationMs: 600_000 },
+        (lab) => {
+          lab.answer = (query) =>
+            query.toMs > START + 8000 && query.toMs < START + 40_000
+              ? { kind: 'unreachable', reason: 'out' }
+              : turnsBad(query);
+        },
+      ],
+    ];
+    for (const [what, change, set] of cases) {
+      setClock(START);
+      const lab = new Lab();
+      lab.hears = 'unanswered';
+      lab.answer = turnsBad;
+      set(lab);
+      lab.begin({ cut: PERMIT, ...change });
+      await lab.until(44_000);
+      assert.deepEqual([lab.ended, lab.failed], [null, null], what);
+      assert.deepEqual(lab.logged, ['WARN Temporal does not answer: the activity goes on without it'], what);
+      const { atMs, result } = await lab.result();
+      assert.ok(result.kind === 'verdict' && result.verdict.kind === 'ROLLBACK', `${what}: ${result.kind}`);
+      assert.ok(atMs >= 45_000 && atMs < 55_000, `${what}: ${atMs}`);
+      assert.equal(lab.writes.length, 1, what);
+    }
+  });
+
+  it('ends with what it had to say as soon as somebody hears it', async () => {
+    const lab = new Lab();
+    lab.hears = 'unanswered';
+    lab.begin();
+    await lab.until(30_000);
+    assert.equal(lab.ended, null);
+    lab.hears = 'wanted';
+    const { atMs, result } = await lab.result();
+    assert.equal(result.kind === 'verdict' ? result.verdict.kind : result.kind, 'PROMOTE');
+    assert.ok(atMs <= 30_000 + 8000, String(atMs));
+  });
+
+  it('ends as cancelled, without a result, where it learns that it is not wanted', async () => {
+    const lab = new Lab();
+    lab.hears = 'not-wanted';
+    lab.begin();
+    await lab.until(60_000);
+    assert.equal(lab.ended, null);
+    assert.match(String(lab.failed), /CancelledFailure/);
+  });
+
+  it('tries again to send users back: nobody else would', async () => {
+    const cases: readonly (readonly [string, Lab['onWrite']])[] = [
+      ['the platform is away', () => Promise.reject(new Unavailable('no answer'))],
+      ['not the time for it', () => ({ kind: 'declined', reason: 'stable is not ready' })],
+    ];
+    for (const [what, first] of cases) {
+      setClock(START);
+      const lab = new Lab();
+      lab.hears = 'unanswered';
+      lab.answer = (query) => scraped(query, { perSecond: 20, errorRate: 1 });
+      lab.onWrite = () => (lab.writes.length <= 3 ? first() : { kind: 'applied', drift: [] });
+      lab.begin({ cut: PERMIT });
+      const { result } = await lab.result();
+      assert.equal(lab.writes.length, 4, what);
+      assert.deepEqual(result.cut, { kind: 'applied', drift: [] }, what);
+      assert.ok(lab.writes.at(-1)!.atMs - lab.writes[0]!.atMs <= 5000, what);
     }
   });
 });
