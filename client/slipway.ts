@@ -68,7 +68,12 @@ export interface RolloutRef {
 
 /** What is known of a rollout: its view once it runs, the lane's word before and after that. */
 export type Found =
-  | { readonly kind: 'running'; readonly view: RolloutView }
+  | {
+      readonly kind: 'running';
+      readonly view: RolloutView;
+      /** What the server foresees of it, in whole sentences. */
+      readonly remarks?: readonly string[];
+    }
   | ({ readonly kind: 'queued'; readonly ref: RolloutRef } & QueuePlace)
   | { readonly kind: 'never-ran'; readonly ref: RolloutRef; readonly entry: RememberedRollout };
 

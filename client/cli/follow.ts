@@ -148,7 +148,11 @@ function sayWait(context: CliContext, found: Found | null): void {
   if (found?.kind !== 'running' || found.view.wait === null) return;
   const [first = '', ...rest] = waitLines(found.view.wait);
   context.note(`slipway: ${first}`);
-  for (const line of rest) context.note(line);
+  for (const line of [...rest, ...remarkLines(found)]) context.note(line);
+}
+
+function remarkLines({ remarks = [] }: Extract<Found, { kind: 'running' }>): readonly string[] {
+  return remarks.map((remark) => `  remark: ${plain(remark)}`);
 }
 
 function waitLines({ kind, reason, who, commands }: Wait): readonly string[] {
@@ -184,7 +188,7 @@ function lineScreen(context: CliContext): Screen {
       shown = found.view.timeline.length;
       const { wait } = found.view;
       const waits = wait === null ? '' : `${wait.kind} ${wait.since}`;
-      if (wait !== null && waits !== waited) for (const line of waitLines(wait)) say(line);
+      if (wait !== null && waits !== waited) for (const line of [...waitLines(wait), ...remarkLines(found)]) say(line);
       waited = waits;
     },
     trouble(text) {
@@ -226,7 +230,7 @@ function treeScreen(context: CliContext, keys: Keys | null): Screen {
     view.timeline.slice(-5).map((entry) => `  ${timelineLine(entry, paint)}`);
   const show = (found: Found): void => {
     if (found.kind === 'running') {
-      const all = [...viewTree(found.view, Date.now(), paint), '', ...recent(found.view)];
+      const all = [...viewTree(found, Date.now(), paint), '', ...recent(found.view)];
       if (isFinal(found.view.phase)) draw(all);
       else draw(fitting(all, keys === null ? [] : ['', ...keys.lines()], context.size()));
     } else if (found.kind === 'queued') draw([queuedText(found)]);

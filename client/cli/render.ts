@@ -7,6 +7,7 @@ import type { Policy } from '../../domain/policy.js';
 import { isFinal } from '../../domain/rollout.js';
 import type { RolloutView, TimelineEntry } from '../../domain/rollout.js';
 import { durationText, percentText } from '../../domain/words.js';
+import type { Found } from '../slipway.js';
 
 const COLORS = { red: 31, green: 32, yellow: 33, blue: 34, gray: 90, bold: 1 } as const;
 export type Paint = (color: keyof typeof COLORS, text: string) => string;
@@ -37,7 +38,11 @@ function approvalText(policy: Policy, byRisk: boolean): string {
 }
 
 /** The whole of a rollout as a tree of phases, stages, weights and verdicts. */
-export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readonly string[] {
+export function viewTree(
+  { view, remarks = [] }: Extract<Found, { kind: 'running' }>,
+  nowMs: number,
+  paint: Paint,
+): readonly string[] {
   const { lane, plan, wait } = view;
   const tone = view.outcome === 'completed' ? 'green' : isFinal(view.phase) ? 'red' : 'yellow';
   const lines = [
@@ -106,6 +111,7 @@ export function viewTree(view: RolloutView, nowMs: number, paint: Paint): readon
       );
     for (const command of wait.commands) lines.push(`│   $ ${command}`);
   }
+  for (const remark of remarks) lines.push(`├ ${paint('yellow', 'remark')}: ${plain(remark)}`);
   for (const warning of view.warnings) lines.push(`├ ${paint('yellow', 'warning')}: ${plain(warning)}`);
   if (view.reason !== null) lines.push(`└ ${paint(tone, view.outcome ?? view.phase)}: ${plain(view.reason.text)}`);
   else lines.push(`└ ${statusLine(view)}`);

@@ -99,7 +99,7 @@ export async function status(
     if (context.json) return done(documentOf(found));
     const paint = painter(context.color);
     if (found.kind === 'running') {
-      for (const line of viewTree(found.view, Date.now(), paint)) context.out(line);
+      for (const line of viewTree(found, Date.now(), paint)) context.out(line);
       context.out('');
       for (const entry of found.view.timeline) context.out(timelineLine(entry, paint));
     } else if (found.kind === 'queued') {

@@ -14,6 +14,7 @@ const Run = z.looseObject({
   view: z.looseObject({ version: z.literal(1), rolloutId: z.string(), lane: z.looseObject({}) }),
   links: z.looseObject({ page: z.string(), temporalWeb: z.string() }),
   offers: z.array(z.looseObject({ verb: z.string(), allowed: z.boolean(), does: z.string() })),
+  remarks: z.array(z.string()),
 });
 const Runs = z.looseObject({ runs: z.array(z.looseObject({ rolloutId: z.string() })), next: z.string().nullable() });
 const Started = z.looseObject({ run_id: z.string(), status: z.string() });
@@ -63,7 +64,8 @@ export class Remote implements Rollouts {
   }
 
   async find({ rolloutId }: RolloutRef): Promise<Found> {
-    return { kind: 'running', view: (await this.run(rolloutId)).view };
+    const { view, remarks } = await this.run(rolloutId);
+    return { kind: 'running', view, remarks };
   }
 
   /** What the server shows of one rollout, with what the caller may do to it now. */

@@ -11,7 +11,7 @@ const bare = painter(false);
 const EVIL = 'fix\u001B[2J\u001B[31m all\u0007\u009B1A\u202Eelif\nline two\ttabbed\u007F';
 
 function tree(change: Parameters<typeof testView>[0] = {}): string {
-  return viewTree(testView(change), NOW, bare).join('\n');
+  return viewTree({ kind: 'running', view: testView(change) }, NOW, bare).join('\n');
 }
 
 describe('the tree of a rollout', () => {
@@ -134,8 +134,15 @@ describe('the tree of a rollout', () => {
     assert.match(lines[1] ?? '', /took 2 min$/);
   });
 
+  it('tells what the server foresees, as plain text', () => {
+    const found = { kind: 'running', view: testView(), remarks: [`nobody can approve ${EVIL}`] } as const;
+    const told = viewTree(found, NOW, bare).filter((line) => line.startsWith('├ remark: nobody can approve fix'));
+    assert.equal(told.length, 1);
+    assert.doesNotMatch(told.join(''), /[\u001B\n]/);
+  });
+
   it('has colours where they are wanted, and no escape where they are not', () => {
-    const painted = viewTree(testView(), NOW, painter(true)).join('\n');
+    const painted = viewTree({ kind: 'running', view: testView() }, NOW, painter(true)).join('\n');
     assert.match(painted, /\u001B\[33m▶\u001B\[0m/);
     assert.equal(painted.replaceAll(/\u001B\[\d+m/g, ''), tree());
     assert.doesNotMatch(tree(), /\u001B/);

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { Remote } from '../../client/remote/remote.js';
 import type { RunDocument, RunList, RunSummary, StartedRun } from '../../client/server/contract.js';
 import { startStack } from '../../tools/stack.js';
 import type { Stack } from '../../tools/stack.js';
@@ -187,6 +188,9 @@ describe('a rollout that waits in its lane', () => {
       return answer.body.view.wait?.kind === 'approval' ? answer.body : null;
     });
     assert.deepEqual(run.remarks, [remark]);
+    const remote = await Remote.connect({ SLIPWAY_TOKEN: server.tokens['admin'] }, server.url);
+    const found = await remote.find(await remote.resolve(body.run_id));
+    assert.deepEqual(found.kind === 'running' ? found.remarks : null, [remark], 'for `slipway status` and `watch`');
     await abort(body.run_id);
     const over = await call<RunDocument>(`${server.url}/runs/${body.run_id}`, { token: server.tokens['admin'] });
     assert.deepEqual(over.body.remarks, []);
