@@ -379,10 +379,18 @@ function setCrash(track: CrashTrack, { rolloutId, policy }: RolloutRequest, { wr
       await track.kill9(pid);
       const at = track.proxy.calls.length;
       // On a machine that is too busy an attempt that has run out of its time may still be under way beside the next.
-      const byOthers = track.proxy.calls.filter(
-        (other) => isIt(other) && other.sender?.attempt !== call.sender?.attempt && (other.status ?? 500) < 300,
-      );
-      const journal = writesOf(rolloutId, await track.journal(policy.lane.service));
+      const others = (): readonly Call[] =>
+        track.proxy.calls.filter((other) => isIt(other) && other.sender?.attempt !== call.sender?.attempt);
+      let known: readonly Call[];
+      let journal: readonly string[];
+      do {
+        await until('the other attempts are answered', () =>
+          others().every(({ status, sender }) => status !== null || sender?.pid === pid),
+        );
+        known = others();
+        journal = writesOf(rolloutId, await track.journal(policy.lane.service));
+      } while (others().length !== known.length);
+      const byOthers = known.filter(({ status }) => (status ?? 500) < 300);
       killed = { call, pid, at, applied: journal.filter((each) => each === write).length - byOthers.length };
       return 'drop';
     },
