@@ -1,5 +1,6 @@
 import type { RolloutRequest } from '../../domain/rollout.js';
 import { releaseName } from '../../domain/release.js';
+import type { ChangedFile } from '../../domain/release.js';
 import type { LaneRef } from '../../domain/target.js';
 import { CliError, EXIT } from '../exit-codes.js';
 import { Remote } from '../remote/remote.js';
@@ -12,7 +13,7 @@ import { done } from './context.js';
 import type { CliContext, CommandResult } from './context.js';
 import { follow } from './follow.js';
 import type { Waiting } from './options.js';
-import { plain } from './render.js';
+import { plain, plainLines } from './render.js';
 import { writeReports } from './reports.js';
 
 /** Sends a request to its lane, says what came of it, and follows it if asked to. */
@@ -96,10 +97,14 @@ async function stay(
   });
 }
 
-/** The request of a deploy as the API takes it. */
+/** The server takes 256 KiB in all. */
+const FILES_BYTES = 160 * 1024;
+
+/** The request of a deploy as the API takes it: whatever a commit says is told, without what a terminal would obey. */
 export function startRunOf(request: RolloutRequest, key: string, slipwayYaml: string): StartRun {
   const { release, policy, tenant, priority } = request;
   const { commit, author, message, files, truncated } = release.change;
+  const told = files === null ? null : within(FILES_BYTES, files);
   return {
     tenant,
     task: 'deploy',
@@ -110,13 +115,19 @@ export function startRunOf(request: RolloutRequest, key: string, slipwayYaml: st
       env: release.env,
       change: {
         ...(commit === null ? {} : { commit }),
-        ...(author === null ? {} : { author }),
-        ...(message === null ? {} : { message }),
-        ...(files === null ? {} : { files, truncated }),
+        ...(author === null ? {} : { author: plain(author).slice(0, 200) }),
+        ...(message === null ? {} : { message: plainLines(message) }),
+        ...(files === null || told === null ? {} : { files: told, truncated: truncated || told.length < files.length }),
       },
       hotfix: priority === 'hotfix',
       slipwayYaml,
     },
     idempotencyKey: key,
   };
+}
+
+function within(bytes: number, files: readonly ChangedFile[]): readonly ChangedFile[] {
+  let left = bytes;
+  const end = files.findIndex((file) => (left -= Buffer.byteLength(JSON.stringify(file)) + 1) < 0);
+  return end < 0 ? files : files.slice(0, end);
 }

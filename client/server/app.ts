@@ -461,8 +461,8 @@ export function createApp(options: AppOptions): ServerApp {
   const handlers: Handlers = {
     async startRun({ c, caller, body }) {
       const key = idempotencyKey(c.req.header('idempotency-key') ?? null, body.idempotencyKey);
-      const request = await requestOf(caller.identity, body as StartRun & { tenant: string }, key, policies);
-      const { status, body: started } = await startRun(slipway, runs, request, traceIdOf(c.req.header('traceparent')));
+      const asked = await requestOf(caller.identity, body as StartRun & { tenant: string }, key, policies);
+      const { status, body: started } = await startRun(slipway, runs, asked, traceIdOf(c.req.header('traceparent')));
       return c.json(started, status);
     },
     async listRuns({ c, caller, query }) {
@@ -533,8 +533,9 @@ export function createApp(options: AppOptions): ServerApp {
     },
     async retry({ c, caller, body, located }) {
       const key = idempotencyKey(c.req.header('idempotency-key') ?? null, body.idempotencyKey);
-      const request = retryOf(caller.identity, await runs.view(located), 'default', key);
-      const { status, body: started } = await startRun(slipway, runs, request, traceIdOf(c.req.header('traceparent')));
+      const request = await retryOf(caller.identity, await runs.view(located), key, policies);
+      const asked = { request, remarks: [] };
+      const { status, body: started } = await startRun(slipway, runs, asked, traceIdOf(c.req.header('traceparent')));
       return c.json(started, status);
     },
     async getTrail({ c, located }) {

@@ -151,7 +151,7 @@ export const ENDPOINTS = {
       200: { description: 'The key was known: the same rollout.', schema: ANSWERS.StartedRun },
       202: { description: 'It runs, or waits.', schema: ANSWERS.StartedRun },
     },
-    problems: ['key-missing', 'keys-differ', 'not-over', 'lane-busy', 'key-reused', 'gone'],
+    problems: ['key-missing', 'keys-differ', 'not-over', 'refused', 'no-policy', 'lane-busy', 'key-reused', 'gone'],
   },
   getTrail: {
     method: 'get',

@@ -1,6 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { canonicalJson } from '../../domain/canonical.js';
 import type { Policy } from '../../domain/policy.js';
+import type { LaneRef } from '../../domain/target.js';
 import { formatProblems, parseSlipwayYaml, policyFor } from '../../formats/slipway-yaml.js';
 import type { SlipwayConfig } from '../../formats/slipway-yaml.js';
 import { CliError, EXIT } from '../exit-codes.js';
@@ -12,17 +14,22 @@ const MAX_FILES = 2000;
 export interface FoundPolicy {
   readonly policy: Policy;
   readonly images: Readonly<Record<string, string>>;
+  /** What the caller should know of it. */
+  readonly remark?: string;
 }
 
 /** What a service's `slipway.yaml` says of an environment, wherever that file comes from. */
 export interface Policies {
-  /** @throws ApiProblem `no-policy`, `invalid-policy`, `invalid-request` */
+  /** @throws ApiProblem `no-policy`, `invalid-policy` */
   find(service: string, environment: string, sent: string | null): Promise<FoundPolicy>;
+  /** The server's own policy of today; null: it keeps none. @throws ApiProblem `no-policy` */
+  kept(lane: LaneRef): Promise<Policy | null>;
 }
 
 /** Callers send theirs: for a server without a folder of its own. */
 export function sentPolicies(): Policies {
   return {
+    kept: async () => null,
     async find(service, environment, sent) {
       if (sent === null)
         throw new ApiProblem(
@@ -62,38 +69,49 @@ export async function folderPolicies(
   let { signature } = first;
   let lookedMs = now();
   return {
-    async find(service, environment, sent) {
-      if (sent !== null)
-        throw new ApiProblem(
-          'invalid-request',
-          'this server keeps its own policies: payload.slipwayYaml is not taken',
-          {
-            next: 'leave slipwayYaml out',
-            errors: [{ pointer: '/payload/slipwayYaml', detail: 'is not taken here' }],
-          },
-        );
-      if (now() - lookedMs > LOOK_EVERY_MS) {
-        lookedMs = now();
-        try {
-          if ((await signatureOf(await filesOf(folder))) !== signature) {
-            const again = await load(folder);
-            for (const problem of again.problems)
-              warn(`a policy has become invalid, what it said before holds: ${problem}`);
-            byService = new Map([...(again.problems.length > 0 ? byService : []), ...again.byService]);
-            signature = again.signature;
-          }
-        } catch (error) {
-          warn(
-            `the policies in ${folder} can't be read again: ${error instanceof Error ? error.message : String(error)}`,
-          );
-        }
-      }
-      const found = byService.get(service);
-      if (found === undefined)
-        throw new ApiProblem('no-policy', `no slipway.yaml of this server is about the service ${service}`);
-      return pick(found.config, service, environment, path.dirname(found.file));
-    },
+    kept: async ({ service, environment }) => (await find(service, environment, null)).policy,
+    find,
   };
+
+  async function find(service: string, environment: string, sent: string | null): Promise<FoundPolicy> {
+    if (now() - lookedMs > LOOK_EVERY_MS) {
+      lookedMs = now();
+      try {
+        if ((await signatureOf(await filesOf(folder))) !== signature) {
+          const again = await load(folder);
+          for (const problem of again.problems)
+            warn(`a policy has become invalid, what it said before holds: ${problem}`);
+          byService = new Map([...(again.problems.length > 0 ? byService : []), ...again.byService]);
+          signature = again.signature;
+        }
+      } catch (error) {
+        warn(
+          `the policies in ${folder} can't be read again: ${error instanceof Error ? error.message : String(error)}`,
+        );
+      }
+    }
+    const found = byService.get(service);
+    if (found === undefined)
+      throw new ApiProblem('no-policy', `no slipway.yaml of this server is about the service ${service}`);
+    const own = pick(found.config, service, environment, path.dirname(found.file));
+    if (sent === null || saysTheSame(sent, found.config, environment)) return own;
+    return {
+      ...own,
+      remark: `this server keeps its own policies: the slipway.yaml that was sent says something else of ${service} in ${environment}, and does not count`,
+    };
+  }
+}
+
+/** Commands send the file that they read, whatever the server does: only where it differs is there something to say. */
+function saysTheSame(sent: string, config: SlipwayConfig, environment: string): boolean {
+  const parsed = parseSlipwayYaml(sent, 'slipwayYaml');
+  if (!parsed.ok) return false;
+  const [theirs, own] = [parsed.config, config].map((each) => policyFor(each, environment));
+  return (
+    theirs?.ok === true &&
+    own?.ok === true &&
+    canonicalJson([theirs.policy, theirs.images]) === canonicalJson([own.policy, own.images])
+  );
 }
 
 function pick(config: SlipwayConfig, service: string, environment: string, baseDir: string | undefined): FoundPolicy {

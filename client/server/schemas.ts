@@ -30,10 +30,19 @@ export const RunId = z
 export const DigestText = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'write sha256: and 64 hex digits, as it was shown');
 const Key = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'write 1 to 255 printable characters without blanks');
 
+/** As Git tells it: any bytes but NUL may stand in a path. */
+const GitPath = z.string().min(1).max(4096);
+const LineCount = z
+  .int()
+  .min(0)
+  .max(1_000_000_000)
+  .nullable()
+  .openapi({ description: 'Lines; null for binary files, or where it is not known.' });
 const ChangedFile = z.strictObject({
-  path: line(1024).min(1),
-  added: z.int().min(0).max(10_000_000),
-  deleted: z.int().min(0).max(10_000_000),
+  path: GitPath,
+  oldPath: GitPath.optional().openapi({ description: 'Former path of a rename.' }),
+  added: LineCount,
+  deleted: LineCount,
 });
 
 export const StartRunBody = z
@@ -62,6 +71,7 @@ export const StartRunBody = z
           author: line(200).min(1).optional(),
           message: text(65_536).optional(),
           files: z.array(ChangedFile).max(3000).optional(),
+          truncated: z.boolean().optional().openapi({ description: 'Whether `files` was cut at a limit.' }),
         })
         .optional(),
       hotfix: z.boolean().optional(),

@@ -39,18 +39,24 @@ export function traceIdOf(traceparent: string | undefined): string {
   return given === undefined || /^0+$/.test(given) ? randomBytes(16).toString('hex') : given;
 }
 
-/** What a request asks for, with nothing done yet. @throws ApiProblem where it can't be */
+/** What a caller asks for, with nothing done yet, and what there is to say of it. */
+export interface Asked {
+  readonly request: RolloutRequest;
+  readonly remarks: readonly string[];
+}
+
+/** @throws ApiProblem where it can't be asked for */
 export async function requestOf(
   identity: Identity,
   { actor, tenant, payload }: Wanted,
   key: string,
   policies: Policies,
-): Promise<RolloutRequest> {
+): Promise<Asked> {
   const { service, environment } = payload;
-  const { policy, images } = await policies.find(service, environment, payload.slipwayYaml ?? null);
+  const { policy, images, remark } = await policies.find(service, environment, payload.slipwayYaml ?? null);
   const release = releaseOf(images, payload, policy.target.platform === 'kubernetes');
   const who = actorOf(identity, policy.lane);
-  return {
+  const request: RolloutRequest = {
     rolloutId: rolloutIdFor({ ...policy.lane, tenant, key }),
     tenant,
     actor: actor === undefined || actor === identity.subject ? who : { ...who, onBehalfOf: actor },
@@ -60,17 +66,34 @@ export async function requestOf(
     retryOf: null,
     requestedAt: new Date().toISOString(),
   };
+  return { request, remarks: remark === undefined ? [] : [remark] };
 }
 
-/** The same release again. @throws ApiProblem `not-over` */
-export function retryOf(identity: Identity, view: RolloutView, tenant: string, key: string): RolloutRequest {
+/** A retry names no tenant. */
+const TENANT = 'default';
+
+/**
+ * The same release again: under the same policy, or under today's where the server keeps policies, for what was allowed
+ * once need not be allowed now. @throws ApiProblem `not-over`, `refused`, `no-policy`
+ */
+export async function retryOf(
+  identity: Identity,
+  view: RolloutView,
+  key: string,
+  policies: Policies,
+): Promise<RolloutRequest> {
   if (!isFinal(view.phase)) throw new ApiProblem('not-over', `rollout ${view.rolloutId} is not over: ${view.status}`);
+  if (view.outcome === 'completed')
+    throw new ApiProblem('refused', `rollout ${view.rolloutId} was shipped: there is nothing to try again`, {
+      next: 'deploy the release by a request of its own',
+    });
+  const policy = (await policies.kept(view.lane)) ?? view.policy;
   return {
-    rolloutId: rolloutIdFor({ ...view.lane, tenant, key }),
-    tenant,
+    rolloutId: rolloutIdFor({ ...view.lane, tenant: TENANT, key }),
+    tenant: TENANT,
     actor: actorOf(identity, view.lane),
     release: view.release,
-    policy: view.policy,
+    policy,
     priority: 'normal',
     retryOf: view.rolloutId,
     requestedAt: new Date().toISOString(),
@@ -81,15 +104,15 @@ export function retryOf(identity: Identity, view: RolloutView, tenant: string, k
 export async function startRun(
   slipway: Slipway,
   runs: Runs,
-  request: RolloutRequest,
+  { request, remarks: known }: Asked,
   traceId: string,
 ): Promise<{ readonly status: 200 | 202; readonly body: StartedRun }> {
   const receipt = await slipway.enqueue(request);
   const { rolloutId } = request;
   const ref = { lane: request.policy.lane, rolloutId };
   const page = runs.pageOf(rolloutId);
-  const foreseen = runs.foreseen(request);
-  const remarks = foreseen.length === 0 ? {} : { remarks: foreseen };
+  const said = [...known, ...runs.foreseen(request)];
+  const remarks = said.length === 0 ? {} : { remarks: said };
   const named = `${releaseName(request.release.images)} → ${ref.lane.service} in ${ref.lane.environment}`;
   switch (receipt.kind) {
     case 'conflict':
@@ -172,7 +195,7 @@ function releaseOf(known: Readonly<Record<string, string>>, payload: StartRun['p
       author: change?.author ?? null,
       message: message === null ? null : redactSecrets(message),
       files: change?.files ?? null,
-      truncated: false,
+      truncated: change?.truncated ?? false,
     },
   };
 }
