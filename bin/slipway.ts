@@ -259,7 +259,8 @@ for (const [verb, description, example] of VERB_TEXTS) {
     target
       .option('--gate <name>', 'the gate (default: the open one)')
       .option('--plan <digest>', 'digest of the plan that you looked at (default: the current one)');
-  if (verb === 'promote') target.option('--full', 'skip all stages that are left');
+  if (verb === 'promote')
+    target.option('--full', 'skip all stages that are left; gates among them are asked for as ever');
   target.action((rollout, options) =>
     perform(options, async (context) =>
       (await import('../client/cli/verbs.js')).decide(context, verb, rollout, options),

@@ -4,6 +4,7 @@ import {
   CancellationScope,
   condition,
   isCancellation,
+  patched,
   sleep,
 } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
@@ -122,12 +123,17 @@ class Rollout {
     for (const stage of plan.stages) {
       const end = await this.canary(plan, stage);
       if (end !== null) return end;
-      if (this.controls.skip?.full === true) break;
+      if (this.controls.skip?.full === true && !this.mustAsk(plan.stages.slice(stage.number + 1))) break;
     }
     this.controls.skip = null;
     const end = plan.kind === 'first' ? await this.startFirst(plan) : await this.promote(plan);
     if (end !== null) return end;
     return this.close();
+  }
+
+  /** Who skips all stages skips what is watched in them, and not the people who must be asked before one of them. */
+  private mustAsk(stages: readonly PlannedStage[]): boolean {
+    return stages.some(({ approval }) => approval) && patched('promote-full-asks');
   }
 
   /** The last questions before the first effect, then the claim, the anchor and the fence. */
@@ -280,9 +286,12 @@ class Rollout {
     return null;
   }
 
-  /** How large stable is. What carries a share of its traffic must be able to carry it at the size that it has now. */
+  /**
+   * How large stable is. What carries a share of its traffic must be able to carry it at the size that it has now, whoever
+   * made it larger: an autoscaler, or a person.
+   */
   private async stableSize(plan: Plan): Promise<number | End> {
-    if (!plan.autoscaled) return plan.stableReplicas;
+    if (!plan.autoscaled && !patched('stable-size-is-read')) return plan.stableReplicas;
     try {
       const { arms } = await reads().describeTarget(this.scope);
       return Math.max(plan.stableReplicas, arms.stable?.replicas ?? 0);

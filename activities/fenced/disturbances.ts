@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { Arm, Disturbance } from '../../domain/target.js';
 import { expectedLeaves } from './fenced-write.js';
-import { ANNOTATION, fenceOf } from './lane-view.js';
+import { ANNOTATION, fenceOf, SENT_BACK, wasCut } from './lane-view.js';
 import type { LaneView } from './lane-view.js';
 import type { LaneStore, PlatformTypes, StoredArm, StoredObject } from './store.js';
 
@@ -27,11 +27,7 @@ function harmTo<P extends PlatformTypes>(
 ): readonly Disturbance[] {
   // A watch that has taken users back may be lost before its word comes to the workflow. The next one most likely sees the
   // same harm, and can say what it is: it is given the time.
-  const key = route?.annotations[ANNOTATION.key] ?? '';
-  if (rollout !== null && key.startsWith(`${rollout.spec.rolloutId}/`) && key.includes('/cut-traffic/'))
-    return [
-      harm('route', 'a watch that saw harm has sent users back to stable, and was lost before it could say why', true),
-    ];
+  if (wasCut({ rollout, route })) return [harm('route', SENT_BACK, true)];
   const { weights } = route?.spec ?? {};
   // Where shares follow from the numbers of replicas, whatever runs has one; and what is gone has none.
   const has = (arm: Arm): boolean =>

@@ -20,6 +20,8 @@ import {
   recordOf,
   rolloutAnchorName,
   ROUTE,
+  SENT_BACK,
+  wasCut,
 } from './lane-view.js';
 import { finishRollout } from './lane-anchor.js';
 import type { Digest } from '../../domain/canonical.js';
@@ -66,6 +68,8 @@ function attempt<P extends PlatformTypes>(
   written: Written,
 ): Promise<Attempt<EffectResult>> {
   const { store } = context;
+  const over = isForward(effect) ? sentBack(context, view) : null;
+  if (over !== null) return Promise.resolve(over);
   switch (effect.op) {
     case 'open-rollout':
       return openRollout(context, view);
@@ -86,6 +90,29 @@ function attempt<P extends PlatformTypes>(
     case 'close-rollout':
       return finishRollout(context, view, effect.outcome, written);
   }
+}
+
+/** Whether it brings the new version nearer to users. */
+function isForward(effect: Effect): boolean {
+  switch (effect.op) {
+    case 'start-arm':
+    case 'set-stable-template':
+      return effect.template.from === 'release';
+    case 'set-weights':
+      return effect.weights.stable < 100;
+    default:
+      return false;
+  }
+}
+
+/**
+ * A person may end a watch in the very moment in which it sees harm: its cut stands, and its word is lost. Nothing of a
+ * version that users were taken from is begun after that; refused, the rollout goes back.
+ */
+function sentBack<P extends PlatformTypes>({ permit }: EffectContext<P>, view: LaneView<P>): EffectResult | null {
+  const { route } = view;
+  if (route === null || !wasCut(view)) return null;
+  return staleAgainst(route, permit) ?? { kind: 'refused', object: 'route', reason: SENT_BACK };
 }
 
 async function openRollout<P extends PlatformTypes>(

@@ -191,3 +191,12 @@ export function recordedStableOf<P extends PlatformTypes>(
   const { version, replicas, template } = recorded;
   return { rolloutId, templateDigest: template === null ? null : store.digest(template), version, replicas };
 }
+
+/** Why the route is as it is after a cut, for people. */
+export const SENT_BACK = 'a watch that saw harm has sent users back to stable, and was lost before it could say why';
+
+/** Whether users were taken from this rollout's new version, and nothing has moved them since. */
+export function wasCut({ rollout, route }: Pick<LaneView<PlatformTypes>, 'rollout' | 'route'>): boolean {
+  const key = route?.annotations[ANNOTATION.key] ?? '';
+  return rollout !== null && key.startsWith(`${rollout.spec.rolloutId}/`) && key.includes('/cut-traffic/');
+}

@@ -29,6 +29,8 @@ const topology = fc.record({
   autoscaled: fc.boolean(),
   /** How many replicas the load wants for each that was recorded, with all traffic on stable. */
   load: fc.double({ min: 0.3, max: 2, noNaN: true }),
+  /** So many times as large a person makes stable in the first stage, where no autoscaler does. */
+  byHand: fc.constantFrom(1, 1, 1.5, 3),
   containers: fc.integer({ min: 1, max: 3 }),
   surge: fc
     .record({ maxSurge: fc.integer({ min: 0, max: 3 }), maxUnavailable: fc.integer({ min: 0, max: 2 }) })
@@ -112,6 +114,8 @@ class Case {
   readonly violations: string[] = [];
   readonly cluster: MemoryCluster;
   private recorded: number;
+  /** How large a person has made stable meanwhile. */
+  private wantedSize = 0;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(readonly topology: Topology) {
@@ -134,6 +138,15 @@ class Case {
     this.violations.length = 0;
   }
 
+  /** The load has grown, and somebody has seen it. */
+  scaleByHand(): void {
+    const { replicas, route, autoscaled, byHand } = this.topology;
+    const stable = this.cluster.object('deployments', 'web');
+    if (autoscaled || route === 'none' || stable === null || this.wantedSize > 0) return;
+    this.wantedSize = Math.ceil(replicas * byHand);
+    this.cluster.apply([{ ...stable, spec: { ...(stable['spec'] as object), replicas: this.wantedSize } }]);
+  }
+
   start(): void {
     this.timer = setInterval(() => {
       for (let steps = 0; steps < 20; steps++) this.cluster.tick();
@@ -154,6 +167,11 @@ class Case {
 
   size(deployment: string): number {
     return this.spec(deployment)?.replicas ?? 0;
+  }
+
+  /** A person's word on stable's size is kept. */
+  get leastSize(): number {
+    return this.wantedSize;
   }
 
   /** Percent of the traffic, as the route says it. */
@@ -179,6 +197,8 @@ class Case {
       const name = armName('web', arm);
       const needed = (recorded * weight) / 100 - (arm === 'stable' ? slack : 0);
       const ready = cluster.ready(name);
+      if (arm === 'canary' && weight === 100 && ready < this.wantedSize)
+        this.violations.push(`the canary gets all traffic with ${ready} ready pods, stable has ${this.wantedSize}`);
       if (ready < needed)
         this.violations.push(`${arm} gets ${weight} % with ${ready} ready pods: ${needed} of ${recorded} carry that`);
       const shrunk = write?.before?.metadata.name === name && write.before.kind === 'Deployment';
@@ -235,11 +255,13 @@ async function startEnv(): Promise<FakeEnv> {
 async function ship(env: FakeEnv, topology: Topology): Promise<void> {
   const { name, weights, compareWith, promote, badIn, containers } = topology;
   const world = env.worlds.add(name);
-  world.watch = (call: WatchCall) =>
-    call.stage === badIn && call.mode !== 'guard'
+  const each = new Case(topology);
+  world.watch = (call: WatchCall) => {
+    each.scaleByHand();
+    return call.stage === badIn && call.mode !== 'guard'
       ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'worse'), evidence: null }
       : allIsWell(call);
-  const each = new Case(topology);
+  };
   cases.set(name, each);
   each.start();
   const base = world.policy({ compareWith, promote, strategy: 'canary_25' });
@@ -272,6 +294,7 @@ async function ship(env: FakeEnv, topology: Topology): Promise<void> {
     what,
   );
   for (const arm of ARMS) assert.equal(each.weight(arm), ALL_STABLE[arm], what);
+  assert.ok(each.size('web') >= each.leastSize, what);
   const autoscaler = each.cluster.object('horizontalpodautoscalers', 'web')?.['spec'] as
     { minReplicas: number } | undefined;
   if (autoscaler !== undefined) assert.equal(autoscaler.minReplicas, 1, what);

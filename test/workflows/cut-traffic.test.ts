@@ -125,6 +125,31 @@ describe('the way back', { concurrency: 6 }, () => {
     assert.deepEqual(cutsOf(world, request), [CUT]);
   });
 
+  for (const verb of ['promote', 'resume'] as const) {
+    test(`a person who says ${verb} in the moment in which a watch sends users back does not bring them to the bad version again`, async () => {
+      const world = await env.worldWithV1();
+      const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+      if (verb === 'resume') await pilot.decide(request, 'pause');
+      const mode = verb === 'resume' ? 'guard' : 'watch';
+      await until('it is watched', () => world.watches.at(-1)?.mode === mode);
+      const call = world.watches.at(-1);
+      assert.ok(call?.cut != null);
+      const platform = createLocalPlatform({ gateways: [], fetch: world.gateway.fetch });
+      const scope = { ...call.scope, target: request.policy.target as LocalTarget };
+      assert.equal((await platform.apply(scope, { op: 'cut-traffic' }, call.cut)).kind, 'applied');
+      world.watch = ({ stage: name }) =>
+        name === 'stage-1' && verb === 'resume'
+          ? { kind: 'verdict', verdict: verdict('PROMOTE', 'all is well'), evidence: null }
+          : 'wait';
+      await pilot.decide(request, verb);
+      const view = await pilot.ended(request);
+      assert.equal(view.outcome, 'rolled-back', view.reason?.text);
+      assert.match(view.reason?.text ?? '', /a watch that saw harm has sent users back to stable/);
+      assert.deepEqual(cutsOf(world, request), [CUT]);
+      assert.deepEqual(world.weights, { stable: 100, canary: 0, baseline: 0 });
+    });
+  }
+
   test('where no replica of stable can serve, traffic stays until one can', async () => {
     const world = await env.worldWithV1();
     const stable = `${world.lane.service}:v1`;

@@ -223,6 +223,29 @@ describe('decisions', { concurrency: 6 }, () => {
     assert.ok(!skipped.timeline.some(({ text }) => text.includes('stage 2 of 2')), 'the second stage was not skipped');
   });
 
+  test('promote --full goes past no gate: each that is left is asked for', async () => {
+    const world = await env.worldWithV1();
+    const stages = [stage(25, 600), stage(30, 600), stage(50, 600, true), stage(75, 600), stage(90, 600, true)];
+    const policy = world.policy({ stages: { direct: [], canary_25: stages, canary_10: stages, canary_5: stages } });
+    const request = await env.inCanary(world, testRequest({ policy, tag: 'v2' }));
+    assert.equal(await code(pilot.decide(request, 'promote', { full: true })), 'accepted');
+    for (const [gate, canary] of [
+      ['stage-3', 30],
+      ['stage-5', 75],
+    ] as const) {
+      const asked = await pilot.until(request, `gate ${gate}`, ({ wait }) => wait?.gate === gate);
+      assert.equal(asked.weights?.canary, canary);
+      assert.equal(await code(pilot.decide(request, 'approve', { gate })), 'accepted');
+    }
+    world.watch = allIsWell;
+    const view = await pilot.ended(request);
+    assert.equal(view.outcome, 'completed');
+    assert.ok(
+      !view.timeline.some(({ text }) => text.includes('stage 5 of 5')),
+      'what is left after the last gate is skipped',
+    );
+  });
+
   test('promote needs the approver’s role, and over a HOLD a reason', async () => {
     const world = await env.worldWithV1();
     const policy = world.policy();

@@ -47,7 +47,7 @@ describe('a cut of traffic', () => {
     assert.deepEqual(await weights(rollout), ALL_STABLE);
   });
 
-  test('of a watch that was lost is harm to whoever watches next, and to nobody once weights are set anew', async (t) => {
+  test('of a watch that was lost is harm to whoever watches next, and nothing of the version is begun after it', async (t) => {
     const { rollout } = await inCanary(t);
     const inspect = async () => rollout.platform.inspect(rollout.scope);
     assert.deepEqual(await inspect(), []);
@@ -57,8 +57,23 @@ describe('a cut of traffic', () => {
     assert.equal(found?.kind, 'harm');
     assert.equal(found?.object, 'route');
     assert.match(found?.text ?? '', /sent users back to stable/);
-    await rollout.apply({ op: 'set-weights', weights: CANARY_25 });
-    assert.deepEqual(await inspect(), []);
+    const full = { stable: 0, canary: 100, baseline: 0 };
+    for (const forward of [
+      { op: 'set-weights', weights: CANARY_25 },
+      { op: 'set-weights', weights: full },
+      { op: 'start-arm', arm: 'canary', template: fromRelease('v2'), replicas: 2 },
+      { op: 'set-stable-template', template: fromRelease('v2'), replicas: 1 },
+    ] as const) {
+      for (const onDrift of ['hold', 'overwrite'] as const) {
+        const refused = await rollout.apply(forward, onDrift);
+        assert.equal(refused.kind, 'refused', `${forward.op} ${onDrift}: ${JSON.stringify(refused)}`);
+      }
+    }
+    assert.deepEqual(await weights(rollout), ALL_STABLE);
+    // The way back goes on from there.
+    await rollout.apply({ op: 'raise-fence' });
+    assert.deepEqual(await rollout.apply({ op: 'set-weights', weights: ALL_STABLE }), APPLIED);
+    assert.deepEqual(await rollout.apply({ op: 'remove-arm', arm: 'canary' }), APPLIED);
   });
 
   test('of a watch that was thought dead comes to nothing: not in a later stage, not after the end, not in the next rollout', async (t) => {
