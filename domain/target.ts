@@ -248,7 +248,9 @@ export interface PreflightFinding {
 export type ClaimResult =
   | { readonly kind: 'granted'; readonly generation: number }
   /** The anchor belongs to another rollout, or this one has already ended, or `recover` acts for it. */
-  | { readonly kind: 'denied'; readonly reason: string; readonly anchor: LaneAnchor };
+  | { readonly kind: 'denied'; readonly reason: string; readonly anchor: LaneAnchor }
+  /** The platform says no for good. Nobody else acts for this rollout because of it. */
+  | { readonly kind: 'refused'; readonly reason: string };
 
 /** Whether an arm can serve. `failed` will not get better by waiting. */
 export type ArmReadiness =

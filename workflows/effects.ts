@@ -75,6 +75,7 @@ export class EffectRunner {
         const ended = answer.anchor.ended.findLast(({ rolloutId }) => rolloutId === this.scope.rolloutId);
         return { kind: 'denied', reason: answer.reason, ended: ended?.outcome ?? null };
       }
+      if (answer.kind === 'refused') return { kind: 'refused', reason: `the lane's anchor: ${answer.reason}` };
       this.generation = answer.generation;
       this.step = 0;
       this.onGeneration(answer.generation);

@@ -28,6 +28,7 @@ import type { LaneState } from '../domain/lane.js';
 import type { DecisionReceipt } from '../domain/approval/decision.js';
 import { releaseName } from '../domain/release.js';
 import type { RolloutRequest, RolloutResult } from '../domain/rollout.js';
+import type { Policy } from '../domain/policy.js';
 import type { AnchorHolder, LaneRef, Target } from '../domain/target.js';
 import { looks, waits } from './activity-profiles.js';
 import {
@@ -144,10 +145,11 @@ class Lane {
       else await condition(() => ready() || this.state.queue.length > 0);
       this.state = expireQueued(this.state, Date.now());
 
-      const target = this.check ?? this.state.queue[0]?.request.policy.target ?? null;
+      const waiting = this.state.queue[0]?.request.policy ?? null;
+      const target = this.check ?? waiting?.target ?? null;
       if (target !== null && (this.check !== null || this.state.blocked === null)) {
         this.check = null;
-        await this.settle(target);
+        await this.settle(target, waiting?.notify ?? []);
       }
       const next = takeNext(this.state);
       if (next !== null) {
@@ -168,7 +170,7 @@ class Lane {
   }
 
   /** Makes the lane agree with its anchor: a rollout named there that runs is followed, one whose run is gone is recovered. */
-  private async settle(target: Target): Promise<void> {
+  private async settle(target: Target, notify: readonly string[]): Promise<void> {
     const { lane } = this.state;
     const holder = await this.holder(target);
     if (holder === null || holder.rolloutId === this.state.blocked?.rolloutId) return;
@@ -178,7 +180,7 @@ class Lane {
     const result = holder.claimant === 'rollout' ? await this.follow(rolloutWorkflowId(lane, rolloutId)) : null;
     // The anchor is let go before a run ends: a closed run that is still named there did not finish its work.
     if (result !== null && (await this.holder(target))?.rolloutId !== rolloutId) return this.ended(result);
-    await this.recover(target, rolloutId, 'the anchor names a rollout whose run is gone');
+    await this.recover({ target, notify }, rolloutId, 'the anchor names a rollout whose run is gone');
   }
 
   /** Who holds the lane by the platform's word. An unreachable platform stops nothing here: the rollout itself says so. */
@@ -222,7 +224,7 @@ class Lane {
       result = await this.follow(workflowId);
     }
     if (result !== null) return this.ended(result);
-    await this.recover(request.policy.target, rolloutId, 'its run closed without a recorded outcome');
+    await this.recover(request.policy, rolloutId, 'its run closed without a recorded outcome');
   }
 
   /** The result of a run that is not (any more) a child: null where it is gone or closed without an outcome. */
@@ -236,14 +238,18 @@ class Lane {
     }
   }
 
-  private async recover(target: Target, rolloutId: string, cause: string): Promise<void> {
+  private async recover(
+    { target, notify }: Pick<Policy, 'target' | 'notify'>,
+    rolloutId: string,
+    cause: string,
+  ): Promise<void> {
     const { lane, generation } = this.state;
     const workflowId = recoverWorkflowId(lane, rolloutId);
     let result: RolloutResult | null = null;
     try {
       const child = await startChild(recover, {
         workflowId,
-        args: [{ lane, target, rolloutId, laneGeneration: generation, cause }],
+        args: [{ lane, target, rolloutId, laneGeneration: generation, cause, notify }],
         parentClosePolicy: ParentClosePolicy.ABANDON,
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,

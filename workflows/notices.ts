@@ -1,5 +1,5 @@
-import { ActivityFailure, CancellationScope, condition } from '@temporalio/workflow';
-import type { RolloutRequest } from '../domain/rollout.js';
+import { ActivityFailure, CancellationScope, condition, isCancellation, sleep } from '@temporalio/workflow';
+import type { Policy } from '../domain/policy.js';
 import { courtesies } from './activity-profiles.js';
 import { failureText, with_ } from './effects.js';
 
@@ -19,7 +19,7 @@ export class Notices {
   private open = 0;
 
   constructor(
-    private readonly request: Pick<RolloutRequest, 'rolloutId' | 'policy'>,
+    private readonly about: { readonly rolloutId: string; readonly policy: Pick<Policy, 'lane' | 'notify'> },
     private readonly onFailure: (text: string) => void,
   ) {}
 
@@ -28,13 +28,36 @@ export class Notices {
     void CancellationScope.nonCancellable(() => this.deliver(notice));
   }
 
+  /** A way back that is not done after 2 minutes calls a person; it goes on all the same. */
+  async pageIfSlow<T>(name: string, wayBack: () => Promise<T>): Promise<T> {
+    const slow = new CancellationScope({ cancellable: true });
+    const paging = slow.run(async () => {
+      try {
+        await sleep('2m', { summary: 'page if the rollback is not done' });
+        this.send({
+          kind: 'rollback-slow',
+          severity: 'page',
+          title: `${name}: the rollback is not done after 2 min`,
+          text: 'it goes on trying; see slipway stuck',
+          n: 'rollback-slow',
+        });
+      } catch (error) {
+        if (!isCancellation(error)) throw error;
+      }
+    });
+    const result = await wayBack();
+    slow.cancel();
+    await paging;
+    return result;
+  }
+
   /** Waits until all messages are out, a minute at most: the rollout's outcome is already recorded. */
   async settled(): Promise<void> {
     await condition(() => this.open === 0, '1m', { summary: 'messages on their way' });
   }
 
   private async deliver({ n, ...notice }: Notice): Promise<void> {
-    const { rolloutId, policy } = this.request;
+    const { rolloutId, policy } = this.about;
     const id = `${rolloutId}/notice/${notice.kind}/${n}`;
     const at = new Date().toISOString();
     try {

@@ -153,7 +153,9 @@ class Rollout {
       // Where no answer came, the anchor may name a run that is over: the lane settles that once the platform is back.
       this.touched = false;
       const reason = 'reason' in claimed ? claimed.reason : claimed.kind;
-      return ended('rejected', claimed.kind === 'denied' ? 'lost-claim' : 'platform-unreachable', reason);
+      const code =
+        claimed.kind === 'denied' ? 'lost-claim' : claimed.kind === 'refused' ? 'refused' : 'platform-unreachable';
+      return ended('rejected', code, reason);
     }
     const opened = await this.do_({ op: 'open-rollout' }, 'preflight', 'record stable as it is');
     if (opened !== null) return opened;
@@ -620,38 +622,22 @@ class Rollout {
 
   private async goBack(outcome: Outcome): ReturnType<typeof rollBack> {
     const { state, scope, runner } = this;
-    const slow = new CancellationScope({ cancellable: true });
-    const paging = slow.run(async () => {
-      try {
-        await sleep('2m', { summary: 'page if the rollback is not done' });
-        this.notices.send({
-          kind: 'rollback-slow',
-          severity: 'page',
-          title: `${state.name}: the rollback is not done after 2 min`,
-          text: 'it goes on trying; see slipway stuck',
-          n: 'rollback-slow',
-        });
-      } catch (error) {
-        if (!isCancellation(error)) throw error;
-      }
-    });
-    const result = await rollBack({
-      scope,
-      runner,
-      outcome,
-      stage: 'rollback',
-      cut: this.cut,
-      say: (text) => state.say(text),
-      warn: (text) => state.warn(text),
-      onLostRecord: 'fail',
-      onTrafficBack: () => {
-        state.weights = ALL_STABLE;
-        state.trail.addAndKeep(weightsFact(ALL_STABLE, state.generation));
-      },
-    });
-    slow.cancel();
-    await paging;
-    return result;
+    return this.notices.pageIfSlow(state.name, () =>
+      rollBack({
+        scope,
+        runner,
+        outcome,
+        stage: 'rollback',
+        cut: this.cut,
+        say: (text) => state.say(text),
+        warn: (text) => state.warn(text),
+        onLostRecord: 'fail',
+        onTrafficBack: () => {
+          state.weights = ALL_STABLE;
+          state.trail.addAndKeep(weightsFact(ALL_STABLE, state.generation));
+        },
+      }),
+    );
   }
 
   /** The decision record: kept if the store can be had; a rollout's end does not depend on it. */

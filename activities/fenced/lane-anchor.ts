@@ -33,8 +33,7 @@ export function claimLane<P extends PlatformTypes>(
     };
     const outcome = await writeLane(store, view, spec, credit, signal);
     if (outcome.kind === 'conflict') return null;
-    if (outcome.kind === 'refused')
-      return { kind: 'denied', reason: outcome.reason, anchor: laneAnchorOf(request.lane, lane) };
+    if (outcome.kind === 'refused') return outcome;
     return { kind: 'granted', generation };
   });
 }

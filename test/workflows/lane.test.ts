@@ -213,6 +213,18 @@ describe('the lane', { concurrency: 6 }, () => {
     );
     assert.equal(await pilot.view(second), null);
     assert.equal(world.weights?.canary, 25);
+    const pages = () => world.notifications.filter(({ severity }) => severity === 'page');
+    await until('somebody is paged again', () => pages().some(({ text }) => text.includes('recovery failed')));
+
+    // As where all changes are forbidden for a while: not even the claim is granted, and nobody else acts for it.
+    world.gateway.fault = ({ method }) => (method === 'GET' ? null : refusal(403, 'Forbidden', 'nothing may change'));
+    await env.slipway.unblock(world.lane, { subject: 'admin@example.com', reason: 'once more' });
+    await until(
+      'it is blocked for another reason',
+      async () => (await pilot.lane(world.lane))?.blocked?.reason.includes('nothing may change') ?? false,
+    );
+    assert.equal(await pilot.remembered(first), 'rollback-failed');
+    await until('somebody is paged', () => pages().some(({ text }) => text.includes('nothing may change')));
 
     world.gateway.fault = null;
     world.watch = allIsWell;
