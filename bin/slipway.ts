@@ -273,7 +273,7 @@ withWait(
     withServer(
       command(
         'retry <rollout>',
-        'a new rollout of the same release under the same policy',
+        'a new rollout of the same release under the same policy, or under today’s where the server keeps policies',
         'slipway retry 3f2a9c1e5b7d8f00 --wait',
       ),
     ),

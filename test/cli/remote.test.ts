@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
 import { Slipway } from '../../client/slipway.js';
 import { startStack } from '../../tools/stack.js';
@@ -134,6 +135,97 @@ describe('the command line through the server', () => {
       /\| ben@\u200Bexample\.com \| approve \(release\) \| signed \| read it \|/,
     );
     assert.match(await readFile(path.join(folder, 'slipway.env'), 'utf8'), /^SLIPWAY_OUTCOME=completed$/m);
+  });
+
+  test('what Git tells of a change is taken as it is: renames, binary files, strange names and messages', async () => {
+    const checkout = path.join(stack.folder, 'git-checkout');
+    await mkdir(checkout);
+    const git = (...args: readonly string[]) =>
+      execFileSync('git', ['-c', 'user.name=Ann', '-c', 'user.email=ann@example.com', ...args], { cwd: checkout });
+    git('init', '--quiet');
+    await writeFile(
+      path.join(checkout, 'slipway.yaml'),
+      serviceYaml({ service: 'from-git', gateway: stack.adminUrl, more: ['approval: { required: always }'] }),
+    );
+    await writeFile(path.join(checkout, 'logo.bin'), Buffer.from([0, 1, 2, 3]));
+    await writeFile(path.join(checkout, 'old name.txt'), 'the same text\n'.repeat(20));
+    git('add', '.');
+    git('commit', '--quiet', '--message', 'first');
+    await writeFile(path.join(checkout, 'logo.bin'), Buffer.from([0, 9, 8, 7]));
+    await writeFile(path.join(checkout, 'with\nnewline \u001b[31m.ts'), 'export {};\n');
+    git('mv', 'old name.txt', 'new name.txt');
+    git('add', '.');
+    git('commit', '--quiet', '--message', 'second \u001b[2J\u0007 with \u202e and more');
+    const said = await runCommand(['deploy', 'from-git', '--tag', 'v1', '--base', 'HEAD~1', '--json'], checkout, {
+      SLIPWAY_CREDENTIALS: credentials,
+      SLIPWAY_SERVER: server.url,
+      SLIPWAY_TOKEN: server.tokens['ann@example.com'] ?? '',
+      TEMPORAL_ADDRESS: '127.0.0.1:1',
+    });
+    assert.equal(said.code, 0, story(said));
+    const { rolloutId } = documentOf<{ rolloutId: string }>(said);
+    const { release } = await direct.until(rolloutId, 'the gate', ({ approvals }) => approvals !== null);
+    const { files, truncated, message, author } = release.change;
+    assert.deepEqual(files, [
+      { path: 'logo.bin', added: null, deleted: null },
+      { path: 'new name.txt', oldPath: 'old name.txt', added: 0, deleted: 0 },
+      { path: 'with\nnewline \u001b[31m.ts', added: 1, deleted: 0 },
+    ]);
+    assert.deepEqual([truncated, author], [false, 'ann@example.com']);
+    assert.equal(message, 'second �[2J� with � and more');
+    await as('ann@example.com', 'abort', rolloutId);
+  });
+
+  test('a server that keeps policies: commands send theirs all the same, the server’s counts, and a difference is said', async () => {
+    const policies = path.join(stack.folder, 'policies');
+    await mkdir(policies);
+    const yaml = (more: string): string => serviceYaml({ service: 'kept', gateway: stack.adminUrl, more: [more] });
+    const strict = 'approval: { required: always, allowUnverified: false }';
+    await writeFile(path.join(policies, 'slipway.yaml'), yaml(strict));
+    const keeper = await startServer(stack, { people: PEOPLE, name: 'keeper', file: { policies } });
+    try {
+      const checkout = path.join(stack.folder, 'kept');
+      await mkdir(checkout);
+      const said = async (own: string, ...args: readonly string[]): Promise<Said> => {
+        await writeFile(path.join(checkout, 'slipway.yaml'), own);
+        return runCommand([...args, '--json'], checkout, {
+          SLIPWAY_CREDENTIALS: credentials,
+          SLIPWAY_SERVER: keeper.url,
+          SLIPWAY_TOKEN: keeper.tokens['ann@example.com'] ?? '',
+          TEMPORAL_ADDRESS: '127.0.0.1:1',
+        });
+      };
+      const deploy = (own: string, key: string) => said(own, 'deploy', 'kept', '--tag', 'v1', '--no-git', '--key', key);
+      const same = documentOf<{ rolloutId: string; remarks?: unknown }>(
+        await deploy(`# a comment\n${yaml(strict)}`, 'a'),
+      );
+      assert.equal(same.remarks, undefined);
+      await direct.until(same.rolloutId, 'the gate', ({ approvals }) => approvals !== null);
+      assert.equal((await said(yaml(strict), 'abort', same.rolloutId)).code, 0);
+
+      const lax = documentOf<{ rolloutId: string; remarks?: readonly string[] }>(
+        await deploy(yaml('approval: { required: never }'), 'b'),
+      );
+      assert.match(
+        lax.remarks?.join() ?? '',
+        /this server keeps its own policies: the slipway\.yaml that was sent says something else of kept in local, and does not count/,
+      );
+      const asked = await direct.until(lax.rolloutId, 'the gate', ({ approvals }) => approvals !== null);
+      assert.equal(asked.policy.approval.required, 'always');
+      assert.equal((await said(yaml(strict), 'abort', lax.rolloutId)).code, 0);
+
+      // What was asked for under the policy of that day is tried again under today's.
+      await direct.until(lax.rolloutId, 'its end', ({ outcome }) => outcome !== null);
+      await writeFile(path.join(policies, 'slipway.yaml'), yaml('approval: { required: always, quorum: 2 }'));
+      // A folder is looked at every 10 s.
+      await sleep(10_500);
+      const again = documentOf<{ rolloutId: string }>(await said(yaml(strict), 'retry', lax.rolloutId));
+      const retried = await direct.until(again.rolloutId, 'the gate', ({ approvals }) => approvals !== null);
+      assert.equal(retried.policy.approval.quorum, 2);
+      await said(yaml(strict), 'abort', again.rolloutId);
+    } finally {
+      await keeper.close();
+    }
   });
 
   test('watch decides in place, at a real terminal', async () => {

@@ -281,7 +281,11 @@ describe('policies', () => {
       () => nowMs,
     );
     assert.equal((await policies.find('shop', 'local', null)).policy.approval.required, 'never');
-    await assert.rejects(policies.find('shop', 'local', 'service: shop'), code('invalid-request'));
+    const sent = await policies.find('shop', 'local', 'service: shop');
+    assert.equal(sent.policy.approval.required, 'never');
+    assert.match(sent.remark ?? '', /keeps its own policies/);
+    assert.equal((await policies.kept({ service: 'shop', environment: 'local' }))?.approval.required, 'never');
+    assert.equal(await sentPolicies().kept({ service: 'shop', environment: 'local' }), null);
     await assert.rejects(policies.find('other', 'local', null), code('no-policy'));
     await assert.rejects(policies.find('shop', 'production', null), code('no-policy'));
     const rewrite = async (text: string): Promise<void> => {
