@@ -63,7 +63,7 @@ export function handleCommands(desk: Desk): Intake {
   const { state, controls } = desk;
   const intake = new Intake(state, {
     count: (decision, vouched) => count(desk, decision, vouched),
-    heard: (decision) => hearOf(state, decision),
+    heard: (decision) => hearOf(state, withVerified(decision, true)),
   });
   const update = (decision: Decision): Promise<DecisionReceipt> => intake.take(decision);
   const validator = (decision: Decision): void => {

@@ -13,7 +13,7 @@ export type Vouched = { readonly kind: 'yes' } | { readonly kind: 'no'; readonly
 export interface Counter {
   /** Counts a decision, or refuses it. */
   count(decision: Decision, vouched: Vouched): DecisionReceipt;
-  /** Told of whoever said something that counted before a server's word for it was verified. */
+  /** Told of whoever said something that counted before a server's word for it was verified, now that it is. */
   heard(decision: Decision): void;
 }
 

@@ -1,3 +1,4 @@
+import type { Via } from '../people.js';
 import type { Actor } from '../rollout.js';
 
 /** The verbs that people have. */
@@ -73,11 +74,14 @@ export interface ApprovalRule {
   readonly count: number;
 }
 
-/** An approval as it was counted. */
+/** An approval as it was counted. A person who approved over several ways has one for each that brings groups of its own. */
 export interface Vote {
+  /** The same in all votes of one person. */
   readonly subject: string;
   readonly aliases: readonly string[];
-  /** Those of `givenAs` that the person was still in when last heard of: the ones that it counts for. */
+  /** The way over which it was given, which alone knows those groups; null: nobody vouched for it. */
+  readonly via: Via | null;
+  /** Those of `givenAs` that the person was still in when last heard of over the same way: the ones that it counts for. */
   readonly groups: readonly string[];
   /** Groups that the person was in when the approval was given. */
   readonly givenAs: readonly string[];

@@ -144,17 +144,15 @@ export function applyToGate(gate: Approvals, decision: Decision, nowMs: number):
     case 'break-glass':
       return { ...gate, brokenBy: gate.brokenBy ?? actor.subject };
     case 'approve': {
-      // Two votes may turn out to be of one person, by a name that this decision brings.
       const same = gate.votes.filter((vote) => isSamePerson(vote, actor));
-      const names = [...same, actor].flatMap(({ subject, aliases = [] }) => [subject, ...aliases]);
-      const vote: Vote = {
-        subject: same[0]?.subject ?? actor.subject,
-        aliases: [...new Set(names)],
-        groups: actor.groups,
-        givenAs: actor.groups,
-        atMs: nowMs,
-      };
-      return recount({ ...gate, votes: [...others, vote] }, nowMs);
+      const person = personOf(same, actor);
+      const via = actor.verified ? (actor.via ?? null) : null;
+      // What they were in by another login stays: the groups there are not this one's to know.
+      const kept = same
+        .filter((vote) => vote.via !== via && !vote.groups.every((group) => actor.groups.includes(group)))
+        .map((vote): Vote => ({ ...vote, ...person }));
+      const vote: Vote = { ...person, via, groups: actor.groups, givenAs: actor.groups, atMs: nowMs };
+      return recount({ ...gate, votes: [...others, ...kept, vote] }, nowMs);
     }
     case 'pause':
     case 'resume':
@@ -166,19 +164,37 @@ export function applyToGate(gate: Approvals, decision: Decision, nowMs: number):
 
 /**
  * The gate after more is known of somebody, whatever they said: the vote of one who has left the groups counts no more,
- * nor of one who turns out to be excluded.
+ * nor of one who turns out to be excluded. Only a word over the same way tells that they have left: each way knows groups
+ * of its own (a login those of the identity provider, Slack those of the server's file), and what a job says, or what
+ * nobody vouches for, tells nothing.
  */
 export function withMembership(gate: Approvals, actor: Actor, nowMs: number): Approvals {
-  const votes = gate.votes.map((vote) => {
-    if (!isSamePerson(vote, actor)) return vote;
-    return {
-      ...vote,
-      // A group that was joined since is no word of it: whoever speaks for that one must approve once more.
-      groups: vote.givenAs.filter((group) => actor.groups.includes(group)),
-      aliases: [...new Set([...vote.aliases, actor.subject, ...(actor.aliases ?? [])])],
-    };
+  // A job names whoever set it off, and its own name is that of many: it is nobody's other name.
+  if (!actor.verified || actor.via === 'ci') return gate;
+  const via = actor.via ?? null;
+  const same = gate.votes.filter((vote) => isSamePerson(vote, actor));
+  const person = personOf(same, actor);
+  const votes = gate.votes.map((vote): Vote => {
+    if (!same.includes(vote)) return vote;
+    // A group that was joined since is no word of it: whoever speaks for that one must approve once more.
+    const groups = vote.via === via ? vote.givenAs.filter((group) => actor.groups.includes(group)) : vote.groups;
+    return { ...vote, ...person, groups };
   });
   return recount({ ...gate, votes }, nowMs);
+}
+
+/** Votes may turn out to be of one person, by a name that is heard now: then all of them are under one name. */
+function personOf(votes: readonly Vote[], actor: Actor): Pick<Vote, 'subject' | 'aliases'> {
+  const names = [...votes, actor].flatMap(({ subject, aliases = [] }) => [subject, ...aliases]);
+  return { subject: votes[0]?.subject ?? actor.subject, aliases: [...new Set(names)] };
+}
+
+/** The people behind the votes: whoever approved over several ways is one, in the groups that any of these vouches for. */
+export function votersOf({ votes }: Pick<Approvals, 'votes'>): readonly Pick<Vote, 'subject' | 'groups'>[] {
+  const groupsOf = new Map<string, readonly string[]>();
+  for (const { subject, groups } of votes)
+    groupsOf.set(subject, [...new Set([...(groupsOf.get(subject) ?? []), ...groups])]);
+  return [...groupsOf].map(([subject, groups]) => ({ subject, groups }));
 }
 
 /** From now on members of these groups may answer too. */
@@ -262,7 +278,7 @@ function recount(gate: Approvals, nowMs: number): Approvals {
   const votes = gate.votes.filter(
     (vote) => !isExcluded(gate, vote) && (validForMs === null || nowMs - vote.atMs <= validForMs),
   );
-  const counting = votes.filter((vote) => rules.some((rule) => fits(rule, vote, alsoGroups)));
+  const counting = votersOf({ votes }).filter((voter) => rules.some((rule) => fits(rule, voter, alsoGroups)));
   const approvedBy = counting.map(({ subject }) => subject);
   return { ...gate, votes, approvedBy, missing: unmet(rules, counting, alsoGroups) };
 }

@@ -2,7 +2,7 @@
 import type { Policy } from '../policy.js';
 import type { Actor } from '../rollout.js';
 import type { Approvals } from './decision.js';
-import { isExcluded, isSamePerson, openGate } from './gate.js';
+import { isExcluded, isSamePerson, openGate, votersOf } from './gate.js';
 import { RISK_LEVELS, rulesText, satisfiable } from './rules.js';
 
 /** A person as a server knows one who may approve. */
@@ -25,7 +25,7 @@ export function outOfReach(
   const others = people.filter(
     (person) => !involved.includes(person) && !gate.votes.some((vote) => isSamePerson(vote, person)),
   );
-  const voters = [...gate.votes, ...others].map(({ subject, groups }) => ({ name: subject, groups }));
+  const voters = [...votersOf(gate), ...others].map(({ subject, groups }) => ({ name: subject, groups }));
   const answer = satisfiable(gate.rules, voters, [...gate.alsoGroups, ...(approval.escalate?.groups ?? [])]);
   if (answer.kind === 'yes') return null;
   const names = involved.map(({ subject }) => subject).join(', ');

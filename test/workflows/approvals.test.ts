@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Decision } from '../../domain/approval/decision.js';
+import type { Via } from '../../domain/people.js';
 import type { ApprovalPolicy } from '../../domain/policy.js';
 import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
 import {
@@ -165,6 +166,25 @@ describe('approvals', { concurrency: 6 }, () => {
       assert.deepEqual((await viewOf(request)).approvals?.approvedBy, counting);
     }
     assert.equal(await say('cleo', ['ops']), 'accepted');
+    assert.equal((await pilot.ended(request)).outcome, 'completed');
+  });
+
+  test('of one who speaks in Slack too, or whose job does, stand: the groups of the login are not theirs to know', async () => {
+    const world = await env.worldWithV1();
+    const request = await awaitingApproval(world, { quorum: 2, groups: ['ops'] });
+    const anna = (via: Via, groups: readonly string[]) => ({ actor: person('anna', { via, groups }), signer });
+    assert.equal(await code(pilot.decide(request, 'approve', anna('oidc', ['ops']))), 'accepted');
+    assert.equal(await code(pilot.decide(request, 'approve', anna('slack', []))), 'not-in-group');
+    assert.equal(await code(pilot.decide(request, 'pause', anna('slack', []))), 'accepted');
+    const job = person('repo', { via: 'ci', groups: [], aliases: ['anna@example.com'] });
+    assert.equal(await code(pilot.decide(request, 'resume', { actor: job, signer })), 'accepted');
+    const view = await viewOf(request);
+    assert.deepEqual(view.approvals?.approvedBy, ['anna@example.com']);
+    assert.ok(!view.timeline.some(({ text }) => text.includes('counts no more')));
+    assert.equal(
+      await code(pilot.decide(request, 'approve', { actor: person('bert', { groups: ['ops'] }), signer })),
+      'accepted',
+    );
     assert.equal((await pilot.ended(request)).outcome, 'completed');
   });
 

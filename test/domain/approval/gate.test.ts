@@ -16,6 +16,7 @@ import {
 } from '../../../domain/approval/gate.js';
 import type { Approvals, Decision } from '../../../domain/approval/decision.js';
 import type { ApprovalPolicy } from '../../../domain/policy.js';
+import type { Via } from '../../../domain/people.js';
 import type { Actor } from '../../../domain/rollout.js';
 
 const POLICY: ApprovalPolicy = {
@@ -238,7 +239,10 @@ describe('who counts', () => {
   });
 
   it('one who has left the groups since counts no more, and again once back', () => {
-    const voted = applyToGate(applyToGate(gate(), decision()), decision({ by: 'bob@example.com' }));
+    const voted = applyToGate(
+      applyToGate(gate(), decision({ actor: signedBy('ann@example.com') })),
+      decision({ by: 'bob@example.com' }),
+    );
     assert.equal(gateState(voted), 'approved');
     const left = withMembership(voted, signedBy('ann@example.com', { groups: ['sales'] }), NOW);
     assert.equal(gateState(left), 'open');
@@ -254,11 +258,70 @@ describe('who counts', () => {
         { group: 'owners', count: 1 },
       ],
     };
-    const as = (name: string, groups: readonly string[]) => decision({ by: name, groups });
+    const as = (name: string, groups: readonly string[]) => decision({ actor: signedBy(name, { groups }) });
     const voted = applyToGate(applyToGate(gate(policy), as('bob', ['owners'])), as('cid', ['owners']));
     const joined = withMembership(voted, signedBy('bob', { groups: ['owners', 'security'] }), NOW);
     assert.equal(gateState(joined), 'open');
     assert.equal(gateState(applyToGate(joined, as('bob', ['owners', 'security']))), 'approved');
+  });
+
+  it('only a word over the same way tells that somebody has left: no other knows those groups', () => {
+    const ann = (change: Partial<Actor>) => signedBy('ann@example.com', { aliases: ['github:ann'], ...change });
+    const voted = applyToGate(gate(), decision({ actor: ann({ groups: ['ops', 'security'] }) }));
+    for (const word of [
+      ann({ via: 'slack', groups: [] }),
+      ann({ via: 'token', groups: ['sales'] }),
+      ann({ verified: false, groups: [] }),
+      signedBy('repo:shop', { via: 'ci', groups: [], aliases: ['github:ann'] }),
+    ])
+      assert.deepEqual(withMembership(voted, word, NOW).approvedBy, ['ann@example.com'], word.via);
+    assert.deepEqual(withMembership(voted, ann({ groups: ['security'] }), NOW).approvedBy, []);
+  });
+
+  it('a job is nobody: that two people have set it off makes them neither one nor excluded', () => {
+    const by = (name: string) => signedBy(name, { aliases: [`github:${name}`] });
+    const job = (name: string) => signedBy('repo:shop', { via: 'ci', groups: [], aliases: [`github:${name}`] });
+    const started = openGate({ gate: 'release', planDigest: PLAN, policy: POLICY, involved: ['repo:shop'] });
+    const voted = applyToGate(
+      applyToGate(started, decision({ actor: by('ann') })),
+      decision({ id: '2', actor: by('bob') }),
+    );
+    const heard = withMembership(withMembership(voted, job('ann'), NOW), job('bob'), NOW);
+    assert.deepEqual(heard.approvedBy, ['ann', 'bob']);
+  });
+
+  it('who approves over a second way is one person still, in the groups that either knows of', () => {
+    const rules = [
+      { group: 'security', count: 1 },
+      { group: 'ops', count: 1 },
+    ];
+    const ann = (via: Via, groups: readonly string[]) =>
+      decision({ id: via, actor: signedBy('ann@example.com', { via, groups }) });
+    const twice = applyToGate(
+      applyToGate(gate({ ...POLICY, rules }), ann('oidc', ['security'])),
+      ann('slack', ['ops']),
+    );
+    assert.deepEqual(twice.approvedBy, ['ann@example.com']);
+    assert.equal(gateState(twice), 'open', 'one person is not two');
+    assert.equal(gateState(applyToGate(twice, decision({ by: 'bob', groups: ['ops'] }))), 'approved');
+    assert.equal(gateState(applyToGate(twice, decision({ by: 'bob', groups: ['security'] }))), 'approved');
+    const left = withMembership(twice, signedBy('ann@example.com', { groups: [] }), NOW);
+    assert.equal(gateState(applyToGate(left, decision({ by: 'bob', groups: ['ops'] }))), 'open');
+    // One that brings all that the former brought is in its place: it is younger.
+    const same = apply(twice, ann('token', ['ops', 'security']), NOW + 1);
+    assert.equal(oldestVoteMs(same), NOW + 1);
+    assert.equal(same.votes.length, 1);
+  });
+
+  it('two who turn out to be one by what they say count once from then on', () => {
+    const voted = applyToGate(
+      applyToGate(gate(), decision({ actor: signedBy('ann') })),
+      decision({ id: '2', actor: signedBy('annie', { via: 'slack' }) }),
+    );
+    assert.deepEqual(voted.approvedBy, ['ann', 'annie']);
+    const heard = withMembership(voted, signedBy('ann', { aliases: ['annie'] }), NOW);
+    assert.deepEqual(heard.approvedBy, ['ann']);
+    assert.equal(gateState(heard), 'open');
   });
 
   it('an approval that is older than validFor counts no more when the next one comes', () => {

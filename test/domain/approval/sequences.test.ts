@@ -24,14 +24,28 @@ const GROUPS = ['security', 'owners', 'oncall'];
 const HUMANS = ['ann', 'bob', 'cid', 'author'] as const;
 type Human = (typeof HUMANS)[number];
 const namesOf = (human: Human): readonly string[] => [human, `${human}@example.com`];
+/** The groups that each way of speaking knows of: a login all, Slack those of the server's file, a job none. */
+const KNOWN = { oidc: GROUPS, slack: ['owners', 'oncall'], ci: [] } as const satisfies Record<
+  string,
+  readonly string[]
+>;
+type Way = keyof typeof KNOWN;
 const LEVELS = ['low', 'medium', 'high', 'critical'] as const;
 const REASON = 'nobody else is awake';
+
+interface ModelVote {
+  readonly human: Human;
+  readonly way: Way;
+  readonly atMs: number;
+  readonly groups: readonly string[];
+  readonly givenAs: readonly string[];
+}
 
 /** What the model believes, kept apart from the gate. */
 interface Model {
   readonly groups: Map<Human, readonly string[]>;
-  /** When a human's approval of what is shown now was accepted, and the groups that were last heard of. */
-  votes: Map<Human, { readonly atMs: number; groups: readonly string[]; readonly givenAs: readonly string[] }>;
+  /** When each human's approval over each way was accepted of what is shown now, and the groups last heard of there. */
+  votes: readonly ModelVote[];
   rejected: boolean;
   broken: boolean;
   escalated: boolean;
@@ -73,11 +87,19 @@ function meets(
   );
 }
 
+/** Everybody whose approval stands, once, in the groups that it stands for over whichever way. */
+function votersOf({ votes }: Model): readonly { readonly human: Human; readonly groups: readonly string[] }[] {
+  return HUMANS.filter((human) => votes.some((vote) => vote.human === human)).map((human) => ({
+    human,
+    groups: votes.filter((vote) => vote.human === human).flatMap(({ groups }) => groups),
+  }));
+}
+
 function shouldBe(model: Model, { policy, level }: World): 'open' | 'approved' | 'rejected' {
   if (model.rejected) return 'rejected';
   if (model.broken) return 'approved';
   const also = model.escalated ? (policy.escalate?.groups ?? []) : [];
-  const voters = [...model.votes.values()].map(({ groups }) => groups);
+  const voters = votersOf(model).map(({ groups }) => groups);
   return meets(rulesAt(policy, level), voters, also) ? 'approved' : 'open';
 }
 
@@ -87,6 +109,11 @@ function mayApprove(model: Model, { policy, level }: World, human: Human, groups
   return rulesAt(policy, level).some(
     (rule) => rule.groups.length === 0 || groups.some((group) => rule.groups.includes(group) || also.includes(group)),
   );
+}
+
+/** Without those that are too old to count. */
+function young({ votes, nowMs }: Model, { policy: { validForMs = null } }: World): readonly ModelVote[] {
+  return votes.filter(({ atMs }) => validForMs === null || nowMs - atMs <= validForMs);
 }
 
 /** What the workflow does with a decision once it is known whether a server vouches for it. */
@@ -101,9 +128,15 @@ function say(world: World, decision: Decision, nowMs: number): string {
   return 'accepted';
 }
 
+/** Whether an earlier vote still counts for a group of which a later one, of the same human over another way, says nothing. */
+function bringsMore(vote: ModelVote, way: Way, groups: readonly string[]): boolean {
+  return vote.way !== way && vote.groups.some((group) => !groups.includes(group));
+}
+
 interface Said {
   readonly human: Human;
   readonly name: number;
+  readonly way: Way;
   readonly verb: 'approve' | 'reject' | 'break-glass';
   readonly signed: boolean;
   readonly role: 'approver' | 'breakglass' | 'viewer';
@@ -119,16 +152,17 @@ class Say implements fc.Command<Model, World> {
   }
 
   run(model: Model, world: World): void {
-    const { human, name, verb, signed, role, behind } = this.said;
+    const { human, name, way, verb, signed, role, behind } = this.said;
     const [subject = human, ...aliases] = name === 0 ? namesOf(human) : namesOf(human).toReversed();
-    const groups = model.groups.get(human) ?? [];
+    const groups = (model.groups.get(human) ?? []).filter((group) => KNOWN[way].some((known) => known === group));
     const actor: Actor = {
-      subject: subject.toUpperCase(),
-      aliases,
+      ...(way === 'ci'
+        ? { subject: 'repo:shop', aliases: namesOf(human) }
+        : { subject: subject.toUpperCase(), aliases }),
       groups,
       verified: signed,
       roles: [role],
-      via: 'oidc',
+      via: way,
     };
     const planDigest = digestOf(model.shown - behind);
     world.ids += 1;
@@ -138,24 +172,34 @@ class Say implements fc.Command<Model, World> {
     const answer = say(world, decision, model.nowMs);
 
     // The same rules once more, by what the model knows of people.
-    const { validForMs = null } = world.policy;
-    if (wasOpen && signed) {
-      const vote = model.votes.get(human);
-      if (vote !== undefined) vote.groups = vote.givenAs.filter((group) => groups.includes(group));
-      for (const [who, { atMs }] of model.votes)
-        if (validForMs !== null && model.nowMs - atMs > validForMs) model.votes.delete(who);
+    if (wasOpen && signed && way !== 'ci') {
+      model.votes = young(model, world).map((vote) =>
+        vote.human === human && vote.way === way
+          ? { ...vote, groups: vote.givenAs.filter((group) => groups.includes(group)) }
+          : vote,
+      );
     }
     const heardOnly = wasOpen && shouldBe(model, world) !== 'open';
     assert.ok(!heardOnly, 'hearing of a person can only take votes away');
-    const mayDo = verb === 'break-glass' ? role === 'breakglass' : role === 'approver';
+    const mayDo = way !== 'ci' && (verb === 'break-glass' ? role === 'breakglass' : role === 'approver');
     const counts =
       wasOpen && signed && behind === 0 && mayDo && (verb !== 'approve' || mayApprove(model, world, human, groups));
     assert.equal(answer === 'accepted', counts, `${JSON.stringify(this.said)}: ${answer}`);
-    if (counts && verb === 'approve') model.votes.set(human, { atMs: model.nowMs, groups, givenAs: groups });
+    if (counts && verb === 'approve')
+      model.votes = [
+        ...model.votes.filter((vote) => vote.human !== human || bringsMore(vote, way, groups)),
+        { human, way, atMs: model.nowMs, groups, givenAs: groups },
+      ];
     if (counts && verb === 'reject') model.rejected = true;
     if (counts && verb === 'break-glass') model.broken = true;
     assert.equal(gateState(world.gate), shouldBe(model, world));
     assert.equal(world.gate.closed === null, shouldBe(model, world) === 'open');
+    if (world.gate.closed !== null) return;
+    const counting = votersOf(model).filter((voter) => mayApprove(model, world, voter.human, voter.groups));
+    assert.deepEqual(
+      world.gate.approvedBy.map((subject) => subject.toLowerCase().split('@')[0]).toSorted(),
+      counting.map((voter) => voter.human).toSorted(),
+    );
   }
 
   toString(): string {
@@ -181,17 +225,14 @@ class Happens implements fc.Command<Model, World> {
       case 'replan':
         if (world.gate.closed !== null) return;
         model.shown += 1;
-        model.votes = new Map();
+        model.votes = [];
         model.escalated = false;
         world.gate = asked(world, model.shown);
         return;
       case 'escalate':
         if (world.gate.closed !== null || world.policy.escalate == null) return;
         model.escalated = true;
-        for (const [who, { atMs }] of model.votes) {
-          const { validForMs = null } = world.policy;
-          if (validForMs !== null && model.nowMs - atMs > validForMs) model.votes.delete(who);
-        }
+        model.votes = young(model, world);
         world.gate = escalateGate(world.gate, world.policy.escalate.groups, model.nowMs);
         if (gateState(world.gate) === 'approved') world.gate = closeGate(world.gate, 'approved');
         assert.equal(gateState(world.gate), shouldBe(model, world));
@@ -241,6 +282,7 @@ const commands = fc.commands(
       .record({
         human,
         name: fc.integer({ min: 0, max: 1 }),
+        way: fc.constantFrom('oidc', 'oidc', 'slack', 'ci'),
         verb: fc.constantFrom(...Array.from({ length: 20 }, () => 'approve'), 'reject', 'break-glass'),
         signed: fc.constantFrom(true, true, true, true, false),
         role: fc.constantFrom('approver', 'approver', 'approver', 'breakglass', 'viewer'),
@@ -265,7 +307,7 @@ test('no sequence passes a gate without its quorum, and none leaves one that nob
     fc.property(policies, fc.constantFrom(...LEVELS), membership, commands, (policy, level, groups, said) => {
       const model: Model = {
         groups: new Map(HUMANS.map((name, index) => [name, groups[index] ?? []])),
-        votes: new Map(),
+        votes: [],
         rejected: false,
         broken: false,
         escalated: false,
@@ -290,7 +332,14 @@ function assertEndable(model: Model, world: World): void {
   const open = world.gate;
   const sayNow = (who: Human, verb: 'approve' | 'reject'): string => {
     const groups = model.groups.get(who) ?? [];
-    const actor: Actor = { subject: who, aliases: namesOf(who), groups, verified: true, roles: ['approver'] };
+    const actor: Actor = {
+      subject: who,
+      aliases: namesOf(who),
+      groups,
+      verified: true,
+      roles: ['approver'],
+      via: 'oidc',
+    };
     const planDigest = digestOf(model.shown);
     world.ids += 1;
     return say(
