@@ -15,7 +15,8 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Decision, DecisionReceipt, Refusal, Verb } from '../domain/approval/decision.js';
 import { placeAt } from '../domain/lane.js';
 import type { EnqueueReceipt, LaneView, QueueNotice, QueuePlace, RememberedRollout } from '../domain/lane.js';
-import type { Actor, RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
+import { PHASES } from '../domain/rollout.js';
+import type { Actor, Phase, RolloutRequest, RolloutResult, RolloutView } from '../domain/rollout.js';
 import type { TrailHead } from '../domain/trail.js';
 import { offersFor } from '../domain/offers.js';
 import type { Offer } from '../domain/offers.js';
@@ -76,6 +77,13 @@ export type Found =
     }
   | ({ readonly kind: 'queued'; readonly ref: RolloutRef } & QueuePlace)
   | { readonly kind: 'never-ran'; readonly ref: RolloutRef; readonly entry: RememberedRollout };
+
+/** An open run, as Temporal keeps it. */
+export interface KeptRun {
+  readonly request: RolloutRequest;
+  /** Null: it has told none that is known here. */
+  readonly phase: Phase | null;
+}
 
 export interface RolloutSummary {
   readonly rolloutId: string;
@@ -242,6 +250,35 @@ export class Slipway {
     } catch (error) {
       // A recovery that still runs answers no query; it is not over either way.
       if (error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * What Temporal itself keeps of a run, for when no worker tells more: what was asked for, and the phase that the run was
+   * in after its last workflow task. Null: no run of it is open.
+   */
+  async kept({ lane: ref, rolloutId }: RolloutRef): Promise<KeptRun | null> {
+    const workflowId = rolloutWorkflowId(ref, rolloutId);
+    const { connection, options } = this.client;
+    try {
+      return await this.call(async () => {
+        const { status, runId, searchAttributes: told } = await this.client.workflow.getHandle(workflowId).describe();
+        if (status.name !== 'RUNNING') return null;
+        const { history } = await connection.workflowService.getWorkflowExecutionHistory({
+          namespace: options.namespace,
+          execution: { workflowId, runId },
+          maximumPageSize: 1,
+        });
+        const [input] = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+        if (input === undefined) throw new Error(`the run of rollout ${rolloutId} was started without a request`);
+        const { request } =
+          options.loadedDataConverter.payloadConverter.fromPayload<Parameters<typeof rollout>[0]>(input);
+        const phase = told[searchAttributes.phase.name]?.[0];
+        return { request, phase: PHASES.find((known) => known === phase) ?? null };
+      });
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return null;
       throw error;
     }
   }

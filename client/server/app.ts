@@ -10,7 +10,7 @@ import type { LaneRef } from '../../domain/target.js';
 import type { SigningKey } from '../../formats/decision-token.js';
 import { CliError, EXIT } from '../exit-codes.js';
 import type { Slipway } from '../slipway.js';
-import { handleAlerts } from './alerts.js';
+import { handleAlerts, undoneText } from './alerts.js';
 import { authenticate, checkOrigin, cookieOf, sessionCaller, staticCaller } from './auth/authenticate.js';
 import type { Caller } from './auth/authenticate.js';
 import { CiTokens } from './auth/ci.js';
@@ -618,9 +618,15 @@ export function createApp(options: AppOptions): ServerApp {
       const answers = await handleAlerts({ slipway, key: signingKey }, body.alerts);
       for (const answer of answers) {
         metrics.alerts.inc({ did: answer.did });
-        log.info({ requestId: c.get('requestId'), ...answer }, 'alert');
+        const entry = { requestId: c.get('requestId'), ...answer };
+        if (answer.did === 'failed') log.error(entry, 'an alert could not be acted upon');
+        else log.info(entry, 'alert');
         if (answer.rolloutId !== null) follower.stale(answer.rolloutId);
       }
+      const failed = answers.filter((answer) => answer.did === 'failed');
+      // Alertmanager says it all again then, and what was done is not done twice.
+      if (failed.length > 0)
+        throw new ApiProblem('unavailable', undoneText(failed, answers.length), { headers: { 'Retry-After': '5' } });
       return c.json({ alerts: answers });
     },
     slackInteractions: toSlack,

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { request as httpRequest } from 'node:http';
+import { defaultPayloadConverter } from '@temporalio/common';
 import { newStaticToken } from '../../client/server/auth/static-token.js';
 import type { Me, Problem, RunDocument, RunList, StartedRun } from '../../client/server/contract.js';
 import { Slipway } from '../../client/slipway.js';
+import type { Decision } from '../../domain/approval/decision.js';
+import { ROLLOUT_WORKFLOW, rolloutWorkflowId, searchAttributes } from '../../workflows/messages.js';
 import { startStack } from '../../tools/stack.js';
 import type { Stack } from '../../tools/stack.js';
 import type { Server } from '../../tools/supervise.js';
@@ -71,6 +74,29 @@ describe('rollouts under way', () => {
     await view(id, 'the canary', ({ weights }) => weights?.canary === 50);
     return id;
   }
+  /** A run in its canary that can be told something but not asked: no worker serves its queue. `null`: it has no request. */
+  async function deaf(service: string, environment: string, onAlert: string | null): Promise<string> {
+    const rolloutId = randomBytes(8).toString('hex');
+    const request = { rolloutId, policy: { lane: { environment, service }, onAlert } };
+    await slipway.client.workflow.start(ROLLOUT_WORKFLOW, {
+      workflowId: rolloutWorkflowId({ environment, service }, rolloutId),
+      taskQueue: 'nobody',
+      args: onAlert === null ? [] : [{ request }],
+      typedSearchAttributes: [
+        { key: searchAttributes.service, value: service },
+        { key: searchAttributes.environment, value: environment },
+        { key: searchAttributes.rolloutId, value: rolloutId },
+        { key: searchAttributes.phase, value: 'canary' },
+      ],
+    });
+    await until(
+      'search knows it',
+      async () => (await slipway.list(`SlipwayRolloutId = '${rolloutId}'`, 1)).length === 1,
+    );
+    return rolloutId;
+  }
+  const end = (service: string, environment: string, rolloutId: string) =>
+    slipway.client.workflow.getHandle(rolloutWorkflowId({ environment, service }, rolloutId)).terminate();
   const alert = (labels: Readonly<Record<string, string>>, change: object = {}, token: string | null = ALERT_TOKEN) =>
     call<{ alerts: readonly { did: string; rolloutId: string | null; text: string }[] }>(`${server.url}/alerts`, {
       ...(token === null ? {} : { token }),
@@ -157,6 +183,77 @@ describe('rollouts under way', () => {
       assert.equal(answer.status, 200, answer.text);
       assert.equal(answer.body.alerts[0]?.did, 'ignored');
     }
+  });
+
+  it('a rollout that can’t be asked keeps no other from being taken back; what is said to it is recorded', async () => {
+    const burning = await inCanary('shared');
+    const [aborted, held, ignoring] = [
+      await deaf('shared', 'staging', 'rollback'),
+      await deaf('shared', 'eu', 'hold'),
+      await deaf('shared', 'us', 'ignore'),
+    ];
+    const fired = await alert({ service: 'shared' });
+    assert.equal(fired.status, 200, fired.text);
+    const did = new Map(fired.body.alerts.map((answer) => [answer.rolloutId, answer.did]));
+    assert.deepEqual(
+      [burning, aborted, held, ignoring].map((id) => did.get(id)),
+      ['rolled-back', 'recorded', 'recorded', 'ignored'],
+    );
+    for (const [environment, id, verbs] of [
+      ['staging', aborted, ['abort']],
+      ['eu', held, ['pause']],
+      ['us', ignoring, []],
+    ] as const) {
+      const handle = slipway.client.workflow.getHandle(rolloutWorkflowId({ environment, service: 'shared' }, id));
+      const { events } = await handle.fetchHistory();
+      const signals = (events ?? []).flatMap((event) => event.workflowExecutionSignaledEventAttributes?.input ?? []);
+      assert.deepEqual(
+        signals.map(({ payloads }) => defaultPayloadConverter.fromPayload<Decision>(payloads?.[0] ?? {}).verb),
+        verbs,
+      );
+      await end('shared', environment, id);
+    }
+    assert.equal((await view(burning, 'the end', ({ outcome }) => outcome !== null)).outcome, 'aborted');
+  });
+
+  it('what can’t be done is said with 503, after all else is done, and is done when it is said again', async () => {
+    const burning = await inCanary('half');
+    const unknown = await deaf('half', 'staging', null);
+    const fired = await alert({ service: 'half' });
+    assert.equal(fired.status, 503, fired.text);
+    assert.match(
+      (fired.body as unknown as Problem).detail,
+      new RegExp(`^1 of 2 could not be done \\(of rollout ${unknown}\\)`),
+    );
+    assert.equal((await view(burning, 'the end', ({ outcome }) => outcome !== null)).outcome, 'aborted');
+    await end('half', 'staging', unknown);
+    const again = await alert({ service: 'half', environment: 'local' });
+    assert.deepEqual(
+      again.body.alerts.map(({ did }) => did),
+      ['ignored'],
+    );
+    assert.equal((await run(burning)).view.decisions.length, 1);
+  });
+
+  it('an alert that comes while no worker is up is recorded, and takes the canary back when one is', async () => {
+    const id = await inCanary('unattended');
+    await worker.stop();
+    try {
+      const fired = await alert({ service: 'unattended', environment: 'local' });
+      assert.equal(fired.status, 200, fired.text);
+      assert.deepEqual(
+        fired.body.alerts.map(({ did, rolloutId }) => [did, rolloutId]),
+        [['recorded', id]],
+      );
+    } finally {
+      worker = await stack.startWorker();
+    }
+    const over = await view(id, 'the end', ({ outcome }) => outcome !== null);
+    assert.equal(over.outcome, 'aborted');
+    assert.deepEqual(
+      over.decisions.map(({ verb, actor }) => [verb, actor.subject]),
+      [['abort', 'alertmanager']],
+    );
   });
 
   describe('are followed by event streams', () => {
