@@ -329,7 +329,7 @@ export function createApp(options: AppOptions): ServerApp {
     const { pathname, search } = new URL(c.req.url);
     const data: PageData =
       caller === null
-        ? { page: 'login', login: loginWays, back: safeReturn(`${pathname}${search}`), notice: null }
+        ? { page: 'login', login: loginWays, back: safeReturn(`${pathname}${search}`), fresh: false, notice: null }
         : await draw(caller).catch((error: unknown) => {
             const problem = problemOf(error);
             if (problem.code === 'internal') throw error;
@@ -565,13 +565,14 @@ export function createApp(options: AppOptions): ServerApp {
     },
     async login({ c, query }) {
       const back = safeReturn(query.return);
+      const fresh = query.fresh !== undefined;
       if (wantsHtml(c)) {
         const caller = await callerOf(c);
-        if (caller !== null && caller.how !== 'local' && query.fresh === undefined) return c.redirect(back);
-        const shown = await pageOf(c, { page: 'login', login: loginWays, back, notice: null });
+        if (caller !== null && caller.how !== 'local' && !fresh) return c.redirect(back);
+        const shown = await pageOf(c, { page: 'login', login: loginWays, back, fresh, notice: null });
         if (shown !== null) return shown;
       }
-      return beginLogin(c, back, query.fresh !== undefined);
+      return beginLogin(c, back, fresh);
     },
     async loginOidc({ c, query }) {
       return beginLogin(c, safeReturn(query.return), query.fresh !== undefined);

@@ -8,7 +8,14 @@ import type { Me, Problem, RunDocument, RunList } from './contract.js';
 export type PageData =
   | { readonly page: 'list'; readonly me: Me; readonly runs: RunList; readonly ended: RunList }
   | { readonly page: 'rollout'; readonly me: Me; readonly run: RunDocument }
-  | { readonly page: 'login'; readonly login: LoginWays; readonly back: string; readonly notice: string | null }
+  | {
+      readonly page: 'login';
+      readonly login: LoginWays;
+      readonly back: string;
+      /** A login that the identity provider remembers is not enough. */
+      readonly fresh: boolean;
+      readonly notice: string | null;
+    }
   /** The page can't be shown: the server said no, or could not be asked. */
   | {
       readonly page: 'problem';

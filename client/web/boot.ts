@@ -5,7 +5,14 @@ import type { Me, Problem, RunDocument, RunList } from '../server/contract.js';
 export type PageData =
   | { readonly page: 'list'; readonly me: Me; readonly runs: RunList; readonly ended: RunList }
   | { readonly page: 'rollout'; readonly me: Me; readonly run: RunDocument }
-  | { readonly page: 'login'; readonly login: LoginWays; readonly back: string; readonly notice: string | null }
+  | {
+      readonly page: 'login';
+      readonly login: LoginWays;
+      readonly back: string;
+      /** A login that the identity provider remembers is not enough. */
+      readonly fresh: boolean;
+      readonly notice: string | null;
+    }
   /** The page can't be shown: the server said no, or could not be asked. */
   | { readonly page: 'problem'; readonly me: Me | null; readonly problem: ShownProblem };
 
@@ -35,6 +42,14 @@ export const LOGIN_PATH = '/login';
 /** @example rolloutPath('3f2a9c1e5b7d8f00') // '/rollouts/3f2a9c1e5b7d8f00' */
 export function rolloutPath(rolloutId: string): string {
   return `/rollouts/${encodeURIComponent(rolloutId)}`;
+}
+
+/**
+ * Where the login at the identity provider begins. `fresh` goes along: without it a provider that remembers the person
+ * sends them back at once, as old as before.
+ */
+export function oidcPath(oidc: string, back: string, fresh: boolean): string {
+  return `${oidc}?${fresh ? 'fresh=1&' : ''}return=${encodeURIComponent(back)}`;
 }
 
 /** A path of this server to return to: never another server's (`//evil.example`, `/\evil.example`). */

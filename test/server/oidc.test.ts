@@ -6,6 +6,9 @@ import { after, before, describe, it } from 'node:test';
 import { checkFresh } from '../../client/server/decisions.js';
 import type { Caller } from '../../client/server/auth/authenticate.js';
 import type { Me, Problem } from '../../client/server/contract.js';
+import { BOOT_ID, oidcPath } from '../../client/web/boot.js';
+import type { Boot } from '../../client/web/boot.js';
+import { loadPage } from '../../client/web/page.js';
 import { startTemporal } from '../../tools/temporal-server.js';
 import type { TemporalServer } from '../../tools/temporal-server.js';
 import { freePort } from '../../tools/supervise.js';
@@ -45,6 +48,7 @@ describe('a login at an identity provider', () => {
           people: [{ subject: 'ann@home.example', aliases: ['ann', 'github:ann'] }],
         },
         env: { SLIPWAY_OIDC_CLIENT_SECRET: provider.secret, SLIPWAY_SERVER_PORT: String(port) },
+        page: await loadPage({ version: '0.0.1' }),
       },
     );
   });
@@ -60,7 +64,7 @@ describe('a login at an identity provider', () => {
     const browser = new CookieBrowser();
     const callback = await passForms(
       browser,
-      `${server.publicUrl}/login${query}`,
+      `${server.publicUrl}/login/oidc${query}`,
       login,
       `${server.publicUrl}/login/callback`,
     );
@@ -104,6 +108,24 @@ describe('a login at an identity provider', () => {
     assert.ok((searchParams.get('state') ?? '').length >= 32 && (searchParams.get('nonce') ?? '').length >= 32);
     assert.equal(searchParams.get('redirect_uri'), `${server.publicUrl}/login/callback`);
     assert.equal(searchParams.get('max_age'), '300');
+  });
+
+  it('that is to be a new one is asked of the provider as such, by the link of the page too', async () => {
+    /** What the provider is asked for by whoever goes on from this page. */
+    const askedFrom = async (path: string): Promise<URLSearchParams> => {
+      const browser = new CookieBrowser();
+      const html = await (await browser.ask(`${server.publicUrl}${path}`)).text();
+      const data = new RegExp(`id="${BOOT_ID}">(.*)</script>`).exec(html)?.[1] ?? 'null';
+      const boot = JSON.parse(data) as Extract<Boot, { readonly page: 'login' }>;
+      const link = oidcPath(boot.login.oidc ?? '', boot.back, boot.fresh);
+      assert.equal(new URL(link, server.publicUrl).searchParams.get('return'), boot.back);
+      const answer = await browser.ask(`${server.publicUrl}${link}`);
+      return new URL(answer.headers.get('location') ?? '').searchParams;
+    };
+    const fresh = await askedFrom('/login?fresh=1&return=%2Frollouts%2F3f2a9c1e5b7d8f00');
+    assert.deepEqual([fresh.get('max_age'), fresh.get('prompt')], ['300', 'login']);
+    for (const path of ['/login', '/'])
+      assert.deepEqual([(await askedFrom(path)).get('max_age'), (await askedFrom(path)).get('prompt')], [null, null]);
   });
 
   it('is refused when its answer is replayed, changed, of another browser, or of another provider', async () => {

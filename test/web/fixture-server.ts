@@ -100,6 +100,7 @@ export class FixtureServer {
         page: 'login',
         login: this.login,
         back: searchParams.get('return') ?? '/',
+        fresh: searchParams.has('fresh'),
         notice: searchParams.get('notice'),
       };
     if (pathname === '/' && this.me !== null) return { page: 'list', me: this.me, runs: this.open, ended: this.ended };

@@ -147,6 +147,18 @@ describe(
       await tab.context.close();
     });
 
+    it('that was too old is asked for anew: the provider does not let the person in by what it remembers', async () => {
+      const tab = await openTab(browser, `${url}/`);
+      await logIn(tab, 'ann');
+      await tab.page.goto(`${url}/login?fresh=1&return=${encodeURIComponent('/?q=shop')}`);
+      await begin(tab.page);
+      await sayWho(tab.page, 'ann');
+      await tab.page.waitForURL(`${url}/?q=shop`);
+      assert.equal(await shown(tab.page), 'Name of ann');
+      nothingComplained(tab);
+      await tab.context.close();
+    });
+
     it('of somebody without a role shows an empty list, not others’ rollouts', async () => {
       const tab = await openTab(browser, `${url}/`);
       await logIn(tab, 'eve');

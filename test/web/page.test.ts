@@ -6,7 +6,7 @@ import { brotliCompressSync, gzipSync } from 'node:zlib';
 import type { Browser, Page } from 'playwright-core';
 import type { RunDocument } from '../../client/server/contract.js';
 import { changesOf } from '../../client/web/changes.js';
-import { backPath } from '../../client/web/boot.js';
+import { backPath, oidcPath } from '../../client/web/boot.js';
 import { loadPage, PAGE_FOLDER } from '../../client/web/page.js';
 import { errorSentence, stageLines } from '../../client/web/series.js';
 import type { LivePoint } from '../../domain/live.js';
@@ -89,6 +89,11 @@ describe('what the server sends of the page', () => {
     assert.ok(size < 150_000, `${size} bytes`);
     assert.ok(size > 10_000, 'there is a script at all');
     console.log(`script: ${script.length} bytes, ${size} with gzip, ${brotliCompressSync(script).length} with brotli`);
+  });
+
+  it('leads to the identity provider with all that was asked for', () => {
+    assert.equal(oidcPath('/login/oidc', '/?q=a&b', false), '/login/oidc?return=%2F%3Fq%3Da%26b');
+    assert.equal(oidcPath('/login/oidc', '/', true), '/login/oidc?fresh=1&return=%2F');
   });
 
   it('goes back to a path of its own only', () => {

@@ -1,16 +1,16 @@
 /** Who are you: a link to the identity provider, or a token that is shown once for a session. */
 import { useState } from 'preact/hooks';
-import { backPath } from '../boot.js';
+import { backPath, oidcPath } from '../boot.js';
 import type { Boot } from '../boot.js';
 import { logInByToken } from './api.js';
 import { Frame } from './frame.js';
 import { plain } from './words.js';
 
 export function LoginPage({ boot }: { readonly boot: Extract<Boot, { readonly page: 'login' }> }) {
-  const { login, notice } = boot;
+  const { login, fresh, notice } = boot;
   const back = backPath(boot.back);
   document.title = 'Log in · Slipway';
-  const target = login.oidc === null ? null : `${login.oidc}?return=${encodeURIComponent(back)}`;
+  const target = login.oidc === null ? null : oidcPath(login.oidc, back, fresh);
   return (
     <Frame me={null} version={boot.version}>
       <section class="login card">
