@@ -29,7 +29,10 @@ export interface Identity {
   /** Other names of the same person: mail addresses of commits, ids in CI and Slack. Excluding an author looks at all of them. */
   readonly aliases: readonly string[];
   readonly grants: readonly Grant[];
-  /** When the person last proved who they are, ms since the epoch. */
+  /**
+   * When the person last proved who they are, ms since the epoch; where the identity provider does not tell that, when they
+   * logged in there, which a provider that remembers them does without asking anything.
+   */
   readonly authenticatedAtMs: number;
 }
 

@@ -20,7 +20,7 @@ import { Sessions } from './auth/session.js';
 import { matchesHash } from './auth/static-token.js';
 import type { ServerConfig } from './config.js';
 import type { DecisionBody, Me, StartRun } from './contract.js';
-import { checkFresh, decide } from './decisions.js';
+import { checkFresh, checkFreshOverHold, decide } from './decisions.js';
 import { ENDPOINTS } from './endpoints.js';
 import type { Access, Endpoint, EndpointId } from './endpoints.js';
 import { Follower } from './follow/follower.js';
@@ -522,6 +522,7 @@ export function createApp(options: AppOptions): ServerApp {
       try {
         checkFresh(caller, said.verb, oidc?.decideWithinMs ?? Infinity, Date.now());
         if (located.archived !== null) throw new ApiProblem('refused', 'this rollout is over', { refusal: 'finished' });
+        await checkFreshOverHold(slipway, caller, located.ref, said.verb, Date.now());
         const { status, answer } = await decide({ slipway, key: signingKey }, caller, located.ref, said);
         metrics.decisions.inc({ verb: said.verb, result: answer.kind });
         follower.stale(located.ref.rolloutId);
@@ -585,10 +586,10 @@ export function createApp(options: AppOptions): ServerApp {
       const login = cookie === null ? null : await sessions.readLogin(cookie);
       if (login === null || login.state !== state)
         throw new ApiProblem('login-failed', 'this login was not begun in this browser, or more than 10 minutes ago');
-      const proved = await oidc.finish(new URL(c.req.url).search, login);
+      const { proved, authTimeKnown } = await oidc.finish(new URL(c.req.url).search, login);
       c.set('subject', proved.subject);
       c.header('Set-Cookie', sessions.clearLogin(state), { append: true });
-      c.header('Set-Cookie', await sessions.setCookie(sessions.begin(proved)), { append: true });
+      c.header('Set-Cookie', await sessions.setCookie(sessions.begin(proved, { authTimeKnown })), { append: true });
       return c.redirect(login.back);
     },
     async loginToken({ c, body }) {
@@ -600,7 +601,8 @@ export function createApp(options: AppOptions): ServerApp {
         throw error;
       }
       const { identity, untilMs, tokenId } = checked;
-      const session = sessions.begin({ ...identity, via: 'token' }, { endsMs: untilMs, tokenId });
+      const proved = { ...identity, via: 'token' } as const;
+      const session = sessions.begin(proved, { endsMs: untilMs, tokenId, authTimeKnown: true });
       c.set('subject', identity.subject);
       c.header('Set-Cookie', await sessions.setCookie(session), { append: true });
       return c.json(meOf(sessionCaller(identity, session, sessions)));

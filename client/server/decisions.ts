@@ -1,6 +1,8 @@
 import type { Decision, DecisionReceipt } from '../../domain/approval/decision.js';
+import { isHeld } from '../../domain/approval/promote.js';
 import { digestOf, shortDigest } from '../../domain/canonical.js';
 import { actorOf } from '../../domain/offers.js';
+import type { Identity } from '../../domain/people.js';
 import { redactSecrets } from '../../domain/redact.js';
 import type { Actor } from '../../domain/rollout.js';
 import { signDecision } from '../../formats/decision-token.js';
@@ -15,16 +17,74 @@ import { ApiProblem } from './problems.js';
 /** Verbs that let more of a release through: they ask for a login that is not too old. */
 const FORWARD: readonly string[] = ['approve', 'promote', 'break-glass'];
 
+/** Whoever speaks, as far as the age of their login goes. */
+type LoggedIn = Pick<Caller, 'byLogin' | 'authTimeKnown'> & {
+  readonly identity: Pick<Identity, 'via' | 'authenticatedAtMs'>;
+};
+
 /** @throws ApiProblem `login-again` where the person may have lost a group since, or breaks glass with an old login */
-export function checkFresh(caller: Caller, verb: string, decideWithinMs: number, nowMs: number): void {
+export function checkFresh(caller: LoggedIn, verb: string, decideWithinMs: number, nowMs: number): void {
   if (!caller.byLogin || !FORWARD.includes(verb)) return;
-  const ageMs = nowMs - caller.identity.authenticatedAtMs;
-  const limitMs = verb === 'break-glass' ? FRESH_S * 1000 : caller.identity.via === 'oidc' ? decideWithinMs : Infinity;
-  if (ageMs <= limitMs) return;
+  if (verb === 'break-glass') {
+    if (isFresh(caller, nowMs)) return;
+    throw notFresh(caller, verb, nowMs);
+  }
+  const { via, authenticatedAtMs } = caller.identity;
+  const ageMs = nowMs - authenticatedAtMs;
+  if (via !== 'oidc' || ageMs <= decideWithinMs) return;
   throw new ApiProblem(
     'login-again',
-    `you logged in ${Math.round(ageMs / 60_000)} min ago; to ${verb} it must be ${Math.round(limitMs / 60_000)} min at most`,
+    `you logged in ${minutes(ageMs)} ago; to ${verb} it must be ${minutes(decideWithinMs)} at most`,
   );
+}
+
+/**
+ * To promote over a HOLD is break-glass, and asks for a login that is as fresh. Where the rollout stands is asked for only
+ * where the answer counts, and never taken from what is kept: a HOLD of this very second counts too.
+ * @throws ApiProblem `login-again` where it is so, or nobody can say whether it is
+ */
+export async function checkFreshOverHold(
+  slipway: Pick<Slipway, 'find'>,
+  caller: LoggedIn,
+  ref: RolloutRef,
+  verb: string,
+  nowMs: number,
+): Promise<void> {
+  if (verb !== 'promote' || !caller.byLogin || isFresh(caller, nowMs)) return;
+  const held = await heldNow(slipway, ref);
+  if (held === 'no') return;
+  const what = held === 'yes' ? 'promote over a HOLD' : 'promote while no worker can say whether it is over a HOLD';
+  throw notFresh(caller, what, nowMs);
+}
+
+async function heldNow(slipway: Pick<Slipway, 'find'>, ref: RolloutRef): Promise<'yes' | 'no' | 'unknown'> {
+  try {
+    const found = await slipway.find(ref);
+    return found.kind === 'running' && isHeld(found.view) ? 'yes' : 'no';
+  } catch (error) {
+    // A promotion that is recorded without a worker counts later, over whatever there is then.
+    if (error instanceof CliError && error.exitCode === EXIT.unavailable) return 'unknown';
+    throw error;
+  }
+}
+
+/** Whether the person has proved who they are a moment ago, and that is known: a silent login proves nothing. */
+function isFresh({ identity, authTimeKnown }: LoggedIn, nowMs: number): boolean {
+  return authTimeKnown && nowMs - identity.authenticatedAtMs <= FRESH_S * 1000;
+}
+
+function notFresh({ identity, authTimeKnown }: LoggedIn, what: string, nowMs: number): ApiProblem {
+  const limit = minutes(FRESH_S * 1000);
+  return new ApiProblem(
+    'login-again',
+    authTimeKnown
+      ? `you logged in ${minutes(nowMs - identity.authenticatedAtMs)} ago; to ${what} it must be ${limit} at most`
+      : `it is not known when you last proved who you are; to ${what} it must be ${limit} ago at most`,
+  );
+}
+
+function minutes(ms: number): string {
+  return `${Math.round(ms / 60_000)} min`;
 }
 
 /**

@@ -319,6 +319,7 @@ describe('who speaks to the server', () => {
           ...answer.body,
           how: 'bearer',
           byLogin: true,
+          authTimeKnown: true,
           identity: { ...answer.body.identity, authenticatedAtMs },
         }) as unknown as Caller;
       const now = Date.now();

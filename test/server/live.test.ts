@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { request as httpRequest } from 'node:http';
 import { defaultPayloadConverter } from '@temporalio/common';
+import { Sessions } from '../../client/server/auth/session.js';
 import { newStaticToken } from '../../client/server/auth/static-token.js';
 import type { Me, Problem, RunDocument, RunList, StartedRun } from '../../client/server/contract.js';
 import { Slipway } from '../../client/slipway.js';
@@ -19,6 +20,8 @@ import type { TestServer } from '../support/server.js';
 
 const ALERT_TOKEN = 'alert-token-planted-0123456789';
 
+const SESSION_KEY = Buffer.alloc(32, 7).toString('base64url');
+
 describe('rollouts under way', () => {
   let stack: Stack;
   let worker: Server;
@@ -31,7 +34,10 @@ describe('rollouts under way', () => {
     server = await startServer(stack, {
       people: [{ subject: 'admin@example.com', roles: ['admin'] }],
       pingMs: 300,
-      env: { SLIPWAY_ALERTS_TOKEN_SHA256: createHash('sha256').update(ALERT_TOKEN).digest('hex') },
+      env: {
+        SLIPWAY_ALERTS_TOKEN_SHA256: createHash('sha256').update(ALERT_TOKEN).digest('hex'),
+        SLIPWAY_SESSION_KEYS: SESSION_KEY,
+      },
     });
   });
   after(async () => {
@@ -66,6 +72,31 @@ describe('rollouts under way', () => {
       token: admin(),
       body: { id: `${verb}-${Math.random()}`, verb, ...more },
     });
+
+  /** “Promote” by one who logged in with a token so long ago. */
+  async function promoteBySession(id: string, minutes: number) {
+    const sessions = new Sessions([Buffer.from(SESSION_KEY, 'base64url')], false);
+    const session = sessions.begin(
+      {
+        subject: 'admin@example.com',
+        name: 'admin',
+        kind: 'person',
+        via: 'token',
+        groups: [],
+        aliases: [],
+        authenticatedAtMs: Date.now() - minutes * 60_000,
+      },
+      { tokenId: 't0', authTimeKnown: true },
+    );
+    return call<Problem>(`${server.url}/runs/${id}/decisions`, {
+      headers: {
+        Cookie: (await sessions.setCookie(session)).split(';')[0] ?? '',
+        Origin: server.publicUrl,
+        'X-Slipway-CSRF': session.csrf,
+      },
+      body: { id: `promote-${Math.random()}`, verb: 'promote' },
+    });
+  }
 
   /** A service whose second version is on a long first stage. */
   async function inCanary(service: string, more: readonly string[] = []): Promise<string> {
@@ -394,6 +425,10 @@ describe('rollouts under way', () => {
       const answer = await call<{ kind: string }>(`${server.url}/runs/${waiting}/decisions`, { token: admin(), body });
       assert.equal(answer.status, 202, answer.text);
       assert.equal(answer.body.kind, 'recorded');
+      // What it would promote over when it counts, nobody can say now.
+      const late = await promoteBySession(waiting, 60);
+      assert.equal(late.status, 401, late.text);
+      assert.match(late.body.detail, /while no worker can say whether it is over a HOLD it must be 5 min/);
       worker = await stack.startWorker();
       const over = await view(waiting, 'the end', ({ outcome }) => outcome !== null);
       assert.equal(over.outcome, 'aborted');

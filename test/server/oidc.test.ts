@@ -3,12 +3,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { checkFresh } from '../../client/server/decisions.js';
-import type { Caller } from '../../client/server/auth/authenticate.js';
+import { CliError, EXIT } from '../../client/exit-codes.js';
+import { checkFresh, checkFreshOverHold } from '../../client/server/decisions.js';
+import { Sessions } from '../../client/server/auth/session.js';
+import type { Session } from '../../client/server/auth/session.js';
 import type { Me, Problem } from '../../client/server/contract.js';
 import { BOOT_ID, oidcPath } from '../../client/web/boot.js';
 import type { Boot } from '../../client/web/boot.js';
 import { loadPage } from '../../client/web/page.js';
+import type { Found } from '../../client/slipway.js';
+import type { RolloutView } from '../../domain/rollout.js';
 import { startTemporal } from '../../tools/temporal-server.js';
 import type { TemporalServer } from '../../tools/temporal-server.js';
 import { freePort } from '../../tools/supervise.js';
@@ -17,6 +21,14 @@ import { passForms, startProvider } from '../support/oidc-provider.js';
 import type { TestProvider } from '../support/oidc-provider.js';
 import { call, startServer } from '../support/server.js';
 import type { TestServer } from '../support/server.js';
+import { testView } from '../support/view.js';
+
+const SESSION_KEY = Buffer.alloc(32, 7).toString('base64url');
+
+/** A person whose login is so old, at the moment 0. */
+function caller(minutes: number, via: 'oidc' | 'token' = 'oidc') {
+  return { byLogin: true, authTimeKnown: true, identity: { via, authenticatedAtMs: -minutes * 60_000 } };
+}
 
 describe('a login at an identity provider', () => {
   let folder: string;
@@ -47,7 +59,11 @@ describe('a login at an identity provider', () => {
           ],
           people: [{ subject: 'ann@home.example', aliases: ['ann', 'github:ann'] }],
         },
-        env: { SLIPWAY_OIDC_CLIENT_SECRET: provider.secret, SLIPWAY_SERVER_PORT: String(port) },
+        env: {
+          SLIPWAY_OIDC_CLIENT_SECRET: provider.secret,
+          SLIPWAY_SERVER_PORT: String(port),
+          SLIPWAY_SESSION_KEYS: SESSION_KEY,
+        },
         page: await loadPage({ version: '0.0.1' }),
       },
     );
@@ -158,8 +174,6 @@ describe('a login at an identity provider', () => {
   });
 
   it('that is too old may look, and must be renewed to let more through, but not to go back', () => {
-    const caller = (minutes: number, via: 'oidc' | 'token' = 'oidc') =>
-      ({ how: 'cookie', byLogin: true, identity: { via, authenticatedAtMs: -minutes * 60_000 } }) as unknown as Caller;
     const hour = 3_600_000;
     checkFresh(caller(59), 'approve', hour, 0);
     for (const verb of ['approve', 'promote'])
@@ -171,5 +185,81 @@ describe('a login at an identity provider', () => {
     checkFresh(caller(4), 'break-glass', hour, 0);
     assert.throws(() => checkFresh(caller(6), 'break-glass', hour, 0), /5 min at most/);
     assert.throws(() => checkFresh(caller(6, 'token'), 'break-glass', hour, 0), /5 min at most/);
+  });
+
+  it('that may have been silent is no proof of anything: groups are current, and no glass is broken by it', async () => {
+    const keys = [Buffer.from(SESSION_KEY, 'base64url')];
+    const sessions = new Sessions(keys, false);
+    /** The session of a browser, as the server reads it. */
+    const sessionOf = async (browser: CookieBrowser): Promise<Session> => {
+      const cookie = browser.cookies(server.publicUrl);
+      const session = await sessions.read(new RegExp(`${sessions.cookie}=([^;]+)`).exec(cookie)?.[1] ?? '');
+      assert.ok(session !== null);
+      return session;
+    };
+    const asCaller = ({ proved, authTimeKnown }: Session) => ({ byLogin: true, authTimeKnown, identity: proved });
+    const { browser, callback } = await begin('ann');
+    await browser.ask(callback);
+    // The provider remembers her: no form, no question.
+    const silent = await browser.follow(`${server.publicUrl}/login/oidc?return=/healthz`);
+    assert.equal(silent.url, `${server.publicUrl}/healthz`);
+    const byMemory = asCaller(await sessionOf(browser));
+    const now = Date.now();
+    checkFresh(byMemory, 'approve', 3_600_000, now);
+    assert.throws(
+      () => checkFresh(byMemory, 'break-glass', 3_600_000, now),
+      /not known when you last proved who you are; to break-glass it must be 5 min ago at most/,
+    );
+    assert.ok(Math.abs((await me(browser)).body.identity.authenticatedAtMs - now) < 60_000, 'she did log in now');
+
+    const again = await begin('ann', '?fresh=1');
+    await again.browser.ask(again.callback);
+    const byForm = asCaller(await sessionOf(again.browser));
+    checkFresh(byForm, 'break-glass', 3_600_000, Date.now());
+
+    // Cookies of before say nothing of it.
+    const { authTimeKnown: _, ...before } = { ...(await sessionOf(again.browser)) };
+    const sealed = await sessions.setCookie(before as Session);
+    const old = await sessions.read(sealed.slice(sealed.indexOf('=') + 1, sealed.indexOf(';')));
+    assert.equal(old?.authTimeKnown, false);
+  });
+
+  it('to promote over a HOLD is as for break-glass, and where nobody can say whether there is one', async () => {
+    const ref = { lane: { service: 'shop', environment: 'local' }, rolloutId: '3f2a9c1e5b7d8f00' };
+    const wait = (kind: 'inconclusive' | 'blind' | 'paused') => ({ kind }) as RolloutView['wait'];
+    let asked = 0;
+    const standing = (find: () => Found | Error) => ({
+      find: async (): Promise<Found> => {
+        asked += 1;
+        const found = find();
+        if (found instanceof Error) throw found;
+        return found;
+      },
+    });
+    const at = (kind: 'inconclusive' | 'blind' | 'paused' | null) =>
+      standing(() => ({ kind: 'running', view: testView({ wait: kind === null ? null : wait(kind) }) }));
+    const noWorker = standing(() => new CliError(EXIT.unavailable, 'no worker answers', 'start one'));
+    const promote = (slipway: ReturnType<typeof standing>, who = caller(6), verb = 'promote') =>
+      checkFreshOverHold(slipway, who, ref, verb, 0);
+
+    for (const kind of ['inconclusive', 'blind'] as const)
+      await assert.rejects(
+        promote(at(kind)),
+        /you logged in 6 min ago; to promote over a HOLD it must be 5 min at most/,
+      );
+    // Sessions that were opened with a token grow old too.
+    await assert.rejects(promote(at('inconclusive'), caller(6, 'token')), /5 min at most/);
+    await assert.rejects(promote(noWorker), /while no worker can say whether it is over a HOLD it must be 5 min/);
+    await promote(at(null));
+    await promote(at('paused'));
+    await promote(standing(() => ({ kind: 'queued', ref, ahead: 1, behind: null, blocked: null })));
+    assert.equal(asked, 7);
+    // Where the answer does not count, nobody is asked.
+    for (const slipway of [at('inconclusive'), noWorker]) {
+      await promote(slipway, caller(4));
+      await promote(slipway, { ...caller(600), byLogin: false });
+      await promote(slipway, caller(6), 'approve');
+    }
+    assert.equal(asked, 7);
   });
 });

@@ -16,6 +16,8 @@ export interface Caller {
   readonly how: 'cookie' | 'bearer' | 'local';
   /** By a login of a person that grows old: a session, or a token for the command line that was taken from one. */
   readonly byLogin: boolean;
+  /** When the person proved who they are is known: else the identity tells when they logged in, perhaps silently. */
+  readonly authTimeKnown: boolean;
   readonly csrf: string | null;
   /** ms since the epoch; null: no end. */
   readonly untilMs: number | null;
@@ -23,6 +25,9 @@ export interface Caller {
   /** Tokens of CI are good for one change each. */
   readonly ci: CiToken | null;
 }
+
+/** Of all that is proved with each request. */
+const PROVED_NOW = { byLogin: false, authTimeKnown: true } as const;
 
 export interface Proofs {
   readonly directory: Directory;
@@ -48,18 +53,19 @@ export async function authenticate(
     if (bearer === undefined) throw new ApiProblem('invalid-token', 'the Authorization header is no bearer token');
     if (looksLikeStaticToken(bearer)) {
       const checked = staticCaller(bearer, tokens, directory, nowMs);
-      return { ...checked, how: 'bearer', byLogin: false, csrf: null, session: null, ci: null };
+      return { ...checked, ...PROVED_NOW, how: 'bearer', csrf: null, session: null, ci: null };
     }
     if (bearer.startsWith(COMMAND_PREFIX)) {
       const session = await sessions.readCommandToken(bearer);
       if (session === null || !stands(session, tokens, nowMs))
         throw new ApiProblem('invalid-token', 'the token for the command line is over, or none of this server');
       const identity = directory.identify(session.proved);
-      return { identity, how: 'bearer', byLogin: true, csrf: null, untilMs: session.endsMs, session: null, ci: null };
+      const { authTimeKnown, endsMs: untilMs } = session;
+      return { identity, how: 'bearer', byLogin: true, authTimeKnown, csrf: null, untilMs, session: null, ci: null };
     }
     const token = await ci.check(bearer);
     const identity = directory.identify(token.proved);
-    return { identity, how: 'bearer', byLogin: false, csrf: null, untilMs: token.expiresMs, session: null, ci: token };
+    return { identity, ...PROVED_NOW, how: 'bearer', csrf: null, untilMs: token.expiresMs, session: null, ci: token };
   }
   if (cookie !== null) {
     const session = await sessions.read(cookie);
@@ -74,7 +80,8 @@ export async function authenticate(
 /** Whoever has this session. */
 export function sessionCaller(identity: Identity, session: Session, sessions: Sessions): Caller {
   const untilMs = sessions.until(session);
-  return { identity, how: 'cookie', byLogin: true, csrf: session.csrf, untilMs, session, ci: null };
+  const { authTimeKnown, csrf } = session;
+  return { identity, how: 'cookie', byLogin: true, authTimeKnown, csrf, untilMs, session, ci: null };
 }
 
 /** Whether the static token that a session was opened with is still in the file, and good. */
@@ -86,7 +93,7 @@ function stands({ tokenId }: Session, tokens: ServerFile['tokens'], nowMs: numbe
 
 function localCaller(nowMs: number): Caller {
   const identity = { ...LOCAL, authenticatedAtMs: nowMs };
-  return { identity, how: 'local', byLogin: false, csrf: null, untilMs: null, session: null, ci: null };
+  return { identity, ...PROVED_NOW, how: 'local', csrf: null, untilMs: null, session: null, ci: null };
 }
 
 /** Whose static token this is. @throws ApiProblem `invalid-token` */

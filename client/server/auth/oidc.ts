@@ -22,6 +22,16 @@ const Claims = z.looseObject({
   auth_time: z.number().optional(),
 });
 
+/** Who has logged in. */
+export interface LoggedIn {
+  readonly proved: Proved & { readonly via: 'oidc' };
+  /**
+   * The provider has told `auth_time`. Many tell it only where `max_age` is asked for: without it nobody knows whether the
+   * person did anything for this login, or the provider remembered them.
+   */
+  readonly authTimeKnown: boolean;
+}
+
 /** Login of people by an OpenID provider: authorisation code with PKCE (RFC 7636), state and nonce. */
 export class OidcLogin {
   private config: client.Configuration | null = null;
@@ -70,20 +80,23 @@ export class OidcLogin {
   }
 
   /** Ends a login. @param query the request's own query, with its `?` @throws ApiProblem `login-failed`, `unavailable` */
-  async finish(query: string, login: Login): Promise<Proved & { readonly via: 'oidc' }> {
+  async finish(query: string, login: Login): Promise<LoggedIn> {
     const config = await this.discovered();
     // Not the request's own address: behind a proxy that is http, and the provider would refuse it.
     const url = new URL(`${this.redirectUri}${query}`);
     let claims: z.infer<typeof Claims>;
+    let authTimeS: number | undefined;
     try {
       const tokens = await client.authorizationCodeGrant(config, url, {
         pkceCodeVerifier: login.verifier,
         expectedState: login.state,
         expectedNonce: login.nonce,
         idTokenExpected: true,
+        // Where it is asked for, an answer without `auth_time`, or with one that is too old, is not accepted.
         ...(login.fresh ? { maxAge: FRESH_S } : {}),
       });
       const idToken = Claims.parse(tokens.claims());
+      authTimeS = idToken.auth_time;
       // Many providers tell names and groups there only.
       const more =
         config.serverMetadata().userinfo_endpoint === undefined
@@ -107,17 +120,18 @@ export class OidcLogin {
     if (subjectClaim === 'email' && !verified)
       throw new ApiProblem('login-failed', 'the identity provider has not verified your mail address');
     const groups: unknown = claims[groupsClaim];
-    return {
+    const proved = {
       subject,
       name: claims.name ?? claims.preferred_username ?? claims.email ?? subject,
-      kind: 'person',
-      via: 'oidc',
+      kind: 'person' as const,
+      via: 'oidc' as const,
       groups: Array.isArray(groups) ? groups.filter((group): group is string => typeof group === 'string') : [],
       aliases: [claims.sub, ...(claims.email !== undefined && verified ? [claims.email] : [])].filter(
         (alias) => alias !== subject,
       ),
-      authenticatedAtMs: (claims.auth_time ?? Math.floor(Date.now() / 1000)) * 1000,
+      authenticatedAtMs: (authTimeS ?? Math.floor(Date.now() / 1000)) * 1000,
     };
+    return { proved, authTimeKnown: authTimeS !== undefined };
   }
 
   private get redirectUri(): string {

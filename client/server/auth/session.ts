@@ -26,6 +26,8 @@ const SessionClaims = z.object({
   }),
   /** Of the static token that it was opened with: it ends when that is taken out of the file. */
   tokenId: z.string().nullable(),
+  /** `authenticatedAtMs` is when the person proved who they are, not when they came by; cookies of before don't tell. */
+  authTimeKnown: z.boolean().default(false),
   csrf: z.string(),
   beganMs: z.number(),
   seenMs: z.number(),
@@ -67,17 +69,18 @@ export class Sessions {
   /** A new session, with a new id: what was known of an older one is worth nothing. */
   begin(
     proved: Proved & { readonly via: 'oidc' | 'token' },
-    limits: { readonly endsMs?: number; readonly tokenId?: string } = {},
+    more: { readonly endsMs?: number; readonly tokenId?: string; readonly authTimeKnown?: boolean } = {},
   ): Session {
     const beganMs = this.now();
     return {
       purpose: 'session',
       proved: { ...proved, groups: [...proved.groups], aliases: [...proved.aliases] },
-      tokenId: limits.tokenId ?? null,
+      tokenId: more.tokenId ?? null,
+      authTimeKnown: more.authTimeKnown ?? false,
       csrf: randomBytes(32).toString('base64url'),
       beganMs,
       seenMs: beganMs,
-      endsMs: Math.min(beganMs + ABSOLUTE_MS, limits.endsMs ?? Infinity),
+      endsMs: Math.min(beganMs + ABSOLUTE_MS, more.endsMs ?? Infinity),
     };
   }
 
