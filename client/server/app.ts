@@ -11,7 +11,7 @@ import type { SigningKey } from '../../formats/decision-token.js';
 import { CliError, EXIT } from '../exit-codes.js';
 import type { Slipway } from '../slipway.js';
 import { handleAlerts, undoneText } from './alerts.js';
-import { authenticate, checkOrigin, cookieOf, sessionCaller, staticCaller } from './auth/authenticate.js';
+import { authenticate, checkOrigin, checkSession, cookieOf, sessionCaller, staticCaller } from './auth/authenticate.js';
 import type { Caller } from './auth/authenticate.js';
 import { CiTokens } from './auth/ci.js';
 import { Directory, LOCAL } from './auth/people.js';
@@ -282,6 +282,7 @@ export function createApp(options: AppOptions): ServerApp {
     } else if (access.kind !== 'public') {
       caller = await signedIn(c);
       if (unsafe) checkOrigin(c.req.raw, caller, origins);
+      else checkSession(c.req.raw, caller);
     } else if (unsafe) checkOrigin(c.req.raw, { how: 'local', csrf: null }, origins);
 
     const params = paramsOf(endpoint, c);

@@ -56,6 +56,11 @@ export const PROBLEMS = {
     title: 'The CSRF token is missing or not the session’s',
     next: 'send the header X-Slipway-CSRF with the value that GET /me gives',
   },
+  'session-changed': {
+    status: 403,
+    title: 'Somebody has logged in anew in this browser',
+    next: 'load the page again',
+  },
   forbidden: { status: 403, title: 'You may not do that', next: 'ask somebody who has the role; GET /me tells yours' },
   'not-found': {
     status: 404,

@@ -273,6 +273,19 @@ describe('who speaks to the server', () => {
       assert.equal(await code({ 'Sec-Fetch-Site': 'same-origin', 'X-Slipway-CSRF': csrf }), 'done');
     });
 
+    it('gives nothing to a page that was made for another login', async () => {
+      const { cookie: Cookie, csrf } = await login();
+      const other = await login();
+      for (const path of ['/me', '/runs', '/events']) {
+        const answer = await call<Problem>(`${server.url}${path}`, {
+          headers: { Cookie: other.cookie, 'X-Slipway-CSRF': csrf },
+        });
+        assert.deepEqual([answer.status, answer.body.type.split('/').at(-1)], [403, 'session-changed'], path);
+      }
+      assert.equal((await me(undefined, { Cookie, 'X-Slipway-CSRF': csrf })).status, 200);
+      assert.equal((await me(undefined, { Cookie })).status, 200, 'who does not say it is given what the cookie says');
+    });
+
     it('is nobody with a cookie that was changed, planted twice, or made by another server', async () => {
       const { cookie } = await login();
       const [name, value = ''] = cookie.split('=');

@@ -37,6 +37,8 @@ export class FixtureServer {
   evidence: unknown = null;
   /** Addresses that were asked for. */
   readonly asked: string[] = [];
+  /** Of all streams that were asked for, oldest first. */
+  readonly streamHeaders: IncomingMessage['headers'][] = [];
   private readonly streams = new Map<ServerResponse, string>();
   private seq = 0;
 
@@ -138,6 +140,7 @@ export class FixtureServer {
   }
 
   private stream(pathname: string, request: IncomingMessage, response: ServerResponse): void {
+    this.streamHeaders.push(request.headers);
     if (this.refusal !== null) {
       response.writeHead(this.refusal.status, { 'content-type': 'application/problem+json' });
       return void response.end(JSON.stringify(this.refusal.body));

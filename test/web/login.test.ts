@@ -9,7 +9,7 @@ import { startProvider } from '../support/oidc-provider.js';
 import type { TestProvider } from '../support/oidc-provider.js';
 import { startBare, startServer } from '../support/server.js';
 import type { Bare, TestServer } from '../support/server.js';
-import { launch, openTab, seriousFindings } from './looks.js';
+import { launch, openTab, seriousFindings, tabIn } from './looks.js';
 import type { Tab } from './looks.js';
 
 /** The provider's own form asks for it; nothing in these tests leaves this machine, so it does not get it. */
@@ -119,15 +119,34 @@ describe(
       const other = await tab.context.newPage();
       await other.goto(`${url}/`);
       assert.equal(await shown(other), 'Name of ann');
+      await other.locator('.link-state.live').waitFor();
       await tab.page.getByRole('button', { name: 'Log out' }).click();
       await tab.page.getByRole('heading', { name: 'Log in' }).waitFor();
       assert.equal(await statusOfMe(tab.page), 401);
       await tab.page.goBack();
       await tab.page.getByRole('heading', { name: 'Log in' }).waitFor();
       assert.equal(await tab.page.locator('.who').count(), 0);
+      await other.getByText('Your session is over.').waitFor();
       await other.reload();
       await other.getByRole('heading', { name: 'Log in' }).waitFor();
       nothingComplained(tab);
+      await tab.context.close();
+    });
+
+    it('of another person in another tab is not shown in those of the first', async () => {
+      const tab = await openTab(browser, `${url}/`);
+      await logIn(tab, 'ann');
+      await tab.page.locator('.link-state.live').waitFor();
+      const other = await tabIn(tab.context, `${url}/login?fresh=1&return=/`);
+      await logIn(other, 'eve');
+      await other.page.locator('.link-state.live').waitFor();
+      // Ann's page asks anew, by a cookie that is Eve's now.
+      await tab.context.setOffline(true);
+      await tab.page.locator('.notice.offline').waitFor();
+      await tab.context.setOffline(false);
+      await tab.page.getByText('Somebody has logged in anew in this browser').waitFor();
+      assert.equal(await shown(tab.page), 'Name of ann');
+      await other.page.locator('.link-state.live').waitFor();
       await tab.context.close();
     });
 

@@ -607,6 +607,55 @@ describe(
       assert.deepEqual(second.complaints, []);
     });
 
+    test('shares nothing between the tabs of two people, who were logged in one after the other', async () => {
+      const first = await open(ROLLOUT);
+      await live(first.page);
+      const linus = server.me;
+      // The other one may see another state of it: another offer, another row.
+      server.me = me({
+        identity: { ...me().identity, subject: 'eve@example.com', name: 'Eve' },
+        csrf: 'eve-s-csrf-token',
+      });
+      server.runs.set(ID, inCanary());
+      const second = await tabIn(first.context, `${server.url}${ROLLOUT}`);
+      await live(second.page);
+      assert.deepEqual(server.openStreams, [`/runs/${ID}/events`, `/runs/${ID}/events`]);
+      // What another tab has of before would come in this time.
+      await second.page.waitForTimeout(500);
+      assert.equal(await second.page.locator('h1 .pill').innerText(), 'canary');
+      assert.equal(await first.page.locator('h1 .pill').innerText(), 'waits for approval');
+      // A further login of the same person is another one too: what may be seen may have changed.
+      server.me = { ...linus!, csrf: 'later-csrf-token' };
+      const third = await tabIn(first.context, `${server.url}${ROLLOUT}`);
+      await live(third.page);
+      assert.equal(server.openStreams.length, 3);
+      assert.deepEqual(
+        server.streamHeaders.slice(-3).map((headers) => headers['x-slipway-csrf']),
+        ['csrf-of-this-session', 'eve-s-csrf-token', 'later-csrf-token'],
+        'each says whose it is',
+      );
+    });
+
+    test('ends in all tabs of a login with it, and in no others', async () => {
+      const first = await open(ROLLOUT);
+      await live(first.page);
+      const second = await tabIn(first.context, `${server.url}${ROLLOUT}`);
+      const list = await tabIn(first.context, `${server.url}/`);
+      server.me = me({ csrf: 'later-csrf-token' });
+      const later = await tabIn(first.context, `${server.url}/`);
+      for (const { page } of [second, list, later]) await live(page);
+      server.answer = () => ({ status: 200, body: null });
+      await list.page.getByRole('button', { name: 'Log out' }).click();
+      await list.page.waitForURL(`${server.url}/login`);
+      for (const { page } of [first, second]) await page.getByText('Your session is over.').waitFor();
+      await until('its streams are closed', () => server.openStreams.length === 1);
+      server.change(inCanary());
+      await first.page.waitForTimeout(500);
+      for (const { page } of [first, second])
+        assert.equal(await page.locator('h1 .pill').innerText(), 'waits for approval', 'nothing more is shown');
+      assert.equal(await later.page.locator('.link-state.live').count(), 1);
+    });
+
     test('leaves connections for decisions however many tabs are open', async () => {
       const first = await open('/');
       await live(first.page);

@@ -143,8 +143,23 @@ export function checkOrigin(
   if (foreign || silent)
     throw new ApiProblem('cross-site', `a request that changes something must come from ${[...origins][0]} itself`);
   if (caller.how !== 'cookie') return;
-  const given = Buffer.from(request.headers.get('x-slipway-csrf') ?? '');
-  const wanted = Buffer.from(caller.csrf ?? '');
-  if (given.length !== wanted.length || !timingSafeEqual(given, wanted))
+  if (!isOfSession(request.headers.get('x-slipway-csrf') ?? '', caller))
     throw new ApiProblem('csrf-missing', 'the header X-Slipway-CSRF is not the one of this session');
+}
+
+/**
+ * A page that says of which session it is must not be given what is for another: in another tab somebody may have logged
+ * out since, and somebody else in.
+ * @throws ApiProblem `session-changed`
+ */
+export function checkSession(request: Request, caller: Pick<Caller, 'how' | 'csrf'>): void {
+  const said = request.headers.get('x-slipway-csrf');
+  if (said === null || caller.how !== 'cookie' || isOfSession(said, caller)) return;
+  throw new ApiProblem('session-changed', 'what asks is of another login than this browser’s last one');
+}
+
+function isOfSession(said: string, { csrf }: Pick<Caller, 'csrf'>): boolean {
+  const given = Buffer.from(said);
+  const wanted = Buffer.from(csrf ?? '');
+  return given.length === wanted.length && timingSafeEqual(given, wanted);
 }

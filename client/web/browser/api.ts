@@ -9,6 +9,7 @@ import type {
 } from '../../server/contract.js';
 import type { JudgeInput } from '../../../domain/canary/types.js';
 import type { ShownProblem } from '../boot.js';
+import { csrfHeader } from './session.js';
 
 export type Result<T> =
   | { readonly kind: 'found'; readonly value: T }
@@ -62,10 +63,6 @@ function post<T>(path: string, body: unknown, headers: Readonly<Record<string, s
     headers: { 'content-type': 'application/json', ...headers },
     body: JSON.stringify(body),
   });
-}
-
-function csrfHeader(csrf: string | null): Readonly<Record<string, string>> {
-  return csrf === null ? {} : { 'x-slipway-csrf': csrf };
 }
 
 export function decide(rolloutId: string, body: DecisionBody, csrf: string | null): Promise<Result<DecisionAnswer>> {

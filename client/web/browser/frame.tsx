@@ -9,6 +9,7 @@ import type { ShownProblem } from '../boot.js';
 import { logOut } from './api.js';
 import { now } from './clock.js';
 import { CommandTokenButton } from './command-token.js';
+import { tellLoggedOut } from './session.js';
 import type { Live } from './store.js';
 import type { Link } from './stream.js';
 import { clockText, plain, spanText } from './words.js';
@@ -88,8 +89,10 @@ function Who({ me }: { readonly me: Me }) {
   const { identity, local } = me;
   const leave = async (): Promise<void> => {
     const result = await logOut(me.csrf);
-    if (result.kind === 'found') location.assign(LOGIN_PATH);
-    else setProblem(result.kind === 'problem' ? result.problem.title : 'The server did not answer');
+    if (result.kind === 'found') {
+      tellLoggedOut(me);
+      location.assign(LOGIN_PATH);
+    } else setProblem(result.kind === 'problem' ? result.problem.title : 'The server did not answer');
   };
   return (
     <div class="who">

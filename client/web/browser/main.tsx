@@ -11,9 +11,9 @@ import { listStore, rolloutStore } from './store.js';
 function Page({ boot }: { readonly boot: Boot }) {
   switch (boot.page) {
     case 'list':
-      return <ListPage boot={boot} store={listStore(boot.runs)} />;
+      return <ListPage boot={boot} store={listStore(boot.runs, boot.me)} />;
     case 'rollout':
-      return <RolloutPage boot={boot} store={rolloutStore(boot.run)} />;
+      return <RolloutPage boot={boot} store={rolloutStore(boot.run, boot.me)} />;
     case 'login':
       return <LoginPage boot={boot} />;
     case 'problem':

@@ -1,7 +1,7 @@
 /** What a page knows, as signals; events are put in together, once a frame. */
 import { batch, signal } from '@preact/signals';
 import type { ReadonlySignal, Signal } from '@preact/signals';
-import type { RunDocument, RunList, StreamEvent } from '../../server/contract.js';
+import type { Me, RunDocument, RunList, StreamEvent } from '../../server/contract.js';
 import type { LiveStage } from '../../../domain/live.js';
 import { serverSays } from './clock.js';
 import { follow } from './stream.js';
@@ -51,10 +51,11 @@ function following(source: Source, apply: (event: StreamEvent) => void): Live {
   return { link, tryNow: () => followed.tryNow() };
 }
 
-export function listStore(first: RunList): ListStore {
+export function listStore(first: RunList, me: Me): ListStore {
   const runs = signal(first);
   serverSays(first.asOf);
-  const live = following({ events: '/events', ask: { path: '/runs?state=open&limit=100', event: 'runs' } }, (event) => {
+  const ask = { path: '/runs?state=open&limit=100', event: 'runs' } as const;
+  const live = following({ events: '/events', ask, me }, (event) => {
     if (event.event !== 'runs') return;
     serverSays(event.data.asOf);
     runs.value = event.data;
@@ -62,7 +63,7 @@ export function listStore(first: RunList): ListStore {
   return { ...live, runs };
 }
 
-export function rolloutStore(first: RunDocument): RolloutStore {
+export function rolloutStore(first: RunDocument, me: Me): RolloutStore {
   const run = signal(first);
   const stages = signal<ReadonlyMap<string, LiveStage>>(new Map());
   const seen = (live: LiveStage | null): void => {
@@ -76,7 +77,7 @@ export function rolloutStore(first: RunDocument): RolloutStore {
     const over: Link = { kind: 'ended', reason: 'the rollout is over' };
     return { run, stages, link: signal(over), tryNow: () => undefined };
   }
-  const live = following({ events: `${path}/events`, ask: { path, event: 'run' } }, (event) => {
+  const live = following({ events: `${path}/events`, ask: { path, event: 'run' }, me }, (event) => {
     if (event.event === 'live') return seen(event.data);
     if (event.event !== 'run') return;
     serverSays(event.data.asOf);

@@ -1,12 +1,14 @@
 /**
  * Server-sent events for all tabs of a browser together. Over HTTP/1.1 a browser has six connections to a server; with a
- * stream in each tab the seventh would hang, decisions included. So the tabs that look at the same thing share one
- * stream, held by the tab that has its lock, and no more than `SLOTS` streams are open at all: the rest ask now and then.
+ * stream in each tab the seventh would hang, decisions included. So the tabs of one login that look at the same
+ * thing share one stream, held by the tab that has its lock, and no more than `SLOTS` streams are open at all: the rest
+ * ask now and then. What is told is made for one person: tabs of another login share nothing with these.
  */
 import { createParser } from 'eventsource-parser';
-import type { StreamEvent } from '../../server/contract.js';
+import type { Me, StreamEvent } from '../../server/contract.js';
 import type { ShownProblem } from '../boot.js';
 import { problemOf } from './api.js';
+import { csrfHeader, onLoggedOut, sessionName } from './session.js';
 
 /** Whether what is shown is what is. */
 export type Link =
@@ -25,6 +27,8 @@ export interface Source {
   readonly events: string;
   /** Asks for the same state once. */
   readonly ask: { readonly path: string; readonly event: 'run' | 'runs' };
+  /** For whom. */
+  readonly me: Me;
 }
 
 export interface Listener {
@@ -58,11 +62,15 @@ export function follow(source: Source, listener: Listener): Following {
 }
 
 class Followed implements Following {
+  /** Of the channel and of the lock. */
+  private readonly name: string;
   private readonly channel: BroadcastChannel | null;
   /** The last of each kind, for tabs that come later. */
   private readonly last = new Map<string, StreamEvent>();
   private link: Link = { kind: 'connecting' };
   private leads = false;
+  /** Its login was ended in another tab: whatever still comes is not shown. */
+  private loggedOut = false;
   private heardAtMs = Date.now();
   private wake: () => void = () => undefined;
   private lastId = '';
@@ -71,10 +79,12 @@ class Followed implements Following {
     private readonly source: Source,
     private readonly listener: Listener,
   ) {
-    this.channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel(`slipway ${source.events}`) : null;
+    this.name = `slipway ${source.events} ${sessionName(source.me)}`;
+    this.channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel(this.name) : null;
     this.channel?.addEventListener('message', ({ data }: MessageEvent<Told>) => this.hear(data));
     for (const name of ['online', 'pageshow']) addEventListener(name, () => this.tryNow());
     addEventListener('offline', () => this.tryNow());
+    onLoggedOut(source.me, () => this.logOut());
   }
 
   tryNow(): void {
@@ -84,18 +94,17 @@ class Followed implements Following {
   async run(): Promise<void> {
     // Locks are there on secure origins only (and on this machine's own); elsewhere each tab is on its own.
     if (!('locks' in navigator) || this.channel === null) return this.lead();
-    const name = `slipway ${this.source.events}`;
     this.tell({ kind: 'hello' });
     const watchdog = setInterval(() => {
       if (this.leads || Date.now() - this.heardAtMs < SILENCE_MS) return;
       // Whoever holds the lock says nothing any more: a tab that the browser has frozen.
       this.heardAtMs = Date.now();
-      void navigator.locks.request(name, { steal: true }, () => this.lead()).catch(() => undefined);
+      void navigator.locks.request(this.name, { steal: true }, () => this.lead()).catch(() => undefined);
     }, 5000);
     for (;;) {
       // Settles when nothing more comes; fails when another tab takes the lock, and then this one listens again.
       const over = await navigator.locks
-        .request(name, () => this.lead())
+        .request(this.name, () => this.lead())
         .then(
           () => true,
           () => false,
@@ -106,7 +115,15 @@ class Followed implements Following {
     clearInterval(watchdog);
   }
 
+  private logOut(): void {
+    this.says({ kind: 'ended', reason: 'your session is over: you logged out in another tab' });
+    this.loggedOut = true;
+    this.last.clear();
+    this.wake();
+  }
+
   private hear(told: Told): void {
+    if (this.loggedOut) return;
     if (told.kind === 'hello') {
       if (!this.leads) return;
       for (const event of this.last.values()) this.tell({ kind: 'event', event });
@@ -124,12 +141,14 @@ class Followed implements Following {
   }
 
   private event(event: StreamEvent): void {
+    if (this.loggedOut) return;
     this.last.set(event.event, event);
     this.listener.event(event);
     this.tell({ kind: 'event', event });
   }
 
   private says(link: Link): void {
+    if (this.loggedOut) return;
     this.link = link;
     this.listener.link(link);
     this.tell({ kind: 'link', link });
@@ -139,9 +158,10 @@ class Followed implements Following {
   private async lead(): Promise<void> {
     this.leads = true;
     let lostAtMs: number | null = null;
-    for (let attempt = 0; ;) {
+    for (let attempt = 0; !this.loggedOut;) {
       const end = await this.inSlot();
       if (end.kind === 'over') return this.says(end.link);
+      if (this.loggedOut) return;
       if (end.kind === 'worked') {
         attempt = 0;
         lostAtMs = null;
@@ -179,13 +199,18 @@ class Followed implements Following {
       const end = await this.ask();
       if (end !== null) return end;
       await this.pause(ASK_EVERY_MS);
+      if (this.loggedOut) return { kind: 'failed' };
     }
   }
 
   private async ask(): Promise<End | null> {
     const { path, event } = this.source.ask;
     try {
-      const response = await fetch(path, { signal: AbortSignal.timeout(SILENCE_MS), redirect: 'error' });
+      const response = await fetch(path, {
+        headers: csrfHeader(this.source.me.csrf),
+        signal: AbortSignal.timeout(SILENCE_MS),
+        redirect: 'error',
+      });
       if (!response.ok) return await ended(response);
       this.says({ kind: 'asking' });
       this.event({ event, data: await response.json() } as StreamEvent);
@@ -203,7 +228,11 @@ class Followed implements Following {
     let worked = false;
     try {
       const response = await fetch(this.source.events, {
-        headers: { accept: 'text/event-stream', ...(this.lastId === '' ? {} : { 'last-event-id': this.lastId }) },
+        headers: {
+          accept: 'text/event-stream',
+          ...csrfHeader(this.source.me.csrf),
+          ...(this.lastId === '' ? {} : { 'last-event-id': this.lastId }),
+        },
         cache: 'no-store',
         redirect: 'error',
         signal: aborter.signal,
