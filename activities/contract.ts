@@ -153,7 +153,7 @@ export interface Activities {
   slackMessage(call: SlackCall): Promise<SlackPosted>;
   /** Keeps the decision record; gives its digest. */
   recordRollout(record: RolloutRecord): Promise<{ readonly digest: string }>;
-  /** The lane's anchor; never throws: an unreachable platform is an answer here. */
+  /** The lane's anchor; never throws: a platform that can't be reached, or won't let it be read, is an answer here. */
   readAnchor(call: {
     lane: LaneRef;
     target: Target;

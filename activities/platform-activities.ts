@@ -101,8 +101,9 @@ export function createPlatformActivities({
         const { anchor } = await of(target).describe({ lane, target, rolloutId: 'none' }, cancellationSignal());
         return { kind: 'read', anchor };
       } catch (error) {
-        if (error instanceof Unavailable) return { kind: 'unreachable', reason: error.message };
-        throw error;
+        if (cancellationSignal().aborted) throw error;
+        // Also what will never be answered: the rollout that comes next reads for itself, and says what to do about it.
+        return { kind: 'unreachable', reason: error instanceof Error ? error.message : String(error) };
       }
     },
 

@@ -1,4 +1,4 @@
-import { ActivityFailure, isCancellation } from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, isCancellation } from '@temporalio/workflow';
 import type { Activities } from '../activities/contract.js';
 import type { PlatformScope } from '../activities/platform.js';
 import { idempotencyKey } from '../domain/fence.js';
@@ -209,6 +209,13 @@ export function with_<Name extends keyof Activities>(
 export function unreachable(error: unknown): { kind: 'unreachable'; reason: string } {
   if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
   return { kind: 'unreachable', reason: failureText(error) };
+}
+
+/** Whether an activity was told no by a platform that does answer. */
+export function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof ActivityFailure && error.cause instanceof ApplicationFailure && error.cause.type === 'Refused'
+  );
 }
 
 /** The innermost message of an activity's failure: what the far side said. */

@@ -183,7 +183,10 @@ class Lane {
     await this.recover({ target, notify }, rolloutId, 'the anchor names a rollout whose run is gone');
   }
 
-  /** Who holds the lane by the platform's word. An unreachable platform stops nothing here: the rollout itself says so. */
+  /**
+   * Who holds the lane by the platform's word. A platform that can't be asked stops nothing here: the rollout itself says
+   * so, and none gets past its claim, which asks the platform again.
+   */
   private async holder(target: Target): Promise<AnchorHolder | null> {
     const answer = await looks().readAnchor({ lane: this.state.lane, target });
     if (answer.kind === 'unreachable' || answer.anchor === null) return null;

@@ -21,7 +21,7 @@ import { durationText, percentText } from '../domain/words.js';
 import { courtesies, reads, waits } from './activity-profiles.js';
 import { Controls, handleCommands } from './commands.js';
 import { decide, rejectedText, releaseGate } from './decide.js';
-import { EffectRunner, failureText, unreachable, with_ } from './effects.js';
+import { EffectRunner, failureText, isRefusal, unreachable, with_ } from './effects.js';
 import type { EffectOutcome, EffectRequest } from './effects.js';
 import { back, ended, settle } from './end.js';
 import type { End } from './end.js';
@@ -144,7 +144,7 @@ class Rollout {
       const refused = settle(findings, (text) => state.warn(text));
       if (refused !== null) return refused;
     } catch (error) {
-      return ended('rejected', 'platform-unreachable', unreachable(error).reason);
+      return unread(error);
     }
     // From here on the anchor may name this rollout: whatever happens, it is closed in the end.
     this.touched = true;
@@ -543,7 +543,7 @@ class Rollout {
       if (holder?.rolloutId === this.scope.rolloutId && holder.claimant === 'rollout') this.touched = true;
       return snapshot;
     } catch (error) {
-      return ended('rejected', 'platform-unreachable', unreachable(error).reason);
+      return unread(error);
     }
   }
 
@@ -657,4 +657,10 @@ class Rollout {
       return null;
     }
   }
+}
+
+/** The end of a rollout whose target could not be read before anything was touched: it is away, or it said no. */
+function unread(error: unknown): End {
+  const { reason } = unreachable(error);
+  return ended('rejected', isRefusal(error) ? 'preflight' : 'platform-unreachable', reason);
 }

@@ -7,10 +7,12 @@ import type {
   EffectResult,
   KubernetesTarget,
   LaneAnchor,
+  PreflightFinding,
 } from '../../domain/target.js';
 import { Refused, Unavailable } from '../failures.js';
 import { disturbancesOf } from '../fenced/disturbances.js';
 import { applyEffect } from '../fenced/effects.js';
+import { refuse } from '../fenced/findings.js';
 import { claimLane } from '../fenced/lane-anchor.js';
 import { laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-view.js';
 import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
@@ -24,7 +26,7 @@ import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-s
 import type { KubeStore } from './kube-store.js';
 import { createPace } from './pace.js';
 import type { PaceOptions, Urgency } from './pace.js';
-import { findKubeProblems } from './preflight.js';
+import { findKubeProblems, missingRights } from './preflight.js';
 import { tell } from './tell.js';
 import { lastWriteMs } from './traffic/last-write.js';
 import { routerOf } from './traffic/router.js';
@@ -85,10 +87,17 @@ export function createKubernetesPlatform({
 
   return {
     async describe(scope, signal) {
-      // A rollback asks this before it moves the traffic.
-      const { store } = await open(scope, 'rollback');
-      const view = await readLane(store, scope.rolloutId, signal);
-      return snapshotOf(store, scope, view, null);
+      try {
+        // A rollback asks this before it moves the traffic.
+        const { store } = await open(scope, 'rollback');
+        const view = await readLane(store, scope.rolloutId, signal);
+        return snapshotOf(store, scope, view, null);
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        // Nothing comes after this: who asked must learn here what preflight would have said.
+        const findings = await explainedRefusal(() => clientFor(scope.target.context, 'usual'), scope, error, signal);
+        throw new Refused(findings.map(({ problem, remedy }) => `${problem}: ${remedy}`).join('; '));
+      }
     },
 
     async preflight(scope, needs, signal) {
@@ -96,7 +105,7 @@ export function createKubernetesPlatform({
         return await findKubeProblems(await clientFor(scope.target.context, 'usual'), scope, needs, signal);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
-        return [{ severity: 'refuse', problem: error.message, remedy: 'put the target right in slipway.yaml' }];
+        return [refusedTarget(error)];
       }
     },
 
@@ -164,6 +173,26 @@ export function createKubernetesPlatform({
         anchorsOf(await clientFor(context, 'usual'), namespace, signal),
       ),
   };
+}
+
+/** What stands behind a read that was refused: the rights that are missing, else what was said. */
+async function explainedRefusal(
+  connect: () => Promise<KubeClient>,
+  { target }: Scope,
+  error: Refused,
+  signal: AbortSignal | undefined,
+): Promise<readonly PreflightFinding[]> {
+  try {
+    const missing = await missingRights(await connect(), target, signal);
+    if (missing.length > 0) return missing;
+  } catch {
+    // Where that can't be told either, there is no more to be said.
+  }
+  return [refusedTarget(error)];
+}
+
+function refusedTarget({ message }: Refused): PreflightFinding {
+  return refuse(message, 'put the target right in slipway.yaml');
 }
 
 /** What takes users away from a bad canary: no other rollout's work may keep it waiting. */

@@ -93,6 +93,15 @@ export function neededPermissions(target: KubernetesTarget): Permissions {
 /** What a rollout can do without: its steps are then not told on the Deployment. */
 export const COURTESIES: Permissions = { events: ['create'] };
 
+/** What the worker may not do there and must be allowed to. */
+export async function missingRights(
+  client: KubeClient,
+  target: KubernetesTarget,
+  signal: AbortSignal | undefined,
+): Promise<readonly PreflightFinding[]> {
+  return (await permissions(client, target, signal)).filter(({ severity }) => severity === 'refuse');
+}
+
 async function permissions(
   client: KubeClient,
   target: KubernetesTarget,

@@ -14,7 +14,15 @@ import type { Assessment } from '../../domain/risk.js';
 import { idempotencyKey } from '../../domain/fence.js';
 import { hashRelease } from '../../domain/release.js';
 import { ALL_STABLE } from '../../domain/target.js';
-import type { Effect, EffectResult, KubernetesTarget, LaneRef, LocalTarget, Weights } from '../../domain/target.js';
+import type {
+  Effect,
+  EffectResult,
+  KubernetesTarget,
+  LaneRef,
+  LocalTarget,
+  TargetSnapshot,
+  Weights,
+} from '../../domain/target.js';
 import { platformOf } from '../../activities/platform.js';
 import type { Platform, Platforms, PlatformScope } from '../../activities/platform.js';
 import type { ImageRegistry } from '../../activities/registry/image-registry.js';
@@ -43,6 +51,8 @@ export class World {
   readonly watches: WatchCall[] = [];
   /** Whether watches send users back by themselves where they see harm, as real ones do unless no answer comes. */
   watchesCut = true;
+  /** What comes of looking at its target; by default what stands there. */
+  describe: (look: () => Promise<TargetSnapshot>) => Promise<TargetSnapshot> = (look) => look();
   readonly notifications: Notification[] = [];
   readonly records: RolloutRecord[] = [];
   /** What its trails are kept in. */
@@ -293,7 +303,9 @@ export function createFakeActivities(
   const byRequest = ({ request }: { readonly request: RolloutRequest }): World => of(request.policy);
 
   return {
-    describeTarget: held('describeTarget', of, describeTarget),
+    describeTarget: held('describeTarget', of, (scope: PlatformScope) =>
+      of(scope).describe(() => describeTarget(scope)),
+    ),
     preflight: held('preflight', byScope, preflight),
     claimLane: held('claimLane', of, claimLane),
     openRollout: held('openRollout', byScope, openRollout),

@@ -98,6 +98,14 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       'a rollout can do without telling what it does',
     );
     assert.equal(found.length, 11, text);
+    // A rollout reads its target before preflight, and gets no further: so this says the same.
+    const { platform, scope } = kubeRollout(client, namespace, 'r9');
+    await assert.rejects(platform.describe(scope), (error: Error) => {
+      assert.equal(error.name, 'Refused');
+      assert.match(error.message, /may not get, list, create, update, delete configmaps in namespace .*: grant it/);
+      assert.doesNotMatch(error.message, /events/);
+      return true;
+    });
   });
 
   test('what is not there is named, all of it at once', async () => {

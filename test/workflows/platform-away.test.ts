@@ -1,0 +1,56 @@
+/** Platforms that can't be asked: what that does to a rollout, and to those that wait behind it. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { connectKube } from '../../activities/kubernetes/kube-client.js';
+import { createKubernetesPlatform } from '../../activities/kubernetes/kubernetes-platform.js';
+import type { Pilot } from '../support/drive.js';
+import { startFakeEnv } from '../support/fake-env.js';
+import type { FakeEnv } from '../support/fake-env.js';
+import { kubeTarget, testRequest } from '../support/request.js';
+
+let env: FakeEnv;
+let pilot: Pilot;
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'slipway-away-'));
+  const kubeconfig = path.join(folder, 'config');
+  await writeFile(
+    kubeconfig,
+    JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'here', cluster: { server: 'http://127.0.0.1:9' } }],
+      users: [{ name: 'here', user: {} }],
+      contexts: [{ name: 'staging', context: { cluster: 'here', user: 'here' } }],
+    }),
+  );
+  process.env['KUBECONFIG'] = kubeconfig;
+  const kubernetes = createKubernetesPlatform({
+    clientFor: async (context) => connectKube({ context, timeoutMs: 1000 }),
+    places: [],
+    warn: () => undefined,
+  });
+  env = await startFakeEnv({ platforms: { kubernetes } });
+  pilot = env.pilot;
+});
+after(async () => {
+  await env.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe('a platform that can’t be asked', { concurrency: 4 }, () => {
+  test('one that no worker knows: the rollout is rejected and says so, and the next one ships', async () => {
+    const world = await env.worldWithV1();
+    const target = kubeTarget({ context: 'prod-eu' });
+    const wrong = await pilot.deploy(testRequest({ policy: { ...world.policy(), target }, tag: 'v2' }));
+    const right = await pilot.deploy(testRequest({ policy: world.policy(), tag: 'v3' }));
+    const rejected = await pilot.ended(wrong, 30_000);
+    assert.deepEqual([rejected.outcome, rejected.reason?.code], ['rejected', 'preflight']);
+    assert.match(rejected.reason?.text ?? '', /no context "prod-eu": it has staging: put the target right/);
+    assert.equal((await pilot.ended(right)).outcome, 'completed');
+    assert.deepEqual(world.arms, { stable: `${world.lane.service}:v3 x2` });
+  });
+});
