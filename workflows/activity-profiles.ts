@@ -19,7 +19,10 @@ const WAIT = {
   retry: { initialInterval: '500ms', backoffCoefficient: 1 },
 } as const;
 
-/** Effects on the way forward: given up after a while, because going back is possible. */
+/**
+ * Effects on the way forward, and what is read between them: given up after a while, because going back is possible, and
+ * not before, because it costs a rollout that may be healthy.
+ */
 export function forwardEffects(): Activities {
   return proxyActivities<Activities>({ ...EFFECT, scheduleToCloseTimeout: '10m' });
 }

@@ -61,9 +61,9 @@ export class EffectRunner {
     return this.claimed ? this.generation : null;
   }
 
-  /** Takes a generation; every write from here on carries it. */
+  /** Takes a generation; every write from here on carries it. The first one on the way forward comes before any effect. */
   async claim(direction: 'forward' | 'back'): Promise<EffectOutcome> {
-    const activities = direction === 'forward' ? reads() : rollbackEffects();
+    const activities = direction === 'back' ? rollbackEffects() : this.claimed ? forwardEffects() : reads();
     const request = {
       ...this.scope,
       claimant: this.claimant,

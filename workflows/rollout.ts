@@ -18,7 +18,7 @@ import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/t
 import { generationFact, outcomeFact, weightsFact } from '../domain/trail-facts.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { durationText, percentText } from '../domain/words.js';
-import { courtesies, reads, waits } from './activity-profiles.js';
+import { courtesies, forwardEffects, reads, waits } from './activity-profiles.js';
 import { Controls, handleCommands } from './commands.js';
 import { decide, rejectedText, releaseGate } from './decide.js';
 import { EffectRunner, failureText, isRefusal, unreachable, with_ } from './effects.js';
@@ -295,7 +295,8 @@ class Rollout {
   private async stableSize(plan: Plan): Promise<number | End> {
     if (!plan.autoscaled && !patched('stable-size-is-read')) return plan.stableReplicas;
     try {
-      const { arms } = await reads().describeTarget(this.scope);
+      // Users are on the canary by now: a platform that is away for a moment is waited for.
+      const { arms } = await forwardEffects().describeTarget(this.scope);
       return Math.max(plan.stableReplicas, arms.stable?.replicas ?? 0);
     } catch (error) {
       return back({ code: 'platform-unreachable', text: unreachable(error).reason });
