@@ -32,7 +32,7 @@ export interface Plan {
   /** How the new version comes to stand in stable's place: as the policy asks, where the traffic can be split so. */
   readonly promote: Policy['promote'];
   readonly stages: readonly PlannedStage[];
-  /** Largest number of additional replicas that exist at one moment. */
+  /** Largest number of additional replicas that exist at one moment, at the size that stable had when the plan was made. */
   readonly peakExtraReplicas: number;
   /** What whoever approves it should know of the release: images that are not bound to their bytes, and why. */
   readonly warnings: readonly PreflightFinding[];
@@ -62,7 +62,7 @@ export function makePlan({ policy, release, strategy, snapshot, warnings = [] }:
     ...(split.byReplicas ? byReplicas(size, stage) : byWeights(policy, split, size, stage)),
     budgetShare: 1 / stagePolicies.length,
   }));
-  const staged = Math.max(0, ...stages.map((stage) => stage.canaryReplicas + stage.baselineReplicas));
+  const { surge = 0 } = snapshot;
   return {
     kind: stable === null ? 'first' : 'update',
     strategy,
@@ -73,7 +73,7 @@ export function makePlan({ policy, release, strategy, snapshot, warnings = [] }:
     autoscaled: snapshot.autoscaled,
     promote,
     stages,
-    peakExtraReplicas: stable === null ? size : Math.max(staged, promote === 'verified' ? size : 0),
+    peakExtraReplicas: stable === null ? size : peakOf({ stages, promote, size, surge }),
     warnings,
     digest: digestOf({
       release: release.digest,
@@ -92,6 +92,31 @@ export function plannedNeeds({ peakExtraReplicas, stages }: Plan): PlannedNeeds 
     replicas: peakExtraReplicas,
     shares: stages.map(({ weightPercent, weights }) => ({ asked: weightPercent, given: weights.canary })),
   };
+}
+
+/** The sizes of the siblings. */
+type Siblings = Pick<PlannedStage, 'canaryReplicas' | 'baselineReplicas'>;
+
+/** Before the first stage, and all the way of a plan without any. */
+const NO_SIBLINGS: Siblings = { canaryReplicas: 0, baselineReplicas: 0 };
+
+interface Sizing extends Pick<Plan, 'stages' | 'promote'> {
+  /** Stable's. */
+  readonly size: number;
+  readonly surge: number;
+}
+
+/**
+ * The most replicas beside stable's own at any moment. A sibling grows, or is removed, only once what was there before has
+ * no traffic any more, and all siblings stay until stable runs the new template. A person may promote from any stage.
+ */
+function peakOf({ stages, promote, size, surge }: Sizing): number {
+  const both = (one: Siblings, other: Siblings): number =>
+    Math.max(one.canaryReplicas, other.canaryReplicas) + Math.max(one.baselineReplicas, other.baselineReplicas);
+  const starting = stages.map((stage, index) => both(stages[index - 1] ?? NO_SIBLINGS, stage));
+  const full: Siblings = { canaryReplicas: promote === 'verified' ? size : 0, baselineReplicas: 0 };
+  const promoting = (stages.length === 0 ? [NO_SIBLINGS] : stages).map((stage) => both(stage, full) + surge);
+  return Math.max(...starting, ...promoting);
 }
 
 type Sizes = Pick<PlannedStage, 'weights' | 'canaryReplicas' | 'baselineReplicas'>;

@@ -139,6 +139,11 @@ export interface TargetSnapshot {
   readonly freeReplicas: number | null;
   /** Whether an autoscaler sets the size of stable: then it may be another one at any time. */
   readonly autoscaled: boolean;
+  /**
+   * Replicas that stable has above its size while its template is replaced: no fewer, where it has more if there is room.
+   * @default 0
+   */
+  readonly surge?: number;
   readonly anchor: LaneAnchor | null;
   /** What stable was when the current rollout opened; null outside a rollout. */
   readonly recorded: RecordedStable | null;

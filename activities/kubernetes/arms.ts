@@ -37,6 +37,28 @@ export const DeploymentSpec = z.looseObject({
 });
 export type DeploymentSpec = z.infer<typeof DeploymentSpec>;
 
+/** Kubernetes' own, where a Deployment says nothing else. */
+const USUAL_SURGE = '25%';
+const Surge = z.looseObject({
+  replicas: z.int().default(1),
+  strategy: z
+    .looseObject({
+      type: z.string().default('RollingUpdate'),
+      rollingUpdate: z.looseObject({ maxSurge: z.union([z.int(), z.string()]).default(USUAL_SURGE) }).nullish(),
+    })
+    .default({ type: 'RollingUpdate' }),
+});
+
+/** How many pods a Deployment has above its size while it replaces its template: shares are rounded up, as Kubernetes does. */
+export function surgeOf(deployment: KubeObject): number {
+  const { replicas, strategy } = Surge.parse(deployment['spec']);
+  if (strategy.type !== 'RollingUpdate') return 0;
+  const most = strategy.rollingUpdate?.maxSurge ?? USUAL_SURGE;
+  const pods = typeof most === 'number' ? most : Math.ceil((replicas * Number.parseInt(most, 10)) / 100);
+  // There are never more new pods than it has replicas.
+  return Math.min(pods, replicas);
+}
+
 const DeploymentStatus = z.looseObject({
   observedGeneration: z.int().default(0),
   replicas: z.int().default(0),

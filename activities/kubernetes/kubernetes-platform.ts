@@ -18,7 +18,7 @@ import { laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-vie
 import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
 import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
-import { ARM_LABEL, armStatusOf, deploymentOf, LANE_LABELS, serviceOf } from './arms.js';
+import { ARM_LABEL, armStatusOf, deploymentOf, LANE_LABELS, serviceOf, surgeOf } from './arms.js';
 import type { Sibling } from './arms.js';
 import { differingImages, readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
@@ -91,7 +91,8 @@ export function createKubernetesPlatform({
         // A rollback asks this before it moves the traffic.
         const { store } = await open(scope, 'rollback');
         const view = await readLane(store, scope.rolloutId, signal);
-        return snapshotOf(store, scope, view, null);
+        const stable = store.seen?.stable ?? null;
+        return { ...snapshotOf(store, scope, view, null), surge: stable === null ? 0 : surgeOf(stable) };
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         // Nothing comes after this: who asked must learn here what preflight would have said.

@@ -41,7 +41,8 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform<Loc
         readLane(store, scope.rolloutId, signal),
         clientFor(scope.target.gateway).capacity(signal),
       ]);
-      return snapshotOf(store, scope, view, Math.max(0, maxReplicas - used));
+      // The gateway starts as many new ones as there is room for, and replaces one by one where there is little.
+      return { ...snapshotOf(store, scope, view, Math.max(0, maxReplicas - used)), surge: 1 };
     },
 
     async preflight(scope, needs, signal): Promise<readonly PreflightFinding[]> {

@@ -35,6 +35,26 @@ function plan(change: Partial<Policy> = {}, snapshot = standing(4), env: Readonl
   return makePlan({ policy, release, strategy: 'canary_10', snapshot });
 }
 
+/** The most replicas beside stable's own, effect by effect as the workflow has them, when so many stages are walked through. */
+function mostOnTheWay({ stages, promote, stableReplicas }: Plan, walked: number, surge: number): number {
+  let [canary, baseline, most] = [0, 0, 0];
+  const seen = (more = 0): void => {
+    most = Math.max(most, canary + baseline + more);
+  };
+  for (const { canaryReplicas, baselineReplicas } of stages.slice(0, walked)) {
+    canary = canaryReplicas;
+    seen();
+    if (baselineReplicas > 0) baseline = baselineReplicas;
+    seen();
+    // The traffic has moved.
+    if (baselineReplicas === 0) baseline = 0;
+  }
+  if (promote === 'verified') canary = stableReplicas;
+  seen();
+  seen(surge);
+  return most;
+}
+
 describe('the stages of a plan', () => {
   it('split traffic and replicas, with a baseline of the canary’s size that is kept at 25 while it fits', () => {
     const stages = plan().stages.map(({ number, weights, canaryReplicas, baselineReplicas }) => [
@@ -171,10 +191,38 @@ describe('where shares follow from the numbers of replicas', () => {
 
 describe('the capacity of a plan', () => {
   it('is the largest stage, and the full canary where it is verified before stable is replaced', () => {
-    assert.equal(plan().peakExtraReplicas, 4);
-    assert.equal(plan({ promote: 'in-place' }).peakExtraReplicas, 4);
+    assert.equal(plan().peakExtraReplicas, 5);
+    assert.equal(plan({ promote: 'in-place' }).peakExtraReplicas, 5);
     const small = { promote: 'in-place', stages: { ...POLICY.stages, canary_10: [stage(10, 60)] } } as const;
     assert.equal(plan(small).peakExtraReplicas, 2);
+  });
+
+  it('has the baseline beside a full canary, for it is removed after that, and what stable adds while it is replaced', () => {
+    const stages = { ...POLICY.stages, canary_10: [stage(5, 60), stage(25, 60), stage(50, 60)] };
+    assert.equal(plan({ stages }, standing(10)).peakExtraReplicas, 10 + 3);
+    assert.equal(plan({ stages }, standing(10, { surge: 3 })).peakExtraReplicas, 10 + 3 + 3);
+    assert.equal(plan({ stages, promote: 'in-place' }, standing(10, { surge: 3 })).peakExtraReplicas, 5 + 3 + 3);
+    const direct = { ...POLICY.stages, canary_10: [] };
+    assert.equal(plan({ stages: direct, promote: 'in-place' }, standing(10, { surge: 3 })).peakExtraReplicas, 3);
+  });
+
+  it('is the most that a walk through the effects of a rollout meets, from whichever stage it is promoted', () => {
+    const percents = fc.uniqueArray(fc.integer({ min: 1, max: 99 }), { maxLength: 5 });
+    const any = fc.record({
+      percents: percents.map((all) => all.toSorted((a, b) => a - b)),
+      size: fc.integer({ min: 1, max: 60 }),
+      surge: fc.integer({ min: 0, max: 20 }),
+      promote: fc.constantFrom('verified' as const, 'in-place' as const),
+      compareWith: fc.constantFrom('baseline' as const, 'stable' as const),
+    });
+    fc.assert(
+      fc.property(any, ({ percents: all, size, surge, promote, compareWith }) => {
+        const stages = { ...POLICY.stages, canary_10: all.map((percent) => stage(percent, 60)) };
+        const made = plan({ stages, promote, compareWith }, standing(size, { surge }));
+        const walks = Array.from({ length: Math.max(1, all.length) }, (_, last) => mostOnTheWay(made, last + 1, surge));
+        assert.equal(made.peakExtraReplicas, Math.max(...walks));
+      }),
+    );
   });
 
   it('goes by the size that stable has now, not by the size in the file', () => {

@@ -14,6 +14,7 @@ import {
   newSiblingService,
   PodTemplate,
   siblingLabels,
+  surgeOf,
   templateFor,
   withArmSpec,
 } from '../../../activities/kubernetes/arms.js';
@@ -223,6 +224,19 @@ describe('the template of a release', () => {
     assert.equal(found.kind === 'template' && found.template.spec.containers[0]?.image, 'hello:v2');
     assert.equal(templateFor(source, null).kind, 'none');
   });
+});
+
+test('what a Deployment adds while it replaces its template is its strategy’s surge, rounded up, and never more than its size', () => {
+  const surge = (replicas: number, strategy?: object): number =>
+    surgeOf({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'hello' }, spec: { replicas, strategy } });
+  const rolling = (maxSurge: number | string): object => ({ type: 'RollingUpdate', rollingUpdate: { maxSurge } });
+  assert.equal(surge(10), 3);
+  assert.equal(surge(10, { type: 'RollingUpdate' }), 3);
+  assert.equal(surge(10, rolling('50%')), 5);
+  assert.equal(surge(10, rolling(2)), 2);
+  assert.equal(surge(10, rolling(0)), 0);
+  assert.equal(surge(2, rolling(5)), 2);
+  assert.equal(surge(10, { type: 'Recreate' }), 0);
 });
 
 describe('the state of an arm', () => {

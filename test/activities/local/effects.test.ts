@@ -234,6 +234,7 @@ describe('effects on the local platform', () => {
       arms: {},
       weights: null,
       freeReplicas: 32,
+      surge: 1,
       autoscaled: false,
       anchor: null,
       recorded: null,
