@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ALL_STABLE } from '../../domain/target.js';
+import { ALL_STABLE, trafficSplitOf } from '../../domain/target.js';
 import type { KubernetesTarget, PlannedNeeds, PreflightFinding } from '../../domain/target.js';
 import { percentText } from '../../domain/words.js';
 import { changedSince, heldByAnother, refuse, stableUnhealthy, warn } from '../fenced/findings.js';
@@ -10,6 +10,7 @@ import type { Sibling } from './arms.js';
 import { quotaProblems } from './quota.js';
 import { groupOf } from './resources.js';
 import type { Resource } from './resources.js';
+import { admitsOnly, LabelSelector, NetworkPolicySpec, selects } from './selectors.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { changedOf, createKubeStore, routeName, scales } from './kube-store.js';
 import type { KubeLane } from './kube-store.js';
@@ -371,9 +372,7 @@ function leftovers(
     );
 }
 
-const Selector = z.looseObject({ matchLabels: z.record(z.string(), z.string()).optional() });
-const Policy = z.looseObject({ podSelector: Selector.default({}) });
-const Budget = z.looseObject({ selector: Selector.nullish() });
+const Budget = z.looseObject({ selector: LabelSelector.nullish() });
 
 /** What holds for stable's pods but would not hold for its siblings', or the other way round. */
 function neighbourProblems(
@@ -388,16 +387,22 @@ function neighbourProblems(
   const own = template.metadata?.labels ?? {};
   const changed = changedOf(found, target);
   const sibling = siblingLabels(own, changed, 'canary');
-  const onlyStable = (chosen: Readonly<Record<string, string>>): boolean =>
-    matches(chosen, own) && !matches(chosen, sibling);
-
-  const policies = networkPolicies.filter((each) => {
-    const { matchLabels = {} } = Policy.parse(each['spec']).podSelector;
-    return onlyStable(matchLabels);
-  });
-  const budgets = disruptionBudgets.filter((each) =>
-    onlyStable(Budget.parse(each['spec']).selector?.matchLabels ?? {}),
+  const siblings = SIBLINGS.filter((arm) => arm === 'canary' || trafficSplitOf(target).baseline).map((arm) =>
+    siblingLabels(own, changed, arm),
   );
+  const onlyStable = (chosen: LabelSelector): boolean =>
+    selects(chosen, own) && siblings.some((labels_) => !selects(chosen, labels_));
+
+  const rules = networkPolicies.map(({ metadata, spec }) => ({ metadata, spec: NetworkPolicySpec.parse(spec ?? {}) }));
+  const policies = rules.filter(({ spec }) => onlyStable(spec.podSelector));
+  const strangers = rules.filter(
+    ({ spec: { podSelector } }) => !selects(podSelector, own) && siblings.some((each) => selects(podSelector, each)),
+  );
+  const admitting = rules.filter(({ spec }) => siblings.some((each) => admitsOnly(spec, own, each)));
+  const budgets = disruptionBudgets.filter((each) => {
+    const { selector } = Budget.parse(each['spec']);
+    return selector != null && onlyStable(selector);
+  });
   const others = services.filter((each) => {
     const { selector: chosen } = ServiceSpec.parse(each['spec'] ?? {});
     const another = each.metadata.name !== target.service && Object.keys(chosen).length > 0;
@@ -409,6 +414,18 @@ function neighbourProblems(
       refuse(
         `NetworkPolicy ${namespace}/${name} holds for the pods of stable, and would not hold for a canary (${changed.join(', ')} differs)`,
         'select the pods by a label that all arms have',
+      ),
+    ),
+    ...strangers.map(({ metadata: { name } }) =>
+      refuse(
+        `NetworkPolicy ${namespace}/${name} does not hold for the pods of stable, and would hold for a canary or baseline (${changed.join(', ')} differs)`,
+        'select the pods by a label that all arms have',
+      ),
+    ),
+    ...admitting.map(({ metadata: { name } }) =>
+      warn(
+        `NetworkPolicy ${namespace}/${name} lets the pods of stable through, and would not let those of a canary or baseline (${changed.join(', ')} differs)`,
+        'name them in its from and to by a label that all arms have',
       ),
     ),
     ...budgets.map(({ metadata: { name } }) =>
@@ -462,17 +479,28 @@ function autoscalerProblems(
   ];
 }
 
-/** Tools that would put back what Slipway sets, by how they mark what they look after. */
-const OWNERS: readonly { readonly tool: string; readonly marks: (metadata: KubeObject['metadata']) => boolean }[] = [
+/** A tool that puts objects back, or would with its next release. */
+interface Owner {
+  readonly tool: 'Argo CD' | 'Flux' | 'Helm';
+  readonly marks: (metadata: KubeObject['metadata']) => boolean;
+  /** As whom it writes. */
+  readonly managers: readonly string[];
+}
+
+/** By how they mark what they look after. Argo CD and Flux come first, for they install charts of Helm too. */
+const OWNERS: readonly Owner[] = [
   {
     tool: 'Argo CD',
     marks: ({ annotations = {}, labels = {} }) =>
       'argocd.argoproj.io/tracking-id' in annotations || 'argocd.argoproj.io/instance' in labels,
+    managers: ['argocd-controller', 'argocd-application-controller'],
   },
   {
     tool: 'Flux',
     marks: ({ labels = {} }) => 'kustomize.toolkit.fluxcd.io/name' in labels || 'helm.toolkit.fluxcd.io/name' in labels,
+    managers: ['kustomize-controller', 'helm-controller'],
   },
+  { tool: 'Helm', marks: ({ annotations = {} }) => 'meta.helm.sh/release-name' in annotations, managers: [] },
 ];
 
 /** What a rollout sets in each kind; in routes of the Gateway API their rules. */
@@ -483,23 +511,75 @@ const SET_IN: Readonly<Record<string, readonly string[]>> = {
 };
 
 function otherOwners(
-  { stable, route, routeSource, autoscaler }: KubeLane,
-  target: KubernetesTarget,
+  { stable, route, moreRoutes, routeSource, autoscaler }: KubeLane,
+  { namespace }: KubernetesTarget,
 ): readonly PreflightFinding[] {
-  return [stable, routeSource === null ? route : null, autoscaler].flatMap((object) => {
-    const owner = object === null ? undefined : OWNERS.find(({ marks }) => marks(object.metadata));
-    if (object === null || owner === undefined) return [];
-    const pointer = SET_IN[object.kind] ?? ['/spec/rules'];
-    const group = object.apiVersion.split('/')[0];
-    return [
-      refuse(
-        `${object.kind} ${target.namespace}/${object.metadata.name} is kept by ${owner.tool}, which would put back what a rollout sets`,
-        owner.tool === 'Argo CD'
-          ? `add to the Application: ignoreDifferences: [{group: ${group}, kind: ${object.kind}, name: ${object.metadata.name}, jsonPointers: [${pointer.join(', ')}]}] with the sync option RespectIgnoreDifferences=true, and take the tracking annotation off the object`
-          : `annotate it with kustomize.toolkit.fluxcd.io/ssa: IfNotPresent, or take it out of the Kustomization`,
-      ),
-    ];
+  const written = [stable, ...(routeSource === null ? [route, ...moreRoutes] : []), autoscaler];
+  return written.flatMap((object) => {
+    if (object === null) return [];
+    const { metadata } = object;
+    const name = `${object.kind} ${namespace}/${metadata.name}`;
+    const pointers = SET_IN[object.kind] ?? ['/spec/rules'];
+    const marked = OWNERS.find(({ marks }) => marks(metadata));
+    const managing = OWNERS.find(({ managers }) => managers.some((each) => manages(each, metadata, pointers)));
+    const owner = marked ?? managing;
+    if (owner !== undefined) {
+      return [
+        refuse(
+          `${name} is kept by ${owner.tool}, which would put back what a rollout sets`,
+          marked === undefined
+            ? `${releaseOf(owner, object, pointers)}, and let it be the manager of these fields no longer: kubectl patch ${object.kind.toLowerCase()} ${metadata.name} -n ${namespace} --type=merge -p '{"metadata":{"managedFields":[{}]}}'`
+            : releaseOf(owner, object, pointers),
+        ),
+      ];
+    }
+    return metadata.labels?.['app.kubernetes.io/managed-by'] === 'Helm'
+      ? [
+          warn(
+            `${name} is labelled as Helm's, and belongs to no release: who applies its chart again puts back what a rollout sets`,
+            'deploy it with Slipway only, and take the label app.kubernetes.io/managed-by away',
+          ),
+        ]
+      : [];
   });
+}
+
+/** How an object is taken from its owner's hands. */
+function releaseOf(
+  { tool }: Owner,
+  { kind, apiVersion, metadata: { name } }: KubeObject,
+  pointers: readonly string[],
+): string {
+  switch (tool) {
+    case 'Argo CD':
+      return `add to the Application: ignoreDifferences: [{group: ${apiVersion.split('/')[0]}, kind: ${kind}, name: ${name}, jsonPointers: [${pointers.join(', ')}]}] with the sync option RespectIgnoreDifferences=true, and take the tracking annotation off the object`;
+    case 'Flux':
+      return 'annotate it with kustomize.toolkit.fluxcd.io/ssa: IfNotPresent, or take it out of the Kustomization';
+    case 'Helm':
+      return 'annotate it with helm.sh/resource-policy: keep, take it out of the chart, and then its annotations meta.helm.sh/release-name and meta.helm.sh/release-namespace and its label app.kubernetes.io/managed-by away';
+  }
+}
+
+const ManagedFields = z
+  .array(z.looseObject({ manager: z.string().optional(), fieldsV1: z.unknown().optional() }))
+  .catch([]);
+
+/** Whether the API server knows somebody as the manager of one of these fields, or of a part of it. */
+function manages(manager: string, metadata: KubeObject['metadata'], pointers: readonly string[]): boolean {
+  return ManagedFields.parse(metadata['managedFields']).some(
+    (entry) => entry.manager === manager && pointers.some((pointer) => isIn(entry.fieldsV1, pointer)),
+  );
+}
+
+/** @see https://kubernetes.io/docs/reference/using-api/server-side-apply/ */
+function isIn(fields: unknown, pointer: string): boolean {
+  const steps = pointer.split('/').slice(1);
+  let at: unknown = fields;
+  for (const step of steps) {
+    if (typeof at !== 'object' || at === null) return false;
+    at = (at as Readonly<Record<string, unknown>>)[`f:${step}`];
+  }
+  return at !== undefined;
 }
 
 function matches(selector: Readonly<Record<string, string>>, own: Readonly<Record<string, string>>): boolean {

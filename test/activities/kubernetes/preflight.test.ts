@@ -373,6 +373,68 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     await says(namespace, [], /HTTPRoute .* is kept by Flux/, /Kustomization/);
   });
 
+  test('objects of Helm, and those that nothing but their managed fields gives away', async () => {
+    const helm = await healthy();
+    const deployment = `/apis/apps/v1/namespaces/${helm}/deployments/hello`;
+    const patch = (metadata: object): Promise<unknown> =>
+      plane.request('PATCH', deployment, { metadata }, 'application/merge-patch+json');
+    await patch({ labels: { 'app.kubernetes.io/managed-by': 'Helm' } });
+    await says(helm, [], /Deployment .* is labelled as Helm's/, /take the label/, 'warn');
+    await patch({ annotations: { 'meta.helm.sh/release-name': 'hello' } });
+    await says(helm, [], /Deployment .* is kept by Helm/, /helm\.sh\/resource-policy: keep/);
+
+    const managed = await healthy();
+    const apply = (path_: string, manager: string, body: object): Promise<unknown> =>
+      plane.request('PATCH', `${path_}?fieldManager=${manager}&force=true`, body, 'application/apply-patch+yaml');
+    const stable = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'hello', namespace: managed } };
+    const path_ = `/apis/apps/v1/namespaces/${managed}/deployments/hello`;
+    await apply(path_, 'argocd-controller', { ...stable, spec: { revisionHistoryLimit: 3 } });
+    assert.deepEqual(await preflight(managed), [], 'what a rollout does not set may be anybody’s');
+    await apply(path_, 'argocd-controller', { ...stable, spec: { replicas: 2 } });
+    await says(managed, [], /Deployment .* is kept by Argo CD/, /RespectIgnoreDifferences.*"managedFields":\[\{\}\]/);
+  });
+
+  test('a further route that another tool would put back', async () => {
+    const namespace = await healthy();
+    routes.set(namespace, { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow' });
+    const second: KubeObject = {
+      apiVersion: 'gateway.networking.k8s.io/v1',
+      kind: 'HTTPRoute',
+      metadata: { name: 'second', namespace, labels: { 'kustomize.toolkit.fluxcd.io/name': 'apps' } },
+      spec: {
+        parentRefs: [{ name: 'edge', namespace: 'default' }],
+        hostnames: [`second.${namespace}.example.com`],
+        rules: [{ backendRefs: [{ name: 'hello', port: 80 }] }],
+      },
+    };
+    await says(namespace, [second], /HTTPRoute .*\/second is kept by Flux/, /Kustomization/);
+  });
+
+  test('policies of others that would not let a canary through', async () => {
+    const namespace = await healthy();
+    const from = [{ podSelector: { matchLabels: { app: 'hello' } } }];
+    const policy: KubeObject = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'database', namespace },
+      spec: { podSelector: { matchLabels: { app: 'database' } }, ingress: [{ from }] },
+    };
+    await says(
+      namespace,
+      [policy],
+      /NetworkPolicy .*\/database lets the pods of stable through, and would not .* \(app differs\)/,
+      /a label that all arms have/,
+      'warn',
+    );
+    const own = { podSelector: { matchExpressions: [{ key: 'app', operator: 'In', values: ['hello', 'other'] }] } };
+    await says(
+      namespace,
+      [{ ...policy, metadata: { name: 'own', namespace }, spec: own }],
+      /NetworkPolicy .*\/own holds for the pods of stable, and would not hold for a canary/,
+      /a label that all arms have/,
+    );
+  });
+
   test('names and labels that leave no room for a sibling’s', async () => {
     const namespace = newNamespace();
     await applyService(plane, { namespace });
