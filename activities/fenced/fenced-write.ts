@@ -69,6 +69,8 @@ export function expectedLeaves<P extends PlatformTypes>(
   object: StoredObject<P>,
 ): string | null {
   const { [ANNOTATION.key]: key, [ANNOTATION.applied]: applied = null } = object.annotations;
+  // Once its own limit is back an autoscaler is its owner's again, who may have changed it since.
+  if (object.kind === 'autoscaler' && object.annotations[ANNOTATION.minReplicas] === undefined) return null;
   if (object.kind !== 'arm' || object.name !== 'stable' || rollout === null) return applied;
   const { rolloutId, recorded } = rollout.spec;
   if (recorded.template === null || key?.startsWith(`${rolloutId}/`) === true) return applied;

@@ -161,6 +161,24 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     const stale = await rollout.platform.apply(rollout.scope, { op: 'set-weights', weights: ALL_CANARY }, late);
     assert.equal(stale.kind, 'stale');
     assert.deepEqual(await autoscaler(), restored);
+
+    // Outside a rollout the limit is its owner's: what Slipway had left there is nothing that the next one must find.
+    const [{ metadata } = assert.fail('the autoscaler is gone')] = await client.list(
+      'horizontalpodautoscalers',
+      namespace,
+      null,
+      undefined,
+    );
+    await plane.request(
+      'PATCH',
+      `/apis/autoscaling/v2/namespaces/${namespace}/horizontalpodautoscalers/${metadata.name}`,
+      { spec: { minReplicas: 1 } },
+      'application/merge-patch+json',
+    );
+    assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
+    assert.equal((await autoscaler()).minReplicas, 5);
+    assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
+    assert.equal((await autoscaler()).minReplicas, 1, 'as its owner wrote it last');
   });
 
   test('by the number of replicas: one Service for all arms, and no share is a size of none', async () => {
