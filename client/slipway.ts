@@ -564,6 +564,12 @@ export class Slipway {
     const status = code(error);
     if (status === GRPC.unavailable) return unavailable(this.address, error);
     if (status === GRPC.deadlineExceeded) return noWorker(this.taskQueue);
+    if (status === GRPC.resourceExhausted)
+      return new CliError(
+        EXIT.unavailable,
+        `Temporal takes no more for now: ${causesOf(error).at(-1)?.message ?? ''}`,
+        'say it again in a few seconds: nothing is done twice',
+      );
     if (notReady(error)) {
       return new CliError(
         EXIT.unavailable,
@@ -656,7 +662,13 @@ export function newDecision(
   };
 }
 
-const GRPC = { deadlineExceeded: 4, notFound: 5, failedPrecondition: 9, unavailable: 14 } as const;
+const GRPC = {
+  deadlineExceeded: 4,
+  notFound: 5,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  unavailable: 14,
+} as const;
 
 /**
  * Temporal refuses updates while a workflow's task has failed or timed out several times in a row (`WorkflowNotReady`);
@@ -665,7 +677,7 @@ const GRPC = { deadlineExceeded: 4, notFound: 5, failedPrecondition: 9, unavaila
 function notReady(error: unknown): boolean {
   return (
     code(error) === GRPC.failedPrecondition &&
-    causesOf(error).some((each) => /Update-with-Start could not be executed|due to.* workflow task/i.test(String(each)))
+    causesOf(error).some((each) => /Update-with-Start could not be executed|workflow task/i.test(String(each)))
   );
 }
 

@@ -5,7 +5,6 @@ import {
   condition,
   isCancellation,
   patched,
-  sleep,
 } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
 import { plannedNeeds, resized } from '../domain/plan.js';

@@ -100,7 +100,12 @@ function isForward(effect: Effect): boolean {
       return effect.template.from === 'release';
     case 'set-weights':
       return effect.weights.stable < 100;
-    default:
+    case 'open-rollout':
+    case 'raise-fence':
+    case 'cut-traffic':
+    case 'remove-arm':
+    case 'remove-stable':
+    case 'close-rollout':
       return false;
   }
 }

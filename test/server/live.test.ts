@@ -427,7 +427,7 @@ describe('rollouts under way', () => {
       assert.equal(answer.body.kind, 'recorded');
       // What it would promote over when it counts, nobody can say now.
       const late = await promoteBySession(waiting, 60);
-      assert.equal(late.status, 401, late.text);
+      assert.equal(late.status, 401, `${late.text}\n${server.log().slice(-3000)}`);
       assert.match(late.body.detail, /while no worker can say whether it is over a HOLD it must be 5 min/);
       worker = await stack.startWorker();
       const over = await view(waiting, 'the end', ({ outcome }) => outcome !== null);
