@@ -109,22 +109,41 @@ function callsOf(routes: string): readonly string[] {
   return ['GET configmaps', 'GET deployments', `GET ${routes}`, `PUT ${routes}`];
 }
 
-describe('traffic that is split', { skip, concurrency: 5 }, () => {
-  test('with an autoscaler: it can’t make stable smaller until all traffic is back, and no late step pins it again', async () => {
-    const { rollout, namespace } = await opened(undefined, 3, (where) => [
-      {
-        apiVersion: 'autoscaling/v2',
-        kind: 'HorizontalPodAutoscaler',
-        metadata: { name: 'hello', namespace: where },
-        spec: {
-          minReplicas: 2,
-          maxReplicas: 6,
-          scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'hello' },
-        },
+/** An autoscaler of the service, of two to six replicas. */
+function autoscalerOf(where: string): readonly KubeObject[] {
+  return [
+    {
+      apiVersion: 'autoscaling/v2',
+      kind: 'HorizontalPodAutoscaler',
+      metadata: { name: 'hello', namespace: where },
+      spec: {
+        minReplicas: 2,
+        maxReplicas: 6,
+        scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'hello' },
       },
-    ]);
-    const autoscaler = async (): Promise<{ minReplicas?: number; maxReplicas?: number }> =>
-      (await client.list('horizontalpodautoscalers', namespace, null, undefined))[0]?.['spec'] as object;
+    },
+  ];
+}
+
+async function limitsIn(namespace: string): Promise<{ minReplicas?: number; maxReplicas?: number }> {
+  return (await client.list('horizontalpodautoscalers', namespace, null, undefined))[0]?.['spec'] as object;
+}
+
+describe('traffic that is split', { skip, concurrency: 5 }, () => {
+  test('with an autoscaler: a cut leaves it pinned, and the rest of the way back gives it its own limit again', async () => {
+    const { rollout, namespace } = await opened(undefined, 3, autoscalerOf);
+    await startCanary(rollout, 1);
+    assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
+    assert.deepEqual(await cut(rollout), { result: APPLIED, calls: callsOf('httproutes') });
+    assert.equal((await limitsIn(namespace)).minReplicas, 3);
+    assert.equal((await setWeights(rollout, QUARTER)).kind, 'refused');
+    assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
+    assert.equal((await limitsIn(namespace)).minReplicas, 2, 'as its owner wrote it');
+  });
+
+  test('with an autoscaler: it can’t make stable smaller until all traffic is back, and no late step pins it again', async () => {
+    const { rollout, namespace } = await opened(undefined, 3, autoscalerOf);
+    const autoscaler = () => limitsIn(namespace);
     const scaleStable = async (replicas: number): Promise<unknown> =>
       plane.request(
         'PATCH',
@@ -147,10 +166,6 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     const late = rollout.permit({ op: 'set-weights', weights: ALL_CANARY });
     assert.deepEqual(await setWeights(rollout, ALL_CANARY), APPLIED);
     assert.deepEqual(await autoscaler(), { ...(await autoscaler()), minReplicas: 5, maxReplicas: 6 });
-
-    assert.deepEqual(await cut(rollout), { result: APPLIED, calls: callsOf('httproutes') });
-    assert.equal((await autoscaler()).minReplicas, 5, 'pinned until the rest of the way back');
-    assert.deepEqual(await setWeights(rollout, ALL_CANARY), APPLIED);
 
     assert.deepEqual(await rollout.apply({ op: 'set-stable-template', template: RELEASE, replicas: 3 }), APPLIED);
     assert.equal(await size(), 5, 'stable is never made smaller');

@@ -289,6 +289,6 @@ describe('effects on the local platform', () => {
     assert.match(result.kind === 'refused' ? result.reason : '', /there is no arm stable/);
     const odd = { ...scopeFor(gateway, 'r1'), lane: { environment: 'Not A Name', service: 'hello' } };
     const claim = await rollout.platform.claim({ ...odd, claimant: 'rollout', laneGeneration: 0 });
-    assert.equal(claim.kind, 'denied');
+    assert.equal(claim.kind, 'refused');
   });
 });
