@@ -128,7 +128,7 @@ describe('an image reference', () => {
         assert.equal(typeof parseImageReference(text).ok, 'boolean');
       }),
     );
-    assert.ok(Date.now() - begun < 2000);
+    assert.ok(Date.now() - begun < 10_000);
   });
 
   it('has a digest of a known algorithm, complete', () => {

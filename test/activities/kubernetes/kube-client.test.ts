@@ -208,7 +208,7 @@ describe('the API client', () => {
     const hung = await thrown(put);
     assert.ok(hung instanceof Unavailable);
     assert.match(hung.message, /no answer within 400 ms/);
-    assert.ok(Date.now() - begun < 2000);
+    assert.ok(Date.now() - begun < 15_000);
     const abort = new AbortController();
     const cancelled = client.get('configmaps', 'n', 'x', abort.signal);
     abort.abort(new Error('cancelled by Temporal'));

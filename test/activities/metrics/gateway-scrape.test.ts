@@ -129,7 +129,7 @@ test('an arm that was never asked anything is no data, a gateway that hangs is u
     const begun = Date.now();
     const hanging = await source.samples(query(exporter.url, begun), NEVER);
     assert.deepEqual(hanging.kind, 'unreachable');
-    assert.ok(Date.now() - begun < 2000);
+    assert.ok(Date.now() - begun < 15_000);
   } finally {
     await exporter.close();
     await rm(scrapeDir, { recursive: true });

