@@ -563,7 +563,7 @@ export class Slipway {
     if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) return noWorker(this.taskQueue);
     const status = code(error);
     if (status === GRPC.unavailable) return unavailable(this.address, error);
-    if (status === GRPC.deadlineExceeded) return noWorker(this.taskQueue);
+    if (isLate(error)) return noWorker(this.taskQueue);
     if (status === GRPC.resourceExhausted)
       return new CliError(
         EXIT.unavailable,
@@ -663,12 +663,20 @@ export function newDecision(
 }
 
 const GRPC = {
+  cancelled: 1,
   deadlineExceeded: 4,
   notFound: 5,
   resourceExhausted: 8,
   failedPrecondition: 9,
   unavailable: 14,
 } as const;
+
+/** No answer in time. Where the server's clock is the first to notice, it says that the call was cancelled. */
+function isLate(error: unknown): boolean {
+  const status = code(error);
+  if (status === GRPC.deadlineExceeded || status === GRPC.cancelled) return true;
+  return causesOf(error).some(({ message }) => /context (deadline exceeded|canceled)/i.test(message));
+}
 
 /**
  * Temporal refuses updates while a workflow's task has failed or timed out several times in a row (`WorkflowNotReady`);
