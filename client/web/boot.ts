@@ -1,36 +1,13 @@
 /** What the server puts into the HTML of a page, so that it paints without asking again. Types only: both sides read it. */
-import type { Me, Problem, RunDocument, RunList } from '../server/contract.js';
-
-/** What a page is drawn from. */
-export type PageData =
-  | { readonly page: 'list'; readonly me: Me; readonly runs: RunList; readonly ended: RunList }
-  | { readonly page: 'rollout'; readonly me: Me; readonly run: RunDocument }
-  | {
-      readonly page: 'login';
-      readonly login: LoginWays;
-      readonly back: string;
-      /** A login that the identity provider remembers is not enough. */
-      readonly fresh: boolean;
-      readonly notice: string | null;
-    }
-  /** The page can't be shown: the server said no, or could not be asked. */
-  | { readonly page: 'problem'; readonly me: Me | null; readonly problem: ShownProblem };
+import type { PageData } from '../server/seams.js';
 
 export type Boot = PageData & {
   /** Slipway's, shown at the foot. */
   readonly version: string;
 };
 
-/** How somebody can log in here. */
-export interface LoginWays {
-  /** Path that leads to the identity provider; null: none is set up. */
-  readonly oidc: string | null;
-  /** Static tokens are taken. */
-  readonly tokens: boolean;
-}
-
 /** What of a problem is told to a person. */
-export type ShownProblem = Pick<Problem, 'title' | 'status' | 'detail' | 'next'>;
+export type ShownProblem = Extract<PageData, { readonly page: 'problem' }>['problem'];
 
 /** Id of the element that holds the `Boot`, as JSON. */
 export const BOOT_ID = 'boot';

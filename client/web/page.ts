@@ -6,7 +6,8 @@ import { promisify } from 'node:util';
 import { brotliCompress, gzip } from 'node:zlib';
 import { z } from 'zod';
 import { BOOT_ID } from './boot.js';
-import type { Boot, PageData } from './boot.js';
+import type { PageData } from '../server/seams.js';
+import type { Boot } from './boot.js';
 
 /** Where `tools/build/bundle-page.ts` puts what it makes. */
 export const PAGE_FOLDER = fileURLToPath(new URL('../../web/', import.meta.url));

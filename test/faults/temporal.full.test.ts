@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { until } from '../support/drive.js';
-import { GIVEN_UP_AFTER_MS, startFaultStack } from '../support/faults.js';
+import { startFaultStack } from '../support/faults.js';
 import { stage, testRequest } from '../support/request.js';
 import { freePort } from '../../tools/supervise.js';
 
@@ -34,10 +34,7 @@ test('a watch goes on while Temporal is away; there is one when it is back, and 
     const port = await freePort();
     await stack.startWorker({ SLIPWAY_HTTP_PORT: String(port) });
     const { request, turnBad } = await it.serveSwitchable('hello', [stage(25, 600)]);
-    await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
-    await pilot.watched(request);
-    await stack.temporal.kill9();
-    await sleep(GIVEN_UP_AFTER_MS);
+    await it.loseTemporal(request);
     assert.equal(await watches(port), 1);
     await stack.temporal.restart();
     // Whether the SDK gave it up depends on how long its own tries took: it is still wanted, or another attempt has taken
@@ -57,10 +54,7 @@ test('a stage that ends while Temporal is away, before the SDK gives its watch u
   try {
     const { pilot, stack } = it;
     const { policy, request, turnBad } = await it.serveSwitchable('hello', [stage(25, 8), stage(50, 600)]);
-    await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
-    await pilot.watched(request);
-    await stack.temporal.kill9();
-    await sleep(GIVEN_UP_AFTER_MS);
+    await it.loseTemporal(request);
     assert.deepEqual(await it.weights(policy.lane), { stable: 50, canary: 25, baseline: 25 });
     await turnBad();
     await until('the canary gets no traffic', async () => (await it.weights(policy.lane))?.canary === 0);

@@ -1,9 +1,8 @@
 /** Temporal fails in mid-rollout: killed and restarted with its data. With its data gone: see lost-runs.test.ts. */
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import { appliedTwice, until } from '../support/drive.js';
-import { GIVEN_UP_AFTER_MS, startFaultStack } from '../support/faults.js';
+import { startFaultStack } from '../support/faults.js';
 import { stage, testRequest } from '../support/request.js';
 
 describe('Temporal', { concurrency: 2 }, () => {
@@ -46,11 +45,7 @@ describe('Temporal', { concurrency: 2 }, () => {
     try {
       const { pilot, stack } = it;
       const { policy, request, turnBad } = await it.serveSwitchable('alone', [stage(25, 600)]);
-      await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
-      await pilot.watched(request);
-      await stack.temporal.kill9();
-      // By now the SDK may have given up what it could tell no heartbeat of.
-      await sleep(GIVEN_UP_AFTER_MS);
+      await it.loseTemporal(request);
       assert.deepEqual(await it.weights(policy.lane), { stable: 50, canary: 25, baseline: 25 });
       await turnBad();
       try {

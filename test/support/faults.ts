@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultAnalysis } from '../../domain/canary/defaults.js';
 import type { AnalysisPolicy } from '../../domain/canary/types.js';
 import { Slipway } from '../../client/slipway.js';
@@ -28,7 +29,7 @@ export const ANALYSIS: AnalysisPolicy = {
 };
 
 /** By then the SDK may have ended an activity: no heartbeat was answered for its timeout (5 s), 5 s more, and its tries. */
-export const GIVEN_UP_AFTER_MS = 25_000;
+const GIVEN_UP_AFTER_MS = 25_000;
 
 /** Everything as in real life, each a process of its own, and this process as the client. */
 export interface FaultStack {
@@ -43,6 +44,8 @@ export interface FaultStack {
   serve(policy: Policy): Promise<Traffic>;
   /** Serves v1 of a service and begins v2, which fails many requests from `turnBad` on. */
   serveSwitchable(service: string, stages: NonNullable<PolicyOptions['stages']>): Promise<Switchable>;
+  /** Kills Temporal under a canary that is watched, and waits until the SDK has given the watch up. */
+  loseTemporal(request: RolloutRequest): Promise<void>;
   journal(lane: LaneRef): Promise<readonly JournalEntry[]>;
   weights(lane: LaneRef): Promise<Weights | null>;
   /** Version and size of each arm. */
@@ -116,6 +119,12 @@ export async function startFaultStack(options: StackOptions = {}): Promise<Fault
         const failFile = path.join(stack.folder, `${service}.fail`);
         const request = await pilot.deploy(testRequest({ policy, tag: 'v2', env: { FAIL_FILE: failFile } }));
         return { policy, traffic, request, turnBad: () => writeFile(failFile, '') };
+      },
+      async loseTemporal(request) {
+        await pilot.until(request, 'the canary gets traffic', ({ weights }) => weights?.canary === 25);
+        await pilot.watched(request);
+        await stack.temporal.kill9();
+        await sleep(GIVEN_UP_AFTER_MS);
       },
       async journal({ environment, service }) {
         const entries = await readJournal(stack.adminUrl);

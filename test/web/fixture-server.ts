@@ -5,7 +5,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { Me, Problem, RunDocument, RunList, StreamEvent } from '../../client/server/contract.js';
-import type { LoginWays, PageData } from '../../client/web/boot.js';
+import type { LoginWays, PageData } from '../../client/server/seams.js';
 import { loadPage } from '../../client/web/page.js';
 import type { Page } from '../../client/web/page.js';
 import { me, runsEnded, runsInFlight } from './documents.js';
