@@ -69,6 +69,8 @@ export interface NamedRoute<Kind extends RouteKind = RouteKind> {
   readonly name: string;
   /** Further routes of this kind that send traffic to the Service get the same weights; without it they are refused. */
   readonly multiRoute?: 'allow';
+  /** For so long after a change of the shares requests may still come to who lost them, ms; absent: by who routes. */
+  readonly drainMs?: number;
 }
 
 /** How a Service's traffic is split. */

@@ -408,6 +408,14 @@ const Kubernetes = z.strictObject({
           'What is done with further routes of the same kind that send traffic to the Service: `refuse` the rollout, or `allow` it, with the same weights in all of them.',
           { default: 'refuse' },
         ),
+        drain: optional(
+          duration(1000),
+          'For so long after the last change of the shares requests may still come to pods that lost theirs: none is taken away before. A cloud’s load balancer takes longer than a gateway in the cluster.',
+          {
+            defaultText:
+              '`3s` behind gateways in the cluster, `8s` with Istio and ingress-nginx, `2m` with a Gateway of GKE, AWS or Azure',
+          },
+        ),
       }),
     ]),
     'The object whose rules name the Service: the canary’s share of the traffic is set there. `none`: shares follow from the numbers of replicas (one canary beside three of stable gets 25 %); there is no baseline then, promotion is in place, and an autoscaled Deployment is refused.',

@@ -301,6 +301,7 @@ function kubernetesTargetOf(
             kind: settings.route?.kind ?? 'HTTPRoute',
             name: settings.route?.name ?? service,
             ...(settings.route?.multiRoute === 'allow' ? { multiRoute: 'allow' } : {}),
+            ...(settings.route?.drain === undefined ? {} : { drainMs: settings.route.drain }),
           },
   };
 }

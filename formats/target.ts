@@ -22,7 +22,12 @@ export const KubernetesTarget = z.object({
   deployment: z.string(),
   service: z.string(),
   route: z.discriminatedUnion('kind', [
-    z.object({ kind: z.enum(ROUTE_KINDS), name: z.string(), multiRoute: z.literal('allow').exactOptional() }),
+    z.object({
+      kind: z.enum(ROUTE_KINDS),
+      name: z.string(),
+      multiRoute: z.literal('allow').exactOptional(),
+      drainMs: z.int().exactOptional(),
+    }),
     z.object({ kind: z.literal('none'), maxExcessPoints: z.number() }),
   ]),
 });

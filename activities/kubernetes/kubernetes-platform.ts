@@ -9,6 +9,7 @@ import type {
   LaneAnchor,
   PreflightFinding,
 } from '../../domain/target.js';
+import { durationText } from '../../domain/words.js';
 import { Refused, Unavailable } from '../failures.js';
 import { disturbancesOf } from '../fenced/disturbances.js';
 import { applyEffect } from '../fenced/effects.js';
@@ -50,10 +51,8 @@ export interface KubernetesPlatformOptions {
 /** Gateways take a route within a second or two; the activity's own limit is 5 s. */
 const ACCEPTED_WITHIN_MS = 3000;
 const ACCEPTED_POLL_MS = 100;
-/** The API server's time of a write has whole seconds, so that one more may have passed. */
-const DRAIN_MS = 3000;
-/** Where nobody says that a route was taken, it is given time for that too. */
-const UNSEEN_DRAIN_MS = 8000;
+/** A gateway whose controller is being replaced is back by then. */
+const UNHEARD_BACK_MS = 30 * 60_000;
 /** The longest wait in one attempt. */
 const DRAIN_STEP_MS = 3000;
 /** Limit for telling what was done. */
@@ -124,7 +123,10 @@ export function createKubernetesPlatform({
         const result = await applyEffect({ store, scope, permit, signal }, effect);
         if (result.kind !== 'applied' && result.kind !== 'already') return result;
         // Also where an earlier attempt has written them: what counts is that the gateways have taken them.
-        if (effect.op === 'set-weights') await assertAccepted(client, scope.target, signal);
+        if (effect.op === 'set-weights') {
+          const unheard = await accepted(client, scope.target, permit.onDrift === 'overwrite', signal);
+          if (unheard !== null) warn(`step ${permit.key} went on: ${unheard}`);
+        }
         const limit = AbortSignal.timeout(TELL_MS);
         await tell(client, scope, effect, permit, signal ? AbortSignal.any([signal, limit]) : limit).catch(
           (error: unknown) => {
@@ -205,16 +207,19 @@ function urgencyOf(effect: Effect): Urgency {
 }
 
 /**
- * Weights that a gateway has not taken are not how the traffic flows.
+ * Weights that a gateway has not taken are not how the traffic flows. On the way back that ends: who has not taken them for
+ * so long is gone, and a lane must not be held by it for ever.
+ * @returns who has not, on the way back; else null
  * @throws Unavailable until all gateways have taken them: a repeated attempt finds them written, and asks again
  */
-async function assertAccepted(
+async function accepted(
   client: KubeClient,
   target: KubernetesTarget,
+  back: boolean,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<string | null> {
   const router = routerOf(target);
-  if (router === null) return;
+  if (router === null) return null;
   for (const until = Date.now() + ACCEPTED_WITHIN_MS; ;) {
     const live = await client.get(router.resource, target.namespace, router.holder, signal);
     const others =
@@ -225,24 +230,30 @@ async function assertAccepted(
       live === null
         ? 'it is gone'
         : [live, ...others].map((each) => router.pending(each)).find((text) => text !== null);
-    if (why === undefined) return;
-    if (Date.now() > until) throw new Unavailable(`${routeName(target)} is not in effect yet: ${why}`);
+    if (why === undefined) return null;
+    if (Date.now() > until) {
+      const text = `${routeName(target)} is not in effect yet: ${why}`;
+      const forMs = Date.now() - ((live && lastWriteMs(live)) ?? Date.now());
+      if (back && forMs > UNHEARD_BACK_MS) return `${text}, ${durationText(forMs)} after it was written`;
+      throw new Unavailable(text);
+    }
     await pause(ACCEPTED_POLL_MS, undefined, signal ? { signal } : {});
   }
 }
 
 /**
  * Waits until no gateway sends requests any more to what has lost its traffic: gateways say that they have taken a route
- * before they act on it (Traefik 2 s, unless it is told otherwise), and a pod that ends in between fails requests.
+ * before they act on it, and a pod that ends in between fails requests.
  * @throws Unavailable where the rest of the wait is for the next attempt
  */
 async function drained(client: KubeClient, target: KubernetesTarget, signal: AbortSignal | undefined): Promise<void> {
   const router = routerOf(target);
   if (router === null) return;
   const route = await client.get(router.resource, target.namespace, router.holder, signal);
-  const writtenMs = route === null ? null : lastWriteMs(route);
+  if (route === null) return;
+  const writtenMs = lastWriteMs(route);
   if (writtenMs === null) return;
-  const drainMs = router.acknowledged ? DRAIN_MS : UNSEEN_DRAIN_MS;
+  const drainMs = (target.route.kind === 'none' ? undefined : target.route.drainMs) ?? router.drainMs(route);
   // Of two clocks that differ, the one ahead must not make the wait longer than it can be.
   const restMs = Math.min(drainMs, writtenMs + drainMs - Date.now());
   if (restMs > 0) await pause(Math.min(restMs, DRAIN_STEP_MS), undefined, signal ? { signal } : {});

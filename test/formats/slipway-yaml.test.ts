@@ -375,8 +375,8 @@ ${more}`;
       const { target, compareWith } = read.policy;
       return [target.platform === 'kubernetes' ? target.route : null, compareWith];
     };
-    assert.deepEqual(routeOf('route: { kind: VirtualService, name: edge, multiRoute: allow }'), [
-      { kind: 'VirtualService', name: 'edge', multiRoute: 'allow' },
+    assert.deepEqual(routeOf('route: { kind: VirtualService, name: edge, multiRoute: allow, drain: 20s }'), [
+      { kind: 'VirtualService', name: 'edge', multiRoute: 'allow', drainMs: 20_000 },
       'baseline',
     ]);
     // Where there can be no baseline, none is asked for.

@@ -19,11 +19,35 @@ type BackendRef = z.infer<typeof BackendRef>;
 
 const Rule = z.looseObject({ backendRefs: z.array(BackendRef).optional() });
 type Rule = z.infer<typeof Rule>;
-const RouteSpec = z.looseObject({ rules: z.array(Rule).default([]) });
+/** By whom a route wants to be taken, or says that it was. */
+const ParentRef = z.looseObject({
+  kind: z.string().default('Gateway'),
+  name: z.string(),
+  namespace: z.string().optional(),
+  sectionName: z.string().optional(),
+  port: z.int().optional(),
+});
+type ParentRef = z.infer<typeof ParentRef>;
+
+const RouteSpec = z.looseObject({ rules: z.array(Rule).default([]), parentRefs: z.array(ParentRef).default([]) });
 
 const RouteStatus = z.looseObject({
-  parents: z.array(z.looseObject({ conditions: Conditions })).default([]),
+  parents: z
+    .array(z.looseObject({ parentRef: ParentRef, controllerName: z.string().default(''), conditions: Conditions }))
+    .default([]),
 });
+
+/** A gateway in the cluster has taken a route before it acts on it: Traefik 2 s. Times of writes have whole seconds. */
+const DRAIN_MS = 3000;
+/** Gateways outside of the cluster say that they have taken a route when they have read it: it is then on its way. */
+const OUTER_DRAIN_MS = 120_000;
+/** Controllers of load balancers that a cloud runs: GKE, AWS (ALB, NLB, VPC Lattice), Azure. */
+const OUTER_CONTROLLERS = [
+  'networking.gke.io/',
+  'gateway.k8s.aws/',
+  'application-networking.k8s.aws/',
+  'alb.networking.azure.io/',
+];
 
 /** HTTPRoute and GRPCRoute, v1. */
 export function gatewayApi(target: KubernetesTarget, route: NamedRoute<'HTTPRoute' | 'GRPCRoute'>): TrafficRouter {
@@ -51,7 +75,6 @@ export function gatewayApi(target: KubernetesTarget, route: NamedRoute<'HTTPRout
     holder: route.name,
     source: null,
     others: route.multiRoute === 'allow' ? 'changed' : 'refused',
-    acknowledged: true,
     read: (live) =>
       agreedOf(
         rulesOf(live)
@@ -86,6 +109,7 @@ export function gatewayApi(target: KubernetesTarget, route: NamedRoute<'HTTPRout
       ];
     },
     pending: notAcceptedBecause,
+    drainMs: drainOf,
   };
 }
 
@@ -93,9 +117,23 @@ function rulesOf(live: KubeObject): readonly Rule[] {
   return RouteSpec.parse(live['spec'] ?? {}).rules;
 }
 
+/** Those of whom the route is; a parent that was left may never speak again. */
+function parentsOf(live: KubeObject): z.infer<typeof RouteStatus>['parents'] {
+  const { parentRefs } = RouteSpec.parse(live['spec'] ?? {});
+  const same = (one: ParentRef, other: ParentRef): boolean =>
+    one.kind === other.kind &&
+    one.name === other.name &&
+    (one.namespace ?? live.metadata.namespace) === (other.namespace ?? live.metadata.namespace) &&
+    one.sectionName === other.sectionName &&
+    one.port === other.port;
+  return RouteStatus.parse(live['status'] ?? {}).parents.filter(({ parentRef }) =>
+    parentRefs.some((wanted) => same(parentRef, wanted)),
+  );
+}
+
 /** What a controller has not seen is not how the traffic flows. */
 function notAcceptedBecause(live: KubeObject): string | null {
-  const { parents } = RouteStatus.parse(live['status'] ?? {});
+  const parents = parentsOf(live);
   if (parents.length === 0) return 'no gateway has taken the route yet';
   const { generation = 0 } = live.metadata;
   for (const { conditions } of parents) {
@@ -105,4 +143,12 @@ function notAcceptedBecause(live: KubeObject): string | null {
     if (accepted.status !== 'True') return `a gateway says ${accepted.reason ?? 'no'}: ${accepted.message ?? ''}`;
   }
   return null;
+}
+
+function drainOf(live: KubeObject): number {
+  return parentsOf(live).some(({ controllerName }) =>
+    OUTER_CONTROLLERS.some((prefix) => controllerName.startsWith(prefix)),
+  )
+    ? OUTER_DRAIN_MS
+    : DRAIN_MS;
 }

@@ -8,6 +8,7 @@ import { armName } from '../../../domain/target.js';
 import type { KubernetesTarget, NamedRoute, Weights } from '../../../domain/target.js';
 import { refuse } from '../../fenced/findings.js';
 import { serviceOf } from '../arms.js';
+import { UNSEEN_DRAIN_MS } from './last-write.js';
 import type { TrafficRouter } from './router.js';
 import { sharesOf, wholeParts } from './shares.js';
 
@@ -44,7 +45,6 @@ export function ingressNginx(target: KubernetesTarget, { name }: NamedRoute<'Ing
     holder: armName(name, 'canary'),
     source: name,
     others: 'left',
-    acknowledged: false,
     read({ metadata: { annotations = {} } }) {
       const canary = annotations[CANARY] === 'true' ? Number(annotations[WEIGHT] ?? 0) : 0;
       const total = Number(annotations[TOTAL] ?? 100);
@@ -90,6 +90,7 @@ export function ingressNginx(target: KubernetesTarget, { name }: NamedRoute<'Ing
     },
     // The controller writes no status of what it has taken.
     pending: () => null,
+    drainMs: () => UNSEEN_DRAIN_MS,
   };
 }
 

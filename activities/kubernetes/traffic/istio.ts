@@ -8,6 +8,7 @@ import { refuse } from '../../fenced/findings.js';
 import { serviceOf } from '../arms.js';
 import { Conditions } from '../conditions.js';
 import type { KubeObject } from '../kube-client.js';
+import { UNSEEN_DRAIN_MS } from './last-write.js';
 import type { TrafficRouter } from './router.js';
 import { agreedOf, ARMS, sharesOf, spread } from './shares.js';
 
@@ -62,7 +63,6 @@ export function istio(target: KubernetesTarget, { name, multiRoute }: NamedRoute
     holder: name,
     source: null,
     others: multiRoute === 'allow' ? 'changed' : 'refused',
-    acknowledged: false,
     read: (live) =>
       agreedOf(
         routesOf(live)
@@ -116,6 +116,7 @@ export function istio(target: KubernetesTarget, { name, multiRoute }: NamedRoute
             ]),
       ];
     },
+    drainMs: () => UNSEEN_DRAIN_MS,
     pending(live) {
       const { conditions } = Status.parse(live['status'] ?? {});
       const { generation = 0 } = live.metadata;

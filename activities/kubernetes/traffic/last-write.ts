@@ -2,6 +2,9 @@ import { z } from 'zod';
 import type { KubeObject } from '../kube-client.js';
 import { FIELD_MANAGER } from '../resources.js';
 
+/** Where nobody says that a change of shares was taken, it is given time for that too. */
+export const UNSEEN_DRAIN_MS = 8000;
+
 const Managers = z.array(
   z.looseObject({ manager: z.string().optional(), time: z.string().optional(), subresource: z.string().optional() }),
 );

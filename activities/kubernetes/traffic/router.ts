@@ -27,10 +27,10 @@ export interface TrafficRouter {
   problems(live: KubeObject): readonly PreflightFinding[];
   /** What becomes of further objects of this kind that name the Service. */
   readonly others: 'refused' | 'changed' | 'left';
-  /** Whether whoever routes by it says so: where not, `pending` knows nothing. */
-  readonly acknowledged: boolean;
-  /** Null where all who route by it have taken it as it is now; else who has not, and why. */
+  /** Null where all who route by it have taken it as it is now; else who has not, and why. Where nobody tells: null. */
   pending(live: KubeObject): string | null;
+  /** For so long after it was written requests may still come to who lost their share, ms, where the target doesn't say. */
+  drainMs(live: KubeObject): number;
 }
 
 /** How a target's traffic is split. Null: by the number of replicas. */

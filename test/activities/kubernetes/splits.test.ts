@@ -264,6 +264,21 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.deepEqual(await ingress('hello'), owners, 'the owner’s own was never written');
   });
 
+  test('no pod is taken away before the time is over that requests may still be on their way to it', async () => {
+    const { rollout } = await opened({ kind: 'HTTPRoute', name: 'hello', drainMs: 7000 }, 1, () => []);
+    await startCanary(rollout, 1);
+    assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
+    assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
+    const begunMs = Date.now();
+    await assert.rejects(rollout.apply({ op: 'remove-arm', arm: 'canary' }), /requests may still be on their way/);
+    await until('it is removed', async () => {
+      const result = await rollout.apply({ op: 'remove-arm', arm: 'canary' }).catch(() => null);
+      return result?.kind === 'applied';
+    });
+    // The API server's times have whole seconds.
+    assert.ok(Date.now() - begunMs > 5000, `after ${Date.now() - begunMs} ms`);
+  });
+
   test('by two HTTPRoutes, where that is allowed: both have the same weights, and both are fenced', async () => {
     const { rollout, namespace } = await opened(
       { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow' },

@@ -310,7 +310,7 @@ describe('a route of the Gateway API', () => {
   const front = { name: 'front', port: 80 };
   const route = (rules: readonly object[], status: object = {}): KubeObject => ({
     ...objectOf(HTTP_ROUTE),
-    spec: { rules },
+    spec: { rules, parentRefs: [{ name: 'gateway' }] },
     status,
   });
 
@@ -328,7 +328,8 @@ describe('a route of the Gateway API', () => {
   });
 
   test('is in effect when every gateway has taken it', () => {
-    const parent = (observedGeneration: number, status = 'True') => ({
+    const parent = (observedGeneration: number, status = 'True', name = 'gateway') => ({
+      parentRef: { name },
       conditions: [{ type: 'Accepted', status, reason: 'NoMatchingParent', message: 'no', observedGeneration }],
     });
     const pending = (...parents: readonly object[]): string =>
@@ -337,6 +338,19 @@ describe('a route of the Gateway API', () => {
     assert.match(pending(), /no gateway has taken/);
     assert.match(pending(parent(3), parent(2)), /has not seen generation 3/);
     assert.match(pending(parent(3, 'False')), /NoMatchingParent: no/);
+    // A gateway that the route has left says nothing of it any more.
+    assert.equal(pending(parent(3), parent(1, 'True', 'left')), 'in effect');
+    assert.match(pending(parent(3, 'True', 'left')), /no gateway has taken/);
+  });
+
+  test('takes longer to be in effect at load balancers outside of the cluster', () => {
+    const drainMs = (controllerName: string): number =>
+      router.drainMs(
+        route([{ backendRefs: [front] }], { parents: [{ parentRef: { name: 'gateway' }, controllerName }] }),
+      );
+    assert.equal(drainMs('traefik.io/gateway-controller'), 3000);
+    assert.equal(drainMs('networking.gke.io/gateway'), 120_000);
+    assert.equal(drainMs('gateway.k8s.aws/alb'), 120_000);
   });
 });
 
