@@ -129,3 +129,12 @@ test('the workflow bundle has no zod and stays within its size', async () => {
   const code = bundle.slice(0, bundle.lastIndexOf('//# sourceMappingURL='));
   assert.ok(code.length < 900_000, `the bundle has ${code.length} bytes of code: find out what it drags in`);
 });
+
+test('no module that workflows load keeps a state: all workflows of a worker share them', async () => {
+  const files = (await Promise.all(['domain', 'workflows'].map(sources))).flat();
+  const keeper = /^(export )?((let|var)\s|const \w+(: [^=]+)? = (new (Weak)?(Map|Set)(<[^>]*>)?\(\)|\[\]|\{\});)/m;
+  assert.ok(keeper.test('const seen = new Map<string, number>();'), 'it would be noticed');
+  const keepers: string[] = [];
+  for (const file of files) if (keeper.test(await readFile(file, 'utf8'))) keepers.push(file);
+  assert.deepEqual(keepers, []);
+});
