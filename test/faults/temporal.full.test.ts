@@ -60,7 +60,9 @@ test('a stage that ends while Temporal is away, before the SDK gives its watch u
     await until('the canary gets no traffic', async () => (await it.weights(policy.lane))?.canary === 0);
     await stack.temporal.restart();
     const view = await pilot.ended(request);
-    assert.deepEqual([view.outcome, view.reason?.code], ['rolled-back', 'verdict'], view.reason?.text);
+    assert.equal(view.outcome, 'rolled-back', view.reason?.text);
+    // The next watch sees the evidence once more, or finds that users were sent back: by when it begins.
+    assert.match(view.reason?.code ?? '', /^(verdict|disturbed)$/, view.reason?.text);
   } finally {
     await it.stop();
   }
