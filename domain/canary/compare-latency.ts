@@ -22,10 +22,12 @@ const WORSE_P = 0.02;
 
 /**
  * Shares of slow requests stand in for p99 where ranks can't be used: how much more of them a ratio of latencies makes
- * follows from the comparison's own histogram. `minRatio` is the ratio that matters there; a share that is larger by
- * `coarsest` must be seen, or there is too little data to promote on.
+ * follows from the comparison's own histogram. `minRatio` is the least ratio that matters there, as counts of few slow
+ * requests are coarser than a p99; a policy may tolerate more. `minDifference` and `marginShare` keep a share that is next
+ * to nothing from growing to something that matters: what a policy says of errors is said of failed requests, not of
+ * slow ones. A share that is larger by `coarsest` must be seen, or there is too little data to promote on.
  */
-const SLOW = { minRatio: 1.3, baseShare: 0.1, coarsest: 0.25 } as const;
+const SLOW = { minRatio: 1.3, baseShare: 0.1, minDifference: 0.002, marginShare: 0.004, coarsest: 0.25 } as const;
 /**
  * By which power of a latency the share of slower requests falls, where nothing is known of its shape: of log-normal
  * latencies (sigma 0.6) x 1.12 makes 10 % slow requests 14 %, x 2 45 %. What is read counts as so many requests more.
@@ -173,7 +175,7 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   const edge = edgeOf(comparison, boundsSeconds);
   const power = powerAt(edge, comparison, boundsSeconds);
   const noise = noiseRatios(policy).latency;
-  const minRatio = Math.max(SLOW.minRatio, noise) ** power;
+  const minRatio = Math.max(SLOW.minRatio, policy.minLatencyRatio, noise) ** power;
   const margin = Math.max(policy.latencyMargin, noise) ** power - 1;
   const strata = blocks.flatMap(({ canary: a, comparison: b }) =>
     a.histogram === null || b.histogram === null
@@ -191,9 +193,9 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   const found = compareCounts(strata, {
     alpha,
     toleranceRatio: TOLERANCE_RATIO ** power,
-    minDifference: policy.minErrorIncrease,
+    minDifference: SLOW.minDifference,
     minRatio,
-    margin: margin * Math.max(base, policy.errorMargin),
+    margin: margin * Math.max(base, SLOW.marginShare),
     coarsest: SLOW.coarsest,
     proof,
   });

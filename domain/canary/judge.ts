@@ -15,7 +15,7 @@ import type { AnalysisPolicy, JudgeInput, MetricFinding, MetricPolicy, Verdict }
 import { count, durationText } from '../words.js';
 
 /** Part of every verdict. It changes whenever the same input may get another verdict. */
-export const JUDGE_VERSION = '1.3.0';
+export const JUDGE_VERSION = '1.4.0';
 
 /** An arm that no scrape reached for this many intervals can't be seen. */
 const BLIND_AFTER_SCRAPES = 3;
