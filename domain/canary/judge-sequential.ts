@@ -1,7 +1,7 @@
 import { addPairs } from './counts.js';
 import { compareErrors } from './compare-errors.js';
 import { compareLatency } from './compare-latency.js';
-import { compareValues } from './compare-values.js';
+import { canShowValues, compareValues, hasValues } from './compare-values.js';
 import { furtherMetrics } from './defaults.js';
 import { earlyLooks, earlySpending, proofAt } from './early-promotion.js';
 import { withNoise } from './noise-floor.js';
@@ -189,8 +189,13 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
     obstacle === null
       ? windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha, proof))
       : [latencyNotJudged(obstacle)];
+  // What a recent window of a few long blocks can never show is left to the whole stage; that nothing was measured is shown.
+  const tells = (name: string, window: (typeof windows)[number]) =>
+    !window.recent || canShowValues(window.blocks) || !hasValues(name, evidence, window.blocks);
   const others = metrics.flatMap((metric) =>
-    windows.map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where, proof)),
+    windows
+      .filter((window) => tells(metric.name, window))
+      .map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where, proof)),
   );
   return [...errors, ...latencies, ...others];
 }
