@@ -50,6 +50,19 @@ describe('judge, whatever the rule', () => {
     assert.equal(judged({ ...failing, requestsPerSecond: 1 }, healthy, 6).kind, 'HOLD');
   });
 
+  it('says of a limit on p99 that no bucket can show as crossed, instead of keeping silent', () => {
+    const { policy } = withLimits({ maxP99Seconds: 15 });
+    const verdict = judged(healthy, healthy, 120, { policy });
+    assert.equal(verdict.kind, 'PROMOTE');
+    const unchecked =
+      /The limit of 15 s on the canary's p99 \(limits\.maxP99\) can't be checked: the largest bucket of the canary's histogram ends at 5 s; give it larger buckets, or write 5 s or less\.$/;
+    assert.match(verdict.summary, unchecked);
+    assert.match(judged(healthy, null, 120, { policy }).summary, unchecked);
+    const [finding] = verdict.findings;
+    assert.deepEqual([finding?.metric, finding?.verdict, finding?.advisory], ['hard-limit', 'PROMOTE', true]);
+    assert.ok(judged(healthy, healthy, 120).findings.every(({ metric }) => metric !== 'hard-limit'));
+  });
+
   it('stops a canary that alone crosses a limit, between two looks too', () => {
     const { policy } = withLimits({ maxErrorRate: 0.02 });
     const verdict = judged({ ...healthy, errorRate: 0.15 }, healthy, 32, { policy });

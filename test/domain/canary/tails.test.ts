@@ -63,6 +63,37 @@ describe('a share of slow requests', () => {
     const tolerated = slow(2, 1.6, { minLatencyRatio: 2, latencyMargin: 2 });
     assert.equal(tolerated.verdict, 'PROMOTE', tolerated.why);
     assert.equal(slow(2, 4, { minLatencyRatio: 2, latencyMargin: 2 }).verdict, 'ROLLBACK');
+    // 27 of 240 and 3 of 240: nine times as many by chance, where half as slow again makes four times as many.
+    const arm = (beyond: number) => ({
+      requests: 240,
+      errors: 0,
+      histogram: [0, 0, 120, ...[0, 0, 0, 0].map(() => 240 - beyond).slice(1), 240],
+    });
+    const block: Block = { fromMs: 0, toMs: 60_000, canary: arm(27), comparison: arm(3) };
+    const window = { blocks: [block], boundsSeconds: BOUNDS, where: 'here', recent: false };
+    const minding = (minLatencyRatio: number) => compareLatency(window, { ...policy, minLatencyRatio }, 3e-4).verdict;
+    assert.equal(minding(1.18), 'ROLLBACK');
+    assert.notEqual(minding(2), 'ROLLBACK');
+  });
+
+  it('is no proof where most requests are above the largest bucket', () => {
+    const arm = (beyond: number) => ({
+      requests: 2000,
+      errors: 0,
+      histogram: [...BOUNDS.map(() => 2000 - beyond), 2000],
+    });
+    const share = (canary: number, comparison: number) => {
+      const block: Block = { fromMs: 0, toMs: 60_000, canary: arm(canary), comparison: arm(comparison) };
+      const window = { blocks: [block], boundsSeconds: BOUNDS, where: 'here', recent: false };
+      return compareLatency(window, policy, 0.001);
+    };
+    assert.equal(share(1980, 1760).verdict, 'HOLD');
+    assert.match(
+      share(1980, 1760).why,
+      /^99 % against 88 % of requests took longer than 1 s here .*: that is above the largest bucket, .*; give the histogram buckets above 1 s\.$/,
+    );
+    assert.equal(share(800, 800).verdict, 'PROMOTE');
+    assert.equal(share(1980, 1020).verdict, 'ROLLBACK', 'more than ever can be told is told');
   });
 
   it('is none of what the policy says of errors', () => {
