@@ -7,7 +7,7 @@ import { earlyLooks, earlySpending, proofAt } from './early-promotion.js';
 import { withNoise } from './noise-floor.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion, Recall } from './opinion.js';
-import { countsWithin, errorPair } from './series.js';
+import { countsWithin, errorPair, requestsBy } from './series.js';
 import type { Block } from './series.js';
 import { stageBlocks } from './stage-blocks.js';
 import type { AnalysisPolicy, JudgeInput, MetricFinding } from './types.js';
@@ -88,7 +88,8 @@ function spentBy(look: number, looks: number): number {
 /** The requests that count: those since the warm-up, on the arm that had fewer. */
 export function requestsSinceWarmUp(input: JudgeInput, { canary, comparison }: Evidence): RequestsBy {
   const fromMs = input.startMs + input.policy.warmUpMs;
-  return (atMs) => Math.min(...[canary, comparison].map((arm) => countsWithin(arm, fromMs, atMs, fromMs).requests));
+  const [own, other] = [requestsBy(canary, fromMs), requestsBy(comparison, fromMs)];
+  return (atMs) => Math.min(own(atMs), other(atMs));
 }
 
 /**
