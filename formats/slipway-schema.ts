@@ -752,7 +752,7 @@ export const Analysis = z.strictObject({
   ),
   scrapeInterval: optional(
     duration(100),
-    'Time from one sample of the metrics to the next; other times scale with it. Not less than the interval at which your Prometheus scrapes the service: below half of it every sample looks stale, and the rollout is held for want of data.',
+    'Time from one sample of the metrics to the next; other times scale with it. Not less than the interval at which your Prometheus scrapes the service: from one and a half times on, what is between two samples can’t be compared. The rollout then says which interval to write and is held as blind (`waits.blind`); only harm that shows all the same rolls it back before.',
     {
       default: formatDuration(ANALYSIS.scrapeIntervalMs),
     },
