@@ -320,7 +320,7 @@ const Prometheus = z.strictObject({
   prometheus: httpUrl().meta({ description: 'Base address of the Prometheus server.' }),
   queries: optional(
     z.union([z.enum(PROMETHEUS_TEMPLATES), CustomQueries]),
-    'A ready-made set of queries, by what carries the traffic, or PromQL of your own, in which {{arm}}, {{service}}, {{environment}} and {{version}} are filled in.',
+    'A ready-made set of queries, by what carries the traffic, or PromQL of your own, in which {{arm}}, {{service}}, {{environment}} and {{version}} are filled in. On Kubernetes `opentelemetry-http` tells arms apart by the label k8s_deployment_name: let the resource attribute k8s.deployment.name become one.',
     { default: 'slipway-gateway' },
   ),
   authorization: optional(

@@ -291,10 +291,14 @@ function onGrid(
   return joined.map((value) => (value === null ? null : canonicalNumber(value)));
 }
 
-/** What resets on its own: the pod where it is named, else the scrape target, else whatever labels there are. */
+/** What names a process, the surest first: behind a collector `pod` and `instance` are the collector's. */
+const PROCESS_LABELS = ['service_instance_id', 'k8s_pod_name', 'pod', 'instance'] as const;
+
+/** What resets on its own: the process or pod where it is named, else the scrape target, else whatever labels there are. */
 function instanceOf({ metric }: Series): string {
   const { le: _, __name__: __, [PART]: ___, ...labels } = metric;
-  return labels['pod'] ?? labels['instance'] ?? JSON.stringify(labels);
+  const named = PROCESS_LABELS.find((label) => labels[label] !== undefined);
+  return named === undefined ? JSON.stringify(labels) : labels[named]!;
 }
 
 /** `fetch` would refuse these with an error that shows the secret. */
