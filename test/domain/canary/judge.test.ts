@@ -5,6 +5,7 @@ import { judge, JUDGE_VERSION } from '../../../domain/canary/judge.js';
 import { lookAt } from '../../../domain/canary/judge-sequential.js';
 import type { AnalysisPolicy, ArmSamples, HardLimits, JudgeInput, Verdict } from '../../../domain/canary/types.js';
 import { replay } from '../../../domain/canary/replay.js';
+import { whatWouldChange } from '../../../domain/canary/what-would-change.js';
 import { seededRandom } from '../../../bench/canary/random.js';
 import { inputOf, scrape, startMs } from './simulate.js';
 import type { Service } from './simulate.js';
@@ -291,8 +292,28 @@ describe('mann-whitney, the rule that was asked for', () => {
   });
 
   it('takes too few samples for what they are', () => {
-    const verdict = judged(healthy, healthy, 120, checks({ checkEveryMs: 15_000, checks: 1 }));
+    const verdict = judged(healthy, healthy, 20, checks({ checkEveryMs: 15_000, checks: 2 }));
     assert.equal(verdict.hold, 'insufficient-data');
     assert.match(verdict.summary, /Too few samples: 3 on both arms; p can't be below 0.05 without 1 more sample/);
+  });
+
+  it('asks for no more requests after its last check, which would look at none of them', () => {
+    const quiet = { ...healthy, requestsPerSecond: 1 };
+    const before = judged(quiet, healthy, 35, checks({ checkEveryMs: 30_000, checks: 2 }));
+    assert.match(before.summary, /^Too few requests to judge .* and needs \d+ more\.$/);
+    for (const [atS, hold] of [
+      [100, 'watching'],
+      [120, 'inconclusive'],
+    ] as const) {
+      const last = judged(quiet, healthy, atS, checks({ checkEveryMs: 30_000, checks: 2 }));
+      assert.equal(last.hold, hold);
+      assert.match(
+        last.summary,
+        /^Undecided after the last check\. Too few requests to judge \(100 requests per arm\): the canary had \d+\. No other check follows: only a person can decide\.$/,
+      );
+      const rule = checks({ checkEveryMs: 30_000, checks: 2 });
+      const input = { ...inputOf(stage, samples(quiet, 1), samples(healthy, 2), startMs + atS * 1000), ...rule };
+      assert.match(whatWouldChange(last, input).join(), /^Only a person: the rule makes 2 checks/);
+    }
   });
 });
