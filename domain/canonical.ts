@@ -15,7 +15,7 @@ export function canonicalJson(value: unknown): string {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) throw new TypeError(`${value} has no canonical JSON: use null for "not known"`);
-    return Number.isSafeInteger(value) ? JSON.stringify(value) : JSON.stringify(Number(value.toPrecision(12)));
+    return JSON.stringify(canonicalNumber(value));
   }
   if (Array.isArray(value))
     return `[${value.map((item) => canonicalJson(item === undefined ? null : item)).join(',')}]`;
@@ -26,6 +26,11 @@ export function canonicalJson(value: unknown): string {
     return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(',')}}`;
   }
   throw new TypeError(`a ${typeof value} has no canonical JSON`);
+}
+
+/** The number as canonical JSON gives it back: cut to 12 significant digits, but for whole numbers. */
+export function canonicalNumber(value: number): number {
+  return Number.isSafeInteger(value) ? value : Number(value.toPrecision(12));
 }
 
 /**

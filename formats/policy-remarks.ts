@@ -38,6 +38,12 @@ export function conflictsOf(policy: Policy): readonly Remark[] {
     const remedy = 'write { prometheus: https://prometheus.example.com, queries: traefik }';
     remarks.push({ path: ['metrics'], what, remedy });
   }
+  const indistinct = metrics.source === 'prometheus' && metrics.queries === 'opentelemetry-http';
+  if (indistinct && target.platform !== 'kubernetes' && policy.compareWith === 'baseline') {
+    const what = 'opentelemetry-http tells arms apart by their version here, and a baseline has that of stable';
+    const remedy = 'write compareWith: stable, or queries of your own with {{arm}} in them';
+    remarks.push({ path: ['metrics', 'queries'], what, remedy });
+  }
   const { scrapeIntervalMs: scrape, mannWhitney } = analysis;
   const tooShort = (path: YamlPath, ms: number): void => {
     if (ms >= scrape) return;

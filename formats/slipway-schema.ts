@@ -320,7 +320,7 @@ const Prometheus = z.strictObject({
   prometheus: httpUrl().meta({ description: 'Base address of the Prometheus server.' }),
   queries: optional(
     z.union([z.enum(PROMETHEUS_TEMPLATES), CustomQueries]),
-    'A ready-made set of queries, by what carries the traffic, or PromQL of your own, in which {{arm}}, {{service}}, {{environment}} and {{version}} are filled in.',
+    'A ready-made set of queries, by what carries the traffic, or PromQL of your own, in which {{arm}}, {{service}}, {{environment}} and {{version}} are filled in. On Kubernetes `opentelemetry-http` tells arms apart by the label k8s_deployment_name: let the resource attribute k8s.deployment.name become one.',
     { default: 'slipway-gateway' },
   ),
   authorization: optional(
@@ -760,7 +760,7 @@ export const Analysis = z.strictObject({
   ),
   scrapeInterval: optional(
     duration(100),
-    'Time from one sample of the metrics to the next; other times scale with it. Not less than the interval at which your Prometheus scrapes the service: below half of it every sample looks stale, and the rollout is held for want of data.',
+    'Time from one sample of the metrics to the next; other times scale with it. Not less than the interval at which your Prometheus scrapes the service: from one and a half times on, what is between two samples can’t be compared. The rollout then says which interval to write and is held as blind (`waits.blind`); only harm that shows all the same rolls it back before.',
     {
       default: formatDuration(ANALYSIS.scrapeIntervalMs),
     },

@@ -15,8 +15,11 @@ export interface MetricsQuery {
 
 /** "Nothing there" and "can't be asked" are different answers, and neither says that a release is good or bad. */
 export type MetricsAnswer =
-  /** An arm without samples is left out; no arm at all means that nothing new has come since `fromMs`. */
-  | { readonly kind: 'value'; readonly arms: Readonly<Partial<Record<Arm, ArmSamples>>> }
+  /**
+   * An arm without samples is left out; no arm at all means that nothing new has come since `fromMs`. `unfit`: why the
+   * samples can't show that a release is good, though harm may still show in them.
+   */
+  | { readonly kind: 'value'; readonly arms: Readonly<Partial<Record<Arm, ArmSamples>>>; readonly unfit?: string }
   | { readonly kind: 'no-data'; readonly detail: string }
   | { readonly kind: 'unreachable'; readonly reason: string };
 

@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import type { ArmSamples } from '../../domain/canary/types.js';
+import { canonicalNumber } from '../../domain/canonical.js';
 import type { CustomQueries, PrometheusTemplate } from '../../domain/policy.js';
 import type { Arm } from '../../domain/target.js';
 import { reasonOf } from './metrics-source.js';
 import type { MetricsAnswer, MetricsQuery, MetricsSource } from './metrics-source.js';
+import { ScrapeCadence } from './scrape-cadence.js';
 import { fillQuery, querySetOf } from './templates.js';
 import type { QuerySet } from './templates.js';
 
@@ -20,16 +22,27 @@ const MAX_ERROR_LENGTH = 300;
 /** The label that tells the parts of a query apart. */
 const PART = 'slipway_part';
 
+/** Seconds since the epoch, and the value as text. */
+type Point = readonly [number, string];
+
 const Matrix = z.object({
   status: z.literal('success'),
   data: z.object({
     resultType: z.literal('matrix'),
     result: z.array(
-      z.object({ metric: z.record(z.string(), z.string()), values: z.array(z.tuple([z.number(), z.string()])) }),
+      z.object({
+        metric: z.record(z.string(), z.string()),
+        // Points by the hundred thousand, which a schema of each would hold up all other watches for.
+        values: z.custom<readonly Point[]>((values) => Array.isArray(values) && values.every(isPoint)),
+      }),
     ),
   }),
 });
 type Series = z.infer<typeof Matrix>['data']['result'][number];
+
+function isPoint(value: unknown): value is Point {
+  return Array.isArray(value) && value.length === 2 && typeof value[0] === 'number' && typeof value[1] === 'string';
+}
 
 const Failure = z.object({ status: z.literal('error'), errorType: z.string(), error: z.string() });
 
@@ -54,6 +67,7 @@ export function createPrometheusSource(options: PrometheusOptions): MetricsSourc
   const further = Object.entries(options.values ?? {});
   const unusable = whyUnusable(options);
   if (unusable !== null) return { samples: () => Promise.resolve({ kind: 'unreachable', reason: unusable }) };
+  const cadence = new ScrapeCadence();
   return {
     async samples(query, signal): Promise<MetricsAnswer> {
       const { stepMs, arms, originMs } = query;
@@ -74,8 +88,15 @@ export function createPrometheusSource(options: PrometheusOptions): MetricsSourc
           return { ...samples, values: Object.fromEntries(values) };
         };
         const seen = arms.map(({ arm }) => [arm, samplesOf(arm)] as const).filter(([, samples]) => samples !== null);
-        if (seen.length > 0)
-          return { kind: 'value', arms: Object.fromEntries(seen) as Partial<Record<Arm, ArmSamples>> };
+        const unfit = arms.flatMap(({ arm, version }) => {
+          const instants = scrapesOf(of(`${arm}/scrapedAt`), version);
+          const everyMs = cadence.slower(instants, stepMs);
+          return everyMs === null ? [] : [tooSeldom(arm, everyMs, stepMs)];
+        });
+        if (seen.length > 0) {
+          const found = Object.fromEntries(seen) as Partial<Record<Arm, ArmSamples>>;
+          return { kind: 'value', arms: found, ...(unfit[0] === undefined ? {} : { unfit: unfit[0] }) };
+        }
         const [first] = arms;
         const text = first === undefined ? set.requests : fillQuery(set.requests, query.lane, query.target, first);
         const seconds = (FRESH_STEPS * stepMs) / 1000;
@@ -123,6 +144,25 @@ function partsOf(
     // By number: a name may hold what `label_replace` would take for a reference.
     ...further.map(([, text], index) => part(`value-${index}`, text)),
   ];
+}
+
+/** When the samples of each series were taken, ms since the epoch. */
+function scrapesOf(series: readonly Series[], version: string): ReadonlyMap<string, readonly number[]> {
+  const instants = series.map(({ metric, values }) => {
+    const inOrder = values.map(([, text]) => 1000 * Number(text)).filter((atMs) => Number.isFinite(atMs));
+    return [JSON.stringify([version, metric]), inOrder] as const;
+  });
+  return new Map(instants);
+}
+
+/** Of samples that come so seldom most are stale when they are asked for, and what is between two of them is taken for a gap. */
+function tooSeldom(arm: Arm, everyMs: number, stepMs: number): string {
+  const seconds = (ms: number): number => Number((ms / 1000).toPrecision(ms < 10_000 ? 2 : 3));
+  const [real, said] = [seconds(everyMs), seconds(stepMs)];
+  return (
+    `Prometheus scrapes the ${arm} every ${real} s, and analysis.scrapeInterval says ${said} s: ` +
+    `what is between two of its samples can't be judged; set scrapeInterval to ${real}s, or let Prometheus scrape every ${said} s`
+  );
 }
 
 /** One value an instant; NaN and infinities are none. */
@@ -192,7 +232,9 @@ function armSamples(set: QuerySet, grid: Grid, those: (kind: Kind) => readonly S
   if (seen.length === 0) return null;
   return {
     timesMs,
-    leSeconds: bounds.map((bound) => (bound === '+Inf' ? null : Number(bound) * set.bucketUnitSeconds)),
+    leSeconds: bounds.map((bound) =>
+      bound === '+Inf' ? null : canonicalNumber(Number(bound) * set.bucketUnitSeconds),
+    ),
     series: seen,
   };
 }
@@ -226,7 +268,10 @@ function boundOf({ metric }: Series): string {
   return metric['le'] ?? '+Inf';
 }
 
-/** The values of one process: summed, where it counts in several series (by status code, say). */
+/**
+ * The values of one process: summed, where it counts in several series (by status code, say). With as many digits as a
+ * store keeps, so that what is judged is what can be judged again.
+ */
 function onGrid(
   several: readonly Series[],
   { startMs, stepMs }: Grid,
@@ -243,13 +288,17 @@ function onGrid(
       joined[index] = before === null ? value : join(before, value);
     }
   }
-  return joined;
+  return joined.map((value) => (value === null ? null : canonicalNumber(value)));
 }
 
-/** What resets on its own: the pod where it is named, else the scrape target, else whatever labels there are. */
+/** What names a process, the surest first: behind a collector `pod` and `instance` are the collector's. */
+const PROCESS_LABELS = ['service_instance_id', 'k8s_pod_name', 'pod', 'instance'] as const;
+
+/** What resets on its own: the process or pod where it is named, else the scrape target, else whatever labels there are. */
 function instanceOf({ metric }: Series): string {
   const { le: _, __name__: __, [PART]: ___, ...labels } = metric;
-  return labels['pod'] ?? labels['instance'] ?? JSON.stringify(labels);
+  const named = PROCESS_LABELS.find((label) => labels[label] !== undefined);
+  return named === undefined ? JSON.stringify(labels) : labels[named]!;
 }
 
 /** `fetch` would refuse these with an error that shows the secret. */

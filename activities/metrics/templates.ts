@@ -14,8 +14,8 @@ export interface QuerySet extends CustomQueries {
  * Ready-made queries for usual conventions. Each gives raw counters, one series per process that counts, because a
  * restart resets one process's counters only. `{{workload}}` is what runs the arm (on Kubernetes its Deployment) and
  * `{{backend}}` what traffic is sent to (its Service): stable's name, with `-canary` or `-baseline` behind it for the
- * siblings. `{{namespace}}` is that of Kubernetes. With `Pattern` behind it a name is fit for a regular expression.
- * `{{tag}}` is the image's tag.
+ * siblings. `{{namespace}}` is that of Kubernetes, and `{{route}}` the name of the object there that splits traffic. With
+ * `Pattern` behind it a name is fit for a regular expression. `{{tag}}` is the image's tag.
  */
 export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
   'slipway-gateway': counters({
@@ -44,35 +44,47 @@ export const TEMPLATES: Readonly<Record<PrometheusTemplate, QuerySet>> = {
     bucketUnitSeconds: 0.001,
   },
   // Requests of a canary stand under the main Ingress, with the canary's <namespace>-<Service>-<port> as one more label,
-  // since controller 1.0.2 (https://github.com/kubernetes/ingress-nginx/pull/7696). The Ingress is named as the service.
+  // since controller 1.0.2 (https://github.com/kubernetes/ingress-nginx/pull/7696). One controller serves many namespaces:
+  // the Ingress's own is `exported_namespace` where Prometheus has kept `namespace` for the controller's.
   'ingress-nginx': counters({
     total: 'nginx_ingress_controller_requests',
     buckets: 'nginx_ingress_controller_request_duration_seconds_bucket',
-    labels: 'ingress="{{service}}",canary=~"{{alternativePattern}}"',
+    labels: [
+      'exported_namespace=~"{{namespaceOrAny}}",ingress="{{route}}",canary=~"{{alternativePattern}}"',
+      'exported_namespace="",namespace=~"{{namespaceOrAny}}",ingress="{{route}}",canary=~"{{alternativePattern}}"',
+    ],
     code: 'status=~"5.."',
   }),
-  // https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, resource attributes promoted to labels.
+  // https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, resource attributes promoted to labels. Baseline and
+  // stable are of one version: on Kubernetes arms are told apart by their Deployments. All pods may come through one
+  // collector, whose `instance` says nothing of them.
   'opentelemetry-http': counters({
     total: 'http_server_request_duration_seconds_count',
     buckets: 'http_server_request_duration_seconds_bucket',
-    labels: 'service_name="{{service}}",deployment_environment_name="{{environment}}",service_version="{{tag}}"',
+    labels:
+      'service_name="{{service}}",deployment_environment_name="{{environment}}",' +
+      'service_version=~"{{tagUnlessWorkload}}",k8s_deployment_name=~"{{workloadOnKubernetes}}"',
     code: 'http_response_status_code=~"5.."',
+    by: 'service_instance_id, k8s_pod_name, pod, instance',
   }),
 };
 
 function counters(names: {
   readonly total: string;
   readonly buckets: string;
-  readonly labels: string;
+  /** Several: series that have the labels of any of them. */
+  readonly labels: string | readonly string[];
   readonly code: string;
+  /** What tells processes apart. @default 'pod, instance' */
+  readonly by?: string;
 }): QuerySet {
-  const { total, buckets, labels, code } = names;
-  const by = 'pod, instance';
+  const { total, buckets, labels, code, by = 'pod, instance' } = names;
+  const each = (query: (labels: string) => string): string => [labels].flat().map(query).join(' or ');
   return {
-    requests: `sum by (${by}) (${total}{${labels}})`,
-    errors: `sum by (${by}) (${total}{${labels},${code}})`,
-    latencyBuckets: `sum by (${by}, le) (${buckets}{${labels}})`,
-    scrapedAt: `max by (${by}) (timestamp(${total}{${labels}}))`,
+    requests: `sum by (${by}) (${each((own) => `${total}{${own}}`)})`,
+    errors: `sum by (${by}) (${each((own) => `${total}{${own},${code}}`)})`,
+    latencyBuckets: `sum by (${by}, le) (${each((own) => `${buckets}{${own}}`)})`,
+    scrapedAt: `max by (${by}) (${each((own) => `timestamp(${total}{${own}})`)})`,
     bucketUnitSeconds: 1,
   };
 }
@@ -106,6 +118,8 @@ export function fillQuery(
     arm,
     version,
     tag: imageTag(version),
+    tagUnlessWorkload: onKubernetes === null ? patternOf(imageTag(version)) : '.*',
+    route: onKubernetes === null || onKubernetes.route.kind === 'none' ? lane.service : onKubernetes.route.name,
     service: lane.service,
     environment: lane.environment,
     namespace,
@@ -113,6 +127,7 @@ export function fillQuery(
     namespacePrefix: namespace === '' ? '' : `${patternOf(namespace)}-`,
     workload,
     workloadPattern: patternOf(workload),
+    workloadOnKubernetes: onKubernetes === null ? '.*' : patternOf(workload),
     backend,
     backendPattern: patternOf(backend),
     alternativePattern: arm === 'stable' ? '' : `(.+-)?${patternOf(backend)}(-[a-z0-9]+)?`,

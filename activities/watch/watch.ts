@@ -26,6 +26,10 @@ const ANSWER_MS = 3000;
 /** An outage is one after the first failure and three retries (requirement R1.6). */
 const RETRIES = 3;
 const STORE_MS = 2000;
+/** What a watch that goes on for another one has to read is asked for in pieces: parsing a day at once holds up all others. */
+const SCRAPES_AT_ONCE = 240;
+/** What is read of a stage that is held for long; almost two days at a scrape each 15 s. */
+const MOST_SCRAPES = 10_000;
 /** As long as an effect may take; after it the way back tries by the same key. */
 const CUT_MS = 5000;
 const CUT_AGAIN_MS = 1000;
@@ -155,19 +159,31 @@ async function watch(
   let latest: Judged | null = null;
   let unseen = 0;
   const recallFor = createLookMemory();
+  const { scrapeIntervalMs } = call.analysis;
+  let fromMs = Math.max(call.startMs - scrapeIntervalMs, begunMs - MOST_SCRAPES * scrapeIntervalMs);
 
   for (let dueMs = begunMs; ; dueMs = nextWatchMs(call.startMs, call.analysis, Date.now())) {
     await pause(Math.max(0, dueMs - Date.now()), signal);
-    const answer = await ask(source, call, canary?.timesMs.at(-1) ?? null, Date.now(), signal);
+    let answer: MetricsAnswer;
+    for (;;) {
+      const nowMs = Date.now();
+      const toMs = Math.min(nowMs, fromMs + SCRAPES_AT_ONCE * scrapeIntervalMs);
+      answer = await ask(source, call, { fromMs, toMs }, signal);
+      if (answer.kind === 'value') {
+        const own = answer.arms[call.canary.arm];
+        const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
+        if (own !== undefined) canary = appendSamples(canary, own);
+        if (other !== undefined) comparison = appendSamples(comparison, other);
+        fromMs = Math.max(fromMs, (canary?.timesMs.at(-1) ?? -Infinity) + 1);
+      }
+      if (toMs === nowMs || answer.kind === 'unreachable') break;
+      fromMs = Math.max(fromMs, toMs + 1);
+    }
     // After the answer: a sample that was taken in between counts at once.
     const atMs = Date.now();
     let trouble: string | null =
       answer.kind === 'value' ? null : answer.kind === 'no-data' ? answer.detail : answer.reason;
     if (answer.kind === 'value') {
-      const own = answer.arms[call.canary.arm];
-      const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
-      if (own !== undefined) canary = appendSamples(canary, own);
-      if (other !== undefined) comparison = appendSamples(comparison, other);
       seen.samples(canary, comparison);
       if (canary === null) trouble = `no samples of ${call.canary.arm} (${call.canary.version})`;
     }
@@ -180,6 +196,8 @@ async function watch(
         seen.verdict({ ...opinion, atMs });
       }
       if (latest?.opinion.hold === 'no-data') trouble = latest.opinion.summary;
+      if (answer.kind === 'value' && answer.unfit !== undefined && latest?.opinion.kind !== 'ROLLBACK')
+        trouble = answer.unfit;
     }
     unseen = trouble === null ? 0 : unseen + 1;
     deps.onLook({ lateMs: Date.now() - dueMs, verdict: (trouble === null ? latest?.opinion.kind : null) ?? 'blind' });
@@ -252,13 +270,11 @@ function graceMs({ analysis }: WatchCall): number {
 async function ask(
   source: MetricsSource,
   call: WatchCall,
-  lastMs: number | null,
-  atMs: number,
+  stretch: { readonly fromMs: number; readonly toMs: number },
   signal: AbortSignal,
 ): Promise<MetricsAnswer> {
   const arms = call.comparison === null ? [call.canary] : [call.canary, call.comparison];
   const { scope, analysis, startMs } = call;
-  const fromMs = lastMs === null ? startMs - analysis.scrapeIntervalMs : lastMs + 1;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
   try {
     return await source.samples(
@@ -266,8 +282,7 @@ async function ask(
         lane: scope.lane,
         target: scope.target,
         arms,
-        fromMs,
-        toMs: atMs,
+        ...stretch,
         stepMs: analysis.scrapeIntervalMs,
         originMs: startMs,
       },

@@ -14,6 +14,11 @@ import { count, percent, plural, probability, seconds, times } from '../words.js
 
 /** Arms that are equal differ by this much for reasons that no model knows. */
 const TOLERANCE_RATIO = 1.12;
+/**
+ * Where the policy tolerates more, this part of it (of the logarithm) is what the test of counts starts from: a ratio of a
+ * few slow requests scatters so much that it is above any limit now and then. At the default it is no more than the above.
+ */
+const NULL_PART = 2 / 3;
 /** Over a short window a ratio scatters more: the guard is raised by this factor. */
 const SHORT_WINDOW_GUARD = 1.06;
 /** A p99 ratio that nobody could see must not be larger than this, or there is too little data to promote on. */
@@ -22,10 +27,17 @@ const WORSE_P = 0.02;
 
 /**
  * Shares of slow requests stand in for p99 where ranks can't be used: how much more of them a ratio of latencies makes
- * follows from the comparison's own histogram. `minRatio` is the ratio that matters there; a share that is larger by
- * `coarsest` must be seen, or there is too little data to promote on.
+ * follows from the comparison's own histogram. `minRatio` is the least ratio that matters there, as counts of few slow
+ * requests are coarser than a p99; a policy may tolerate more. `minDifference` and `marginShare` keep a share that is next
+ * to nothing from growing to something that matters: what a policy says of errors is said of failed requests, not of
+ * slow ones. A share that is larger by `coarsest` must be seen, or there is too little data to promote on.
  */
-const SLOW = { minRatio: 1.3, baseShare: 0.1, coarsest: 0.25 } as const;
+const SLOW = { minRatio: 1.3, baseShare: 0.1, minDifference: 0.002, marginShare: 0.004, coarsest: 0.25 } as const;
+/**
+ * Where more of the comparison's requests than this are above the largest bound, hardly more can be, however much slower
+ * the canary is.
+ */
+const MOST_BEYOND = 0.5;
 /**
  * By which power of a latency the share of slower requests falls, where nothing is known of its shape: of log-normal
  * latencies (sigma 0.6) x 1.12 makes 10 % slow requests 14 %, x 2 45 %. What is read counts as so many requests more.
@@ -173,7 +185,8 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   const edge = edgeOf(comparison, boundsSeconds);
   const power = powerAt(edge, comparison, boundsSeconds);
   const noise = noiseRatios(policy).latency;
-  const minRatio = Math.max(SLOW.minRatio, noise) ** power;
+  const minRatio = Math.max(SLOW.minRatio, policy.minLatencyRatio, noise) ** power;
+  const toleranceRatio = Math.max(TOLERANCE_RATIO, policy.minLatencyRatio ** NULL_PART) ** power;
   const margin = Math.max(policy.latencyMargin, noise) ** power - 1;
   const strata = blocks.flatMap(({ canary: a, comparison: b }) =>
     a.histogram === null || b.histogram === null
@@ -190,10 +203,10 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   const base = slowerThan(comparison, edge) / totalOf(comparison);
   const found = compareCounts(strata, {
     alpha,
-    toleranceRatio: TOLERANCE_RATIO ** power,
-    minDifference: policy.minErrorIncrease,
+    toleranceRatio,
+    minDifference: SLOW.minDifference,
     minRatio,
-    margin: margin * Math.max(base, policy.errorMargin),
+    margin: margin * Math.max(base, SLOW.marginShare),
     coarsest: SLOW.coarsest,
     proof,
   });
@@ -202,10 +215,11 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
     return { ...common, ...none, verdict: 'HOLD', test: 'fisher-exact', why };
   }
   const rollback = found.significant && found.matters;
+  const beyond = base > MOST_BEYOND;
   return {
     ...common,
     threshold: minRatio,
-    verdict: rollback ? 'ROLLBACK' : found.nonInferior && proof.makeshift ? 'PROMOTE' : 'HOLD',
+    verdict: rollback ? 'ROLLBACK' : found.nonInferior && proof.makeshift && !beyond ? 'PROMOTE' : 'HOLD',
     canary: found.canary,
     comparison: found.comparison,
     canaryN: found.pair.canaryTotal,
@@ -223,6 +237,8 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
   function reason(): string {
     const ratio = `${times(found!.ratio)} as many`;
     if (rollback) return `${ratio}, above the limit of ${times(minRatio)}, and p is below ${probability(alpha)}`;
+    if (beyond)
+      return `that is above the largest bucket, so how much slower the canary is can't be told; give the histogram buckets above ${seconds(boundsSeconds[edge] ?? 0)}`;
     if (found!.nonInferior)
       return `no more than chance explains${proof.makeshift ? '' : ', but that does not prove that p99 is the same'}`;
     if (found!.onlyBurst) return `${ratio}, but in a burst, not in most of the time; too many to call them equal`;

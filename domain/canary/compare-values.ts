@@ -80,6 +80,19 @@ export function compareValues(
 
 const RANK: Readonly<Record<VerdictKind, number>> = { PROMOTE: 0, HOLD: 1, ROLLBACK: 2 };
 
+/**
+ * Whether a window has blocks enough for the test of a further metric to show that it is within its tolerance, were there
+ * values in each of them. In a short window of long blocks, as low traffic asks for, it never could.
+ */
+export function canShowValues(blocks: readonly Block[]): boolean {
+  return blocks.length > 0 && smallestMannWhitneyP(blocks.length, blocks.length) < PROMOTION_BUDGET;
+}
+
+/** Whether any of these blocks has values of the metric on both arms. */
+export function hasValues(metric: string, evidence: Evidence, blocks: readonly Block[]): boolean {
+  return blockValues(metric, evidence, blocks).canary.length > 0;
+}
+
 /** The mark of a metric whose verdict is shown and not followed. */
 export function advice({ critical }: MetricPolicy): { readonly advisory?: true } {
   return critical ? {} : { advisory: true };
@@ -224,10 +237,11 @@ function obstacle(
   where: string,
 ): string | null {
   const n = canary.length;
-  const smallest = n === 0 ? 1 : smallestMannWhitneyP(n, n);
+  if (n === 0) return `metric ${name}: no values on both arms at the same time ${where}`;
+  const smallest = smallestMannWhitneyP(n, n);
   if (smallest >= PROMOTION_BUDGET) {
     let needed = n;
-    while (needed === 0 || smallestMannWhitneyP(needed, needed) >= PROMOTION_BUDGET) needed++;
+    while (smallestMannWhitneyP(needed, needed) >= PROMOTION_BUDGET) needed++;
     return `metric ${name}: ${plural(n, 'block')} with values on both arms ${where}, and ${plural(needed - n, 'more block')} needed`;
   }
   if (tolerance.kind === 'difference') return null;

@@ -15,7 +15,7 @@ const CHANCE_OF_CROSSING = 1e-4;
  * fewer than `limits.minRequests` requests in it.
  *
  * ROLLBACK: the canary crosses a limit that the comparison keeps, or has failed catastrophically. HOLD: both cross it,
- * which is a shared incident and not the canary's fault.
+ * which is a shared incident and not the canary's fault. PROMOTE, which is not followed: a limit that can't be checked.
  */
 export function hardLimitFindings(
   input: JudgeInput,
@@ -87,7 +87,8 @@ function latencyLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvi
   const own = histogramWithin(canary, input.atMs - windowMs, input.atMs, from);
   // Requests above the next bound are surely above the limit; of those in the limit's own bucket nobody knows.
   const edge = canary.boundsSeconds.findIndex((bound) => bound >= maxP99Seconds);
-  if (own === null || edge < 0 || totalOf(own) < Math.max(1, minRequests)) return null;
+  if (edge < 0) return uncheckedLatency(input, canary, maxP99Seconds);
+  if (own === null || totalOf(own) < Math.max(1, minRequests)) return null;
   const quantile = histogramQuantile(0.99, canary.boundsSeconds, own);
   const p = binomialGreater(slowerThan(own, edge), totalOf(own), 0.01);
   if (quantile === null || quantile.seconds <= maxP99Seconds || p >= CHANCE_OF_CROSSING) return null;
@@ -110,6 +111,27 @@ function latencyLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvi
   };
 }
 
+/** A limit that no bucket can show as crossed must not pass for one that is kept. */
+function uncheckedLatency(input: JudgeInput, canary: ArmEvidence, maxP99Seconds: number): MetricFinding | null {
+  const { minRequests, windowMs } = input.policy.limits;
+  const from = input.startMs + input.policy.warmUpMs;
+  const { requests } = countsWithin(canary, input.atMs - windowMs, input.atMs, from);
+  if (requests < Math.max(1, minRequests)) return null;
+  const largest = canary.boundsSeconds.at(-1);
+  const reason =
+    largest === undefined
+      ? 'the canary has no latency histogram; give it one, or write maxP99: off'
+      : `the largest bucket of the canary's histogram ends at ${seconds(largest)}; give it larger buckets, or write ${seconds(largest)} or less`;
+  return {
+    ...limitFinding('seconds', null, null, requests, 0),
+    verdict: 'PROMOTE',
+    effect: null,
+    threshold: maxP99Seconds,
+    why: `The limit of ${seconds(maxP99Seconds)} on the canary's p99 (limits.maxP99) can't be checked: ${reason}.`,
+    advisory: true,
+  };
+}
+
 function rateOf(counts: { readonly requests: number; readonly errors: number } | null): number | null {
   return counts === null || counts.requests === 0 ? null : counts.errors / counts.requests;
 }
@@ -122,7 +144,7 @@ function sharedOrNot(shared: boolean, other: string | null, n: number): string {
 
 function limitFinding(
   unit: string,
-  canary: number,
+  canary: number | null,
   comparison: number | null,
   canaryN: number,
   comparisonN: number,

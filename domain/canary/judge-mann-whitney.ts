@@ -43,9 +43,13 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
     return { ...watching, summary, findings: [] };
   }
   const { fromMs, blocks } = windowOf(input, evidence, check.atMs);
-  const tooFew = shortage(input, blocks);
+  const isLast = check.number >= rule.checks;
+  const tooFew = shortage(input, blocks, isLast);
   if (tooFew !== null) {
-    return { kind: 'HOLD', hold: 'insufficient-data', summary: tooFew, findings: [], look: check.number };
+    const none = { kind: 'HOLD', findings: [], look: check.number } as const;
+    if (!isLast) return { ...none, hold: 'insufficient-data', summary: tooFew };
+    const summary = `Undecided after the last check. ${tooFew} No other check follows: only a person can decide.`;
+    return { ...none, hold: input.atMs < ends ? 'watching' : 'inconclusive', summary };
   }
   const obstacle = latencyObstacle(evidence);
   const latency = () =>
@@ -68,7 +72,7 @@ export function judgeMannWhitney(input: JudgeInput, evidence: Evidence, check: C
     const summary = `${checks} found no difference; the stage has ${durationText(ends - input.atMs)} to go. ${all}`;
     return { ...common, ...watching, summary };
   }
-  if (check.number < rule.checks) return { ...common, ...watching, summary: `${checks} is undecided. ${open.why}` };
+  if (!isLast) return { ...common, ...watching, summary: `${checks} is undecided. ${open.why}` };
   if (input.atMs < ends) return { ...common, ...watching, summary: `The last check is undecided. ${open.why}` };
   return { ...common, kind: 'HOLD', hold: 'inconclusive', summary: `Undecided after the last check. ${open.why}` };
 }
@@ -86,7 +90,7 @@ export function windowOf(
 }
 
 /** A rank test must be able to reach the rollback level, or its silence means nothing. */
-function shortage(input: JudgeInput, blocks: readonly Block[]): string | null {
+function shortage(input: JudgeInput, blocks: readonly Block[], isLast: boolean): string | null {
   const { rollbackP } = input.policy.mannWhitney;
   const n = blocks.length;
   if (n === 0 || smallestMannWhitneyP(n, n) >= rollbackP) {
@@ -96,7 +100,7 @@ function shortage(input: JudgeInput, blocks: readonly Block[]): string | null {
     return `Too few samples: ${count(n)} on both arms; p can't be below ${probability(rollbackP)} without ${more}.`;
   }
   const sum = (arm: 'canary' | 'comparison') => blocks.reduce((all, block) => all + block[arm].requests, 0);
-  return tooFewRequests(input, sum('canary'), sum('comparison'));
+  return tooFewRequests(input, sum('canary'), sum('comparison'), !isLast);
 }
 
 function errorFinding(input: JudgeInput, blocks: readonly Block[]): MetricFinding {

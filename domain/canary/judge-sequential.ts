@@ -1,13 +1,13 @@
 import { addPairs } from './counts.js';
 import { compareErrors } from './compare-errors.js';
 import { compareLatency } from './compare-latency.js';
-import { compareValues } from './compare-values.js';
+import { canShowValues, compareValues, hasValues } from './compare-values.js';
 import { furtherMetrics } from './defaults.js';
 import { earlyLooks, earlySpending, proofAt } from './early-promotion.js';
 import { withNoise } from './noise-floor.js';
 import { latencyNotJudged, latencyObstacle, tooFewRequests } from './opinion.js';
 import type { Evidence, Opinion, Recall } from './opinion.js';
-import { countsWithin, errorPair } from './series.js';
+import { countsWithin, errorPair, requestsBy } from './series.js';
 import type { Block } from './series.js';
 import { stageBlocks } from './stage-blocks.js';
 import type { AnalysisPolicy, JudgeInput, MetricFinding } from './types.js';
@@ -88,7 +88,8 @@ function spentBy(look: number, looks: number): number {
 /** The requests that count: those since the warm-up, on the arm that had fewer. */
 export function requestsSinceWarmUp(input: JudgeInput, { canary, comparison }: Evidence): RequestsBy {
   const fromMs = input.startMs + input.policy.warmUpMs;
-  return (atMs) => Math.min(...[canary, comparison].map((arm) => countsWithin(arm, fromMs, atMs, fromMs).requests));
+  const [own, other] = [requestsBy(canary, fromMs), requestsBy(comparison, fromMs)];
+  return (atMs) => Math.min(own(atMs), other(atMs));
 }
 
 /**
@@ -189,8 +190,13 @@ function findingsOf(evidence: Evidence, input: JudgeInput, look: Look): MetricFi
     obstacle === null
       ? windows.map((window) => compareLatency({ ...window, boundsSeconds }, policy, alpha, proof))
       : [latencyNotJudged(obstacle)];
+  // What a recent window of a few long blocks can never show is left to the whole stage; that nothing was measured is shown.
+  const tells = (name: string, window: (typeof windows)[number]) =>
+    !window.recent || canShowValues(window.blocks) || !hasValues(name, evidence, window.blocks);
   const others = metrics.flatMap((metric) =>
-    windows.map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where, proof)),
+    windows
+      .filter((window) => tells(metric.name, window))
+      .map((window) => compareValues(metric, evidence, window.blocks, alpha, window.where, proof)),
   );
   return [...errors, ...latencies, ...others];
 }

@@ -26,6 +26,8 @@ interface Measurement {
 interface Window {
   readonly fromMs: number;
   readonly toMs: number;
+  /** What a process counted counts in the window in which it was scraped, if it was all counted after this instant. */
+  readonly notBeforeMs: number;
   /** The canary, with nothing outside of the window. */
   readonly canary: ArmEvidence;
 }
@@ -100,6 +102,7 @@ function windowsOf(input: JudgeInput, canary: ArmEvidence): readonly Window[] {
   return ends.map((toMs, i) => ({
     fromMs: Math.max(beginMs, toMs - windowMs),
     toMs,
+    notBeforeMs: input.startMs,
     canary: { ...canary, counts: counts[i]!, histograms: histograms[i]! },
   }));
 }
@@ -138,8 +141,8 @@ function successLimit(bound: number): Limit {
     metric: 'error-rate',
     unit: 'ratio',
     bound: 1 - bound,
-    measure({ canary, fromMs, toMs }) {
-      const { requests, errors } = countsWithin(canary, fromMs, toMs, fromMs);
+    measure({ canary, fromMs, toMs, notBeforeMs }) {
+      const { requests, errors } = countsWithin(canary, fromMs, toMs, notBeforeMs);
       if (requests === 0) return null;
       const success = 1 - errors / requests;
       const broken = success < bound;
@@ -158,8 +161,8 @@ function latencyLimit(bound: number): Limit {
     metric: 'latency-p99',
     unit: 'seconds',
     bound,
-    measure({ canary, fromMs, toMs }) {
-      const histogram = histogramWithin(canary, fromMs, toMs, fromMs);
+    measure({ canary, fromMs, toMs, notBeforeMs }) {
+      const histogram = histogramWithin(canary, fromMs, toMs, notBeforeMs);
       const quantile = histogram === null ? null : histogramQuantile(0.99, canary.boundsSeconds, histogram);
       if (histogram === null || quantile === null) return null;
       const broken = quantile.seconds > bound;

@@ -15,7 +15,7 @@ import type { AnalysisPolicy, JudgeInput, MetricFinding, MetricPolicy, Verdict }
 import { count, durationText } from '../words.js';
 
 /** Part of every verdict. It changes whenever the same input may get another verdict. */
-export const JUDGE_VERSION = '1.3.0';
+export const JUDGE_VERSION = '1.4.0';
 
 /** An arm that no scrape reached for this many intervals can't be seen. */
 const BLIND_AFTER_SCRAPES = 3;
@@ -74,7 +74,9 @@ function decide(
   if (split?.verdict === 'HOLD') return { kind: 'HOLD', hold: 'split-mismatch', summary: split.why };
   const shared = limits.find((finding) => finding.verdict === 'HOLD');
   if (shared !== undefined) return { kind: 'HOLD', hold: 'shared-incident', summary: shared.why };
-  return { kind: opinion.kind, hold: opinion.hold, summary: opinion.summary };
+  // What could not be checked is said to whoever reads why a release was promoted.
+  const unchecked = opinion.kind === 'PROMOTE' ? limits.map(({ why }) => ` ${why}`).join('') : '';
+  return { kind: opinion.kind, hold: opinion.hold, summary: `${opinion.summary}${unchecked}` };
 }
 
 /** The statistical judge sees nothing later than its latest look, so that its word only changes from look to look. */

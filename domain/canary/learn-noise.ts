@@ -35,8 +35,11 @@ export function learnNoiseFloor(past: readonly Recording[]): NoiseFloor | null {
   const latency = shown.flatMap((pair) => pair.latency ?? []);
   const errors = shown.flatMap((pair) => pair.errors ?? []);
   const metrics = metricNoise(past, shown);
-  const pairs = Math.max(latency.length, errors.length, ...Object.values(metrics).map((noise) => noise.pairs));
-  if (pairs < MIN_PAIRS) return null;
+  // Both are widened for so few pairs: by the smaller number, or one that was seldom seen would pass for well known.
+  const known = [latency.length, errors.length].filter((pairs) => pairs >= MIN_PAIRS);
+  const others = Object.values(metrics).map((noise) => noise.pairs);
+  if (known.length + others.length === 0) return null;
+  const pairs = Math.min(...(known.length > 0 ? known : others));
   const floor = { pairs, latencyLogSd: scatter(latency), errorLogSd: scatter(errors) };
   return Object.keys(metrics).length === 0 ? floor : { ...floor, metrics };
 }

@@ -35,15 +35,26 @@ export function bothArms({ canary, comparison }: Pick<JudgeInput, 'canary' | 'co
   return { canary: evidenceOf(canary, atMs), comparison: evidenceOf(comparison ?? NO_SAMPLES, atMs) };
 }
 
-/** A HOLD for want of requests, with how many more are needed; `null` where both arms had enough. */
-export function tooFewRequests(input: JudgeInput, canaryRequests: number, comparisonRequests: number): string | null {
+/**
+ * A HOLD for want of requests, with how many more are needed; `null` where both arms had enough.
+ *
+ * @param canCome whether more of them would still be judged
+ */
+export function tooFewRequests(
+  input: JudgeInput,
+  canaryRequests: number,
+  comparisonRequests: number,
+  canCome = true,
+): string | null {
   const needed = Math.max(1, input.policy.minRequests);
   const missing = [
     { arm: 'canary', has: canaryRequests },
     { arm: 'comparison', has: comparisonRequests },
   ].filter(({ has }) => has < needed);
   if (missing.length === 0) return null;
-  const parts = missing.map(({ arm, has }) => `the ${arm} had ${count(has)} and needs ${count(needed - has)} more`);
+  const parts = missing.map(
+    ({ arm, has }) => `the ${arm} had ${count(has)}${canCome ? ` and needs ${count(needed - has)} more` : ''}`,
+  );
   return `Too few requests to judge (${plural(needed, 'request')} per arm): ${parts.join('; ')}.`;
 }
 

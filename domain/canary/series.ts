@@ -183,6 +183,26 @@ export function countsWithin(arm: ArmHistory, fromMs: number, toMs: number, notB
   return toCounts(addUp(spansWithin(arm.counts, fromMs, toMs, notBeforeMs)));
 }
 
+/**
+ * The requests of the spans that end by an instant and begin at `notBeforeMs` or later. It is asked for each look of a stage
+ * that may be held for a day, at every look: so spans are added up once.
+ */
+export function requestsBy(arm: ArmHistory, notBeforeMs: number): (atMs: number) => number {
+  const spans = arm.counts.filter(({ fromMs }) => fromMs >= notBeforeMs).sort((a, b) => a.toMs - b.toMs);
+  const sums = new Float64Array(spans.length + 1);
+  for (const [i, { increases }] of spans.entries()) sums[i + 1] = sums[i]! + (increases[0] ?? 0);
+  return (atMs) => {
+    let low = 0;
+    let high = spans.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (spans[middle]!.toMs <= atMs) low = middle + 1;
+      else high = middle;
+    }
+    return Math.round(sums[low]!);
+  };
+}
+
 /** The histogram of the spans that end within (fromMs, toMs] and begin at `notBeforeMs` or later. */
 export function histogramWithin(arm: ArmHistory, fromMs: number, toMs: number, notBeforeMs: number): Histogram | null {
   return toHistogram(addUp(spansWithin(arm.histograms, fromMs, toMs, notBeforeMs)));

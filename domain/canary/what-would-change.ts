@@ -4,7 +4,7 @@ import { effectOf, isTested } from './effects.js';
 import { noiseRatios } from './noise-floor.js';
 import { evidenceOf, countsWithin } from './series.js';
 import type { AnalysisPolicy, JudgeInput, MetricFinding, Verdict } from './types.js';
-import { count, durationText, percent, points, probability, seconds, times } from '../words.js';
+import { count, durationText, percent, plural, points, probability, seconds, times } from '../words.js';
 
 /** A verdict with or without the digest of what was judged. */
 export type Said = Omit<Verdict, 'inputDigest'>;
@@ -97,7 +97,19 @@ function comparedIn(verdict: Said): readonly MetricFinding[] {
   });
 }
 
+/** Whether the asked-for rule has made its last check, and that left something open. */
+function isOpenForEver({ judge, look, findings }: Said, input: JudgeInput | null): boolean {
+  if (judge !== 'mann-whitney' || input === null || look < input.policy.mannWhitney.checks) return false;
+  return findings.length === 0 || findings.some(({ verdict, advisory }) => verdict === 'HOLD' && advisory !== true);
+}
+
 function held(verdict: Said, input: JudgeInput | null): readonly string[] {
+  if (verdict.hold !== null && ['watching', 'inconclusive'].includes(verdict.hold) && isOpenForEver(verdict, input)) {
+    const checks = plural(input!.policy.mannWhitney.checks, 'check');
+    return [
+      `Only a person: the rule makes ${checks} and looks at nothing that comes later. For other rollouts: more of them (mannWhitney.checks), or more traffic.`,
+    ];
+  }
   switch (verdict.hold) {
     case 'watching': {
       const end = input === null ? null : input.startMs + input.durationMs - verdict.atMs;

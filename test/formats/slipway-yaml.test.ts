@@ -582,6 +582,12 @@ describe('problems', () => {
       ],
       ['gateway: localhost:7700', '6:14', /no http address/, /in full/],
       ['metrics: promethues', '6:14', /not known/, /write gateway/],
+      [
+        'metrics: { prometheus: "http://p", queries: opentelemetry-http }',
+        '6:40',
+        /queries: opentelemetry-http tells arms apart by their version here, and a baseline has that of stable/,
+        /write compareWith: stable, or queries of your own/,
+      ],
       ['metrics: { queries: traefik }', '6:5', /metrics\.prometheus: is missing/, /add it/],
       [
         'metrics: { prometheus: "http://p", queries: { requests: r } }',

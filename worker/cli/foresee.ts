@@ -40,6 +40,7 @@ export async function trafficNow(
   const answer = await source.samples(query, AbortSignal.timeout(LIMIT_MS));
   if (answer.kind !== 'value')
     return { kind: 'unknown', why: answer.kind === 'no-data' ? answer.detail : answer.reason };
+  if (answer.unfit !== undefined) return { kind: 'unknown', why: answer.unfit };
   const seen = answer.arms.stable;
   const firstMs = seen?.timesMs[0];
   const lastMs = seen?.timesMs.at(-1);
@@ -53,8 +54,7 @@ export async function trafficNow(
 /** For each stage: what its traffic lets the judge see, and when. */
 export function foreseen(policy: Policy, plan: Plan, traffic: TrafficNow): readonly string[] {
   if (plan.stages.length === 0) return [];
-  if (traffic.kind === 'unknown')
-    return [`how soon a bad release would be seen is not known: no traffic of stable (${traffic.why})`];
+  if (traffic.kind === 'unknown') return [`how soon a bad release would be seen is not known (${traffic.why})`];
   const { analysis } = policy;
   return plan.stages.map(({ number, weights, durationMs, budgetShare }) => {
     const share = (percentage: number): number => (traffic.perSecond * percentage) / 100;

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { createPrometheusSource } from '../../../activities/metrics/prometheus.js';
 import type { MetricsAnswer } from '../../../activities/metrics/metrics-source.js';
+import { canonicalValue } from '../../../domain/canonical.js';
 import { testPolicy } from '../../support/request.js';
 
 const START_S = 1_700_000_000;
@@ -61,6 +62,19 @@ describe('further metrics from Prometheus', () => {
     assert.ok(answer.kind === 'value', JSON.stringify(answer));
     assert.deepEqual(answer.arms.canary?.values, { 'queue "$1" depth': [5, null, 7.5], heap: [null, 2, 2] });
     assert.ok(asked.includes('avg(depth{arm="canary",version="hello:v2"})'), asked);
+  });
+
+  it('are judged with the digits that a store keeps, as all that comes in', async () => {
+    const [x, y] = [0.1 + 0.2, 1 / 3];
+    answers = {
+      ...counters,
+      'canary/requests': [[String(x), String(1 + y), '3']],
+      'canary/value-1': [[String(x), String(y), '1234567890123']],
+    };
+    const answer = await samples();
+    assert.ok(answer.kind === 'value', JSON.stringify(answer));
+    assert.deepEqual(answer.arms.canary?.values?.['heap'], [0.3, 0.333333333333, 1234567890123]);
+    assert.deepEqual(answer, canonicalValue(answer));
   });
 
   it('are null where there are none, and the counters are there all the same', async () => {

@@ -9,6 +9,7 @@ import { createPrometheusSource } from '../../../activities/metrics/prometheus.j
 import { fillQuery, TEMPLATES } from '../../../activities/metrics/templates.js';
 import { PROMETHEUS_TEMPLATES } from '../../../domain/policy.js';
 import type { ArmSamples } from '../../../domain/canary/types.js';
+import type { Arm } from '../../../domain/target.js';
 import { startPrometheus } from '../../../tools/prometheus-server.js';
 import type { PrometheusServer } from '../../../tools/prometheus-server.js';
 import { findPrometheus, reasonToSkip } from '../../../tools/toolbox.js';
@@ -55,16 +56,33 @@ function synthetic(requests: number, errors: number): string {
   family(
     'nginx_ingress_controller_requests',
     'nginx_ingress_controller_request_duration_seconds_bucket',
-    'ingress="hello",canary="shop-hello-canary-80"',
+    'ingress="hello",namespace="shop",canary="shop-hello-canary-80"',
     'status',
   );
-  add('nginx_ingress_controller_requests', 'ingress="hello",canary="",status="503"', 5000);
+  // Another namespace behind the same controller, by either way of labelling.
+  for (const where of ['namespace="staging"', 'namespace="ingress",exported_namespace="staging"'])
+    add(
+      'nginx_ingress_controller_requests',
+      `ingress="hello",${where},canary="staging-hello-canary-80",status="503"`,
+      7000,
+    );
+  add('nginx_ingress_controller_requests', 'ingress="hello",namespace="shop",canary="",status="503"', 5000);
   family(
     'http_server_request_duration_seconds_count',
     'http_server_request_duration_seconds_bucket',
-    'service_name="hello",deployment_environment_name="test",service_version="v2"',
+    'service_name="hello",deployment_environment_name="test",service_version="v2",k8s_deployment_name="hello-canary"',
     'http_response_status_code',
   );
+  for (const [arm, pod] of [
+    ['hello', 'a'],
+    ['hello', 'b'],
+    ['hello-baseline', 'c'],
+  ])
+    add(
+      'http_server_request_duration_seconds_count',
+      `service_name="hello",deployment_environment_name="test",service_version="v1",k8s_deployment_name="${arm}",k8s_pod_name="${pod}"`,
+      3000,
+    );
   return `${rows.join('\n')}\n`;
 }
 
@@ -118,6 +136,15 @@ function canaryOf(answer: MetricsAnswer): ArmSamples | null {
   return answer.kind === 'value' ? (answer.arms.canary ?? null) : null;
 }
 
+const ON_KUBERNETES = {
+  platform: 'kubernetes',
+  context: null,
+  namespace: 'shop',
+  deployment: 'hello',
+  service: 'hello',
+  route: { kind: 'Ingress', name: 'hello' },
+} as const;
+
 for (const template of PROMETHEUS_TEMPLATES) {
   test(
     `template ${template}: a real Prometheus accepts it, and it finds the canary's counters and no others`,
@@ -125,7 +152,10 @@ for (const template of PROMETHEUS_TEMPLATES) {
     async () => {
       const source = createPrometheusSource({ url: prometheus.url, queries: template, authorization: null });
       const samples = await eventually(template, async () => {
-        const found = canaryOf(await source.samples(query(Date.now() - 3000, Date.now()), NEVER));
+        // An Ingress is of Kubernetes, and of one namespace there.
+        const target = template === 'ingress-nginx' ? { target: ON_KUBERNETES } : {};
+        const asked = { ...query(Date.now() - 3000, Date.now()), ...target };
+        const found = canaryOf(await source.samples(asked, NEVER));
         return found?.series[0]?.requests.at(-1) === 100 ? found : null;
       });
       const [series] = samples.series;
@@ -136,6 +166,26 @@ for (const template of PROMETHEUS_TEMPLATES) {
     },
   );
 }
+
+test('on Kubernetes each template finds one namespace, and the arm that is asked for', { skip }, async () => {
+  const of = async (queries: 'ingress-nginx' | 'opentelemetry-http', arm: Arm): Promise<readonly unknown[]> => {
+    const source = createPrometheusSource({ url: prometheus.url, queries, authorization: null });
+    const arms = [{ arm, version: arm === 'canary' ? 'hello:v2' : 'hello:v1' }];
+    const asked = { ...query(Date.now() - 3000, Date.now()), target: ON_KUBERNETES, arms };
+    const answer = await source.samples(asked, NEVER);
+    const series = answer.kind === 'value' ? (answer.arms[arm]?.series ?? []) : [];
+    return series.map(({ instance, requests }) => [instance.replace(/^127.*/, 'exporter'), requests.at(-1)]);
+  };
+  assert.deepEqual(await of('ingress-nginx', 'canary'), [['exporter', 100]]);
+  assert.deepEqual(await of('ingress-nginx', 'stable'), [['exporter', 5000]]);
+  assert.deepEqual(await of('opentelemetry-http', 'canary'), [['exporter', 100]]);
+  assert.deepEqual(await of('opentelemetry-http', 'baseline'), [['c', 3000]]);
+  const stable = [
+    ['a', 3000],
+    ['b', 3000],
+  ];
+  assert.deepEqual(await of('opentelemetry-http', 'stable'), stable, 'each pod resets on its own');
+});
 
 test('arms whose counters have the same labels are told apart', { skip }, async () => {
   const source = createPrometheusSource({ url: prometheus.url, queries: 'traefik', authorization: null });
@@ -343,4 +393,9 @@ test('on Kubernetes the objects of the target are asked for, each in its namespa
     });
   assert.match(filled('traefik'), /service=~"\(\.\+-\)\?shop-front-canary\(-/);
   assert.match(filled('istio'), /destination_workload="web-canary",destination_workload_namespace=~"shop"/);
+  assert.match(filled('opentelemetry-http'), /service_version=~"\.\*",k8s_deployment_name=~"web-canary"/);
+  assert.match(
+    filled('ingress-nginx'),
+    /{exported_namespace=~"shop",ingress="edge".* or .*namespace=~"shop",ingress="edge"/,
+  );
 });

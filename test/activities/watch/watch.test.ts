@@ -307,6 +307,27 @@ describe('a watch', () => {
     assert.equal(lab.queries[0]?.stepMs, 1000);
   });
 
+  it('that goes on for another one reads what was in pieces, and is not stuck where one of them has nothing', async () => {
+    const minutes = 30;
+    setClock(START + minutes * 60_000);
+    const lab = new Lab();
+    // An outage of five minutes, longer than a piece.
+    const isAway = ({ fromMs, toMs }: Query): boolean => fromMs >= START + 300_000 && toMs <= START + 900_000;
+    lab.answer = (query) =>
+      isAway(query) ? { kind: 'no-data', detail: 'nothing then' } : scraped(query, { perSecond: 20 });
+    lab.begin({ durationMs: 3_600_000 });
+    await lab.until(minutes * 60_000 + 2000);
+    const now = lab.queries.findIndex(({ toMs }) => toMs >= START + minutes * 60_000);
+    const first = lab.queries.slice(0, now + 1);
+    assert.ok(first.length > 5 && first.some(isAway), `${first.length} pieces`);
+    assert.ok(first.every(({ fromMs, toMs }) => toMs - fromMs <= 240_000));
+    for (const [index, { fromMs }] of first.entries())
+      assert.ok(fromMs <= (first[index - 1]?.toMs ?? START) + 1, 'none is left out');
+    assert.ok(now > 0);
+    assert.equal(lab.looks.length, 3, 'all of it for one look');
+    assert.ok(lab.looks.every(({ verdict }) => verdict === 'HOLD'));
+  });
+
   it('that is begun again judges the same window and says the same', async () => {
     const whole = new Lab();
     whole.begin();
@@ -438,6 +459,22 @@ describe('a watch that sees nothing', () => {
       );
       assert.deepEqual(lab.stored, []);
     }
+  });
+
+  it('is blind where samples are unfit to compare, and says why; harm in them it sees all the same', async () => {
+    const unfit = 'Prometheus scrapes every 60 s';
+    const lab = new Lab();
+    lab.answer = (query) => ({ ...scraped(query, { perSecond: 20 }), unfit }) as MetricsAnswer;
+    lab.begin();
+    const { result } = await lab.result();
+    assert.ok(result.kind === 'blind', result.kind);
+    assert.equal(result.reason, unfit);
+    setClock(START);
+    const harm = new Lab();
+    harm.answer = (query) => ({ ...scraped(query, { perSecond: 20, errorRate: 0.8 }), unfit }) as MetricsAnswer;
+    harm.begin();
+    const seen = await harm.result();
+    assert.ok(seen.result.kind === 'verdict' && seen.result.verdict.kind === 'ROLLBACK', seen.result.kind);
   });
 
   it('gives new arms their first moments: warm-up and three scrapes', async () => {

@@ -58,7 +58,7 @@ describe('a policy without early promotion', () => {
     });
     assert.deepEqual(
       [JUDGE_VERSION, digestOf(JSON.parse(JSON.stringify(looks)))],
-      ['1.3.0', 'sha256:35f2ed27fa9501f81d4e183cc6a9c82746cc4c0e16c652b92f771123cd207d87'],
+      ['1.4.0', 'sha256:58099274ef845758f456e66812e06b9782d18c0e0ad7541023b7e95ef3252801'],
       'what is judged differently needs another JUDGE_VERSION',
     );
   });

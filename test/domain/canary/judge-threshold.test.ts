@@ -72,6 +72,15 @@ function times(n: number, one: Minute): readonly Minute[] {
 }
 
 describe('threshold, counted as Flagger does', () => {
+  it('counts what was scraped in a window, wherever the window lies between two scrapes', () => {
+    for (const initialDelayMs of [0, 20_000, 30_000, 59_000]) {
+      const verdict = judged(times(11, good), { initialDelayMs });
+      assert.equal(verdict.kind, 'PROMOTE', `${initialDelayMs}: ${verdict.summary}`);
+      const failing = judged(times(11, bad), { initialDelayMs });
+      assert.equal(failing.kind, 'ROLLBACK', `${initialDelayMs}: ${failing.summary}`);
+    }
+  });
+
   it('needs no comparison, and says what it counted', () => {
     const verdict = judged(times(10, good));
     assert.deepEqual([verdict.kind, verdict.look], ['PROMOTE', 10], verdict.summary);

@@ -5,6 +5,7 @@ import { judge, JUDGE_VERSION } from '../../../domain/canary/judge.js';
 import { lookAt } from '../../../domain/canary/judge-sequential.js';
 import type { AnalysisPolicy, ArmSamples, HardLimits, JudgeInput, Verdict } from '../../../domain/canary/types.js';
 import { replay } from '../../../domain/canary/replay.js';
+import { whatWouldChange } from '../../../domain/canary/what-would-change.js';
 import { seededRandom } from '../../../bench/canary/random.js';
 import { inputOf, scrape, startMs } from './simulate.js';
 import type { Service } from './simulate.js';
@@ -48,6 +49,19 @@ describe('judge, whatever the rule', () => {
     assert.equal(verdict.kind, 'ROLLBACK');
     assert.match(verdict.summary, /catastrophic limit of 50 %/);
     assert.equal(judged({ ...failing, requestsPerSecond: 1 }, healthy, 6).kind, 'HOLD');
+  });
+
+  it('says of a limit on p99 that no bucket can show as crossed, instead of keeping silent', () => {
+    const { policy } = withLimits({ maxP99Seconds: 15 });
+    const verdict = judged(healthy, healthy, 120, { policy });
+    assert.equal(verdict.kind, 'PROMOTE');
+    const unchecked =
+      /The limit of 15 s on the canary's p99 \(limits\.maxP99\) can't be checked: the largest bucket of the canary's histogram ends at 5 s; give it larger buckets, or write 5 s or less\.$/;
+    assert.match(verdict.summary, unchecked);
+    assert.match(judged(healthy, null, 120, { policy }).summary, unchecked);
+    const [finding] = verdict.findings;
+    assert.deepEqual([finding?.metric, finding?.verdict, finding?.advisory], ['hard-limit', 'PROMOTE', true]);
+    assert.ok(judged(healthy, healthy, 120).findings.every(({ metric }) => metric !== 'hard-limit'));
   });
 
   it('stops a canary that alone crosses a limit, between two looks too', () => {
@@ -278,8 +292,28 @@ describe('mann-whitney, the rule that was asked for', () => {
   });
 
   it('takes too few samples for what they are', () => {
-    const verdict = judged(healthy, healthy, 120, checks({ checkEveryMs: 15_000, checks: 1 }));
+    const verdict = judged(healthy, healthy, 20, checks({ checkEveryMs: 15_000, checks: 2 }));
     assert.equal(verdict.hold, 'insufficient-data');
     assert.match(verdict.summary, /Too few samples: 3 on both arms; p can't be below 0.05 without 1 more sample/);
+  });
+
+  it('asks for no more requests after its last check, which would look at none of them', () => {
+    const quiet = { ...healthy, requestsPerSecond: 1 };
+    const before = judged(quiet, healthy, 35, checks({ checkEveryMs: 30_000, checks: 2 }));
+    assert.match(before.summary, /^Too few requests to judge .* and needs \d+ more\.$/);
+    for (const [atS, hold] of [
+      [100, 'watching'],
+      [120, 'inconclusive'],
+    ] as const) {
+      const last = judged(quiet, healthy, atS, checks({ checkEveryMs: 30_000, checks: 2 }));
+      assert.equal(last.hold, hold);
+      assert.match(
+        last.summary,
+        /^Undecided after the last check\. Too few requests to judge \(100 requests per arm\): the canary had \d+\. No other check follows: only a person can decide\.$/,
+      );
+      const rule = checks({ checkEveryMs: 30_000, checks: 2 });
+      const input = { ...inputOf(stage, samples(quiet, 1), samples(healthy, 2), startMs + atS * 1000), ...rule };
+      assert.match(whatWouldChange(last, input).join(), /^Only a person: the rule makes 2 checks/);
+    }
   });
 });

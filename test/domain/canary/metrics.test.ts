@@ -116,6 +116,28 @@ describe('sequential, with further metrics', () => {
     }
   });
 
+  it('promotes at low traffic too, whose recent window has too few blocks for ranks', () => {
+    const quiet = { requestsPerSecond: 4, errorRate: 0.002 };
+    const arm = (seed: number, values: Values) => ({
+      ...scrape(quiet, { startMs, scrapes, intervalMs: 5000 }, seededRandom(seed)),
+      values: { 'queue-depth': values },
+    });
+    const of = (canary: Values) =>
+      judge(
+        inputOf(
+          { policy: { ...policy, metrics: [depth] }, durationMs },
+          arm(1, canary),
+          arm(2, base),
+          startMs + durationMs,
+        ),
+      );
+    assert.equal(of(alike).kind, 'PROMOTE', of(alike).summary);
+    assert.equal(of(higher).kind, 'ROLLBACK');
+    // What is measured no more is not promoted on what was measured before.
+    const silent = of(alike.map((value, i) => (i > scrapes - 14 ? null : value)));
+    assert.match(silent.summary, /Metric queue-depth: no values on both arms at the same time over the last 1 min\./);
+  });
+
   it('names the metrics that there are where the policy asks for another', () => {
     const verdict = judged(base, base, [metricPolicy('queue-dpeth')]);
     assert.match(verdict.summary, /Metric queue-dpeth: no values on either arm; there are values of queue-depth\./);

@@ -37,6 +37,21 @@ describe('the noise floor', () => {
     assert.ok(noisy.errorLogSd > 0.2 && noisy.errorLogSd < 0.4, JSON.stringify(noisy));
   });
 
+  it('is widened for the fewer pairs of the two that it was learned from', () => {
+    const all = pairs(20, { latency: 0, errors: 0 });
+    const flawless = (arm: ArmSamples | null) => ({
+      ...arm!,
+      series: arm!.series.map((one) => ({ ...one, errors: one.errors.map(() => 0) })),
+    });
+    const failing = (count: number) =>
+      all.map((pair, i) =>
+        i < count ? pair : { ...pair, canary: flawless(pair.canary), comparison: flawless(pair.comparison) },
+      );
+    assert.equal(learnNoiseFloor(failing(6))?.pairs, 6);
+    // Of four nothing is said of errors, so that they don't make p99 less sure either.
+    assert.deepEqual([learnNoiseFloor(failing(4))?.pairs, learnNoiseFloor(failing(4))?.errorLogSd], [20, 0]);
+  });
+
   it('is not learned from fewer than five pairs, nor from stages without a comparison', () => {
     assert.equal(learnNoiseFloor(pairs(4, { latency: 0, errors: 0 })), null);
     const alone = pairs(8, { latency: 0, errors: 0 }).map((recording) => ({ ...recording, comparison: null }));

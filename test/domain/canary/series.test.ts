@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { blocksOf, countsWithin, evidenceOf, histogramQuantile } from '../../../domain/canary/series.js';
+import { blocksOf, countsWithin, evidenceOf, histogramQuantile, requestsBy } from '../../../domain/canary/series.js';
 import type { ArmSamples, CounterSeries } from '../../../domain/canary/types.js';
 
 type Row = number | null;
@@ -42,6 +42,25 @@ describe('evidenceOf', () => {
   it('leaves out spans that began before the window may begin', () => {
     const samples = arm(series('a', [0, 100, 101, 102], [0, 0, 0, 0]));
     assert.equal(countsWithin(evidenceOf(samples, 1e9), 500, 3000, 500).requests, 2);
+  });
+
+  it('adds up requests by an instant as over a window, and goes through the spans once however often it is asked', () => {
+    const rows = Array.from({ length: 200 }, (_, i): Row => (i % 7 === 3 ? null : i % 50 === 49 ? 1 : i * i));
+    const evidence = evidenceOf(arm(series('a', rows, rows), series('b', rows.toReversed(), rows)), 1e9);
+    let reads = 0;
+    const counts = evidence.counts.map(({ fromMs, toMs, increases }) => ({
+      fromMs,
+      increases,
+      get toMs() {
+        reads++;
+        return toMs;
+      },
+    }));
+    const by = requestsBy({ ...evidence, counts }, 2500);
+    const sorting = reads;
+    for (let atMs = 0; atMs < 210_000; atMs += 500)
+      assert.equal(by(atMs), countsWithin(evidence, 2500, atMs, 2500).requests, String(atMs));
+    assert.ok(reads - sorting < 420 * 10, `${reads - sorting} reads for 420 looks at ${counts.length} spans`);
   });
 
   it('refuses malformed samples', () => {

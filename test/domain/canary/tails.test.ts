@@ -7,6 +7,7 @@ import { compareLatency } from '../../../domain/canary/compare-latency.js';
 import { defaultAnalysis } from '../../../domain/canary/defaults.js';
 import { histogramQuantile, tailQuantile } from '../../../domain/canary/series.js';
 import type { Block } from '../../../domain/canary/series.js';
+import type { AnalysisPolicy } from '../../../domain/canary/types.js';
 
 const BOUNDS = [0.025, 0.05, 0.1, 0.25, 0.5, 1];
 
@@ -42,10 +43,11 @@ describe('a p99 within a bucket', () => {
 
 describe('a share of slow requests', () => {
   const policy = defaultAnalysis(15_000);
-  const slow = (power: number, factor: number) => {
+  const slow = (power: number, factor: number, change: Partial<AnalysisPolicy> = {}) => {
     const arm = (by: number) => ({ requests: 2000, errors: 0, histogram: histogram(2000, power, by) });
     const block: Block = { fromMs: 0, toMs: 60_000, canary: arm(factor), comparison: arm(1) };
-    return compareLatency({ blocks: [block], boundsSeconds: BOUNDS, where: 'here', recent: false }, policy, 0.001);
+    const window = { blocks: [block], boundsSeconds: BOUNDS, where: 'here', recent: false };
+    return compareLatency(window, { ...policy, ...change }, 0.001);
   };
 
   it('is held against what 1.3 times the latency would make of it: more, the narrower latencies are', () => {
@@ -54,6 +56,50 @@ describe('a share of slow requests', () => {
     assert.equal(slow(6, 1.6).verdict, 'ROLLBACK', slow(6, 1.6).why);
     assert.equal(slow(2, 1.6).verdict, 'ROLLBACK', slow(2, 1.6).why);
     assert.ok((slow(6, 1).threshold ?? 0) > 1.5 * (slow(2, 1).threshold ?? 0));
+  });
+
+  it('is held against what the policy tolerates, where that is more', () => {
+    assert.equal(slow(2, 1.6).verdict, 'ROLLBACK');
+    const tolerated = slow(2, 1.6, { minLatencyRatio: 2, latencyMargin: 2 });
+    assert.equal(tolerated.verdict, 'PROMOTE', tolerated.why);
+    assert.equal(slow(2, 4, { minLatencyRatio: 2, latencyMargin: 2 }).verdict, 'ROLLBACK');
+    // 27 of 240 and 3 of 240: nine times as many by chance, where half as slow again makes four times as many.
+    const arm = (beyond: number) => ({
+      requests: 240,
+      errors: 0,
+      histogram: [0, 0, 120, ...[0, 0, 0, 0].map(() => 240 - beyond).slice(1), 240],
+    });
+    const block: Block = { fromMs: 0, toMs: 60_000, canary: arm(27), comparison: arm(3) };
+    const window = { blocks: [block], boundsSeconds: BOUNDS, where: 'here', recent: false };
+    const minding = (minLatencyRatio: number) => compareLatency(window, { ...policy, minLatencyRatio }, 3e-4).verdict;
+    assert.equal(minding(1.18), 'ROLLBACK');
+    assert.notEqual(minding(2), 'ROLLBACK');
+  });
+
+  it('is no proof where most requests are above the largest bucket', () => {
+    const arm = (beyond: number) => ({
+      requests: 2000,
+      errors: 0,
+      histogram: [...BOUNDS.map(() => 2000 - beyond), 2000],
+    });
+    const share = (canary: number, comparison: number) => {
+      const block: Block = { fromMs: 0, toMs: 60_000, canary: arm(canary), comparison: arm(comparison) };
+      const window = { blocks: [block], boundsSeconds: BOUNDS, where: 'here', recent: false };
+      return compareLatency(window, policy, 0.001);
+    };
+    assert.equal(share(1980, 1760).verdict, 'HOLD');
+    assert.match(
+      share(1980, 1760).why,
+      /^99 % against 88 % of requests took longer than 1 s here .*: that is above the largest bucket, .*; give the histogram buckets above 1 s\.$/,
+    );
+    assert.equal(share(800, 800).verdict, 'PROMOTE');
+    assert.equal(share(1980, 1020).verdict, 'ROLLBACK', 'more than ever can be told is told');
+  });
+
+  it('is none of what the policy says of errors', () => {
+    const errors = { minErrorIncrease: 0.5, errorMargin: 0.5 };
+    assert.deepEqual(slow(2, 1.6, errors), slow(2, 1.6));
+    assert.deepEqual(slow(2, 1.2, errors), slow(2, 1.2));
   });
 });
 
