@@ -16,7 +16,7 @@ let taken = '';
 /** Calls without any credentials. */
 let anonymous = 0;
 const server = createServer((request, response) => {
-  if (request.headers.authorization === undefined) anonymous += 1;
+  if (!/^Bearer \S/.test(request.headers.authorization ?? '')) anonymous += 1;
   const known = request.headers.authorization === taken;
   response.writeHead(known ? 404 : 401, { 'content-type': 'application/json' });
   response.end(JSON.stringify({ kind: 'Status', reason: known ? 'NotFound' : 'Unauthorized' }));
