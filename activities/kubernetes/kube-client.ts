@@ -81,6 +81,16 @@ export interface KubeClient {
     object: KubeObject,
     signal: AbortSignal | undefined,
   ): Promise<WriteOutcome>;
+  /**
+   * What the API server would store of an object that replaces what was read, or of a new one, once all who have a say in
+   * that have changed it; nothing is written. Null where it does not tell.
+   */
+  rehearse(
+    resource: Resource,
+    namespace: string,
+    object: KubeObject,
+    signal: AbortSignal | undefined,
+  ): Promise<KubeObject | null>;
   /** Deletes exactly what was read. What it owns goes after it. */
   remove(
     resource: Resource,
@@ -300,6 +310,14 @@ function createKubeClient({ access, timeoutMs, onAnswer, turn }: KubeClientParts
       write(HttpMethod.POST, `${pathOf(resource, namespace)}?fieldManager=${FIELD_MANAGER}`, object, signal),
     replace: (resource, namespace, object, signal) => put(resource, namespace, object, FIELD_MANAGER, signal),
     annotate: (resource, namespace, object, signal) => put(resource, namespace, object, STATUS_MANAGER, signal),
+    async rehearse(resource, namespace, object, signal) {
+      const isNew = object.metadata.resourceVersion === undefined;
+      const path = isNew ? pathOf(resource, namespace) : pathOf(resource, namespace, object.metadata.name);
+      const method = isNew ? HttpMethod.POST : HttpMethod.PUT;
+      const answer = await ask(method, `${path}?dryRun=All&fieldManager=${FIELD_MANAGER}`, object, signal);
+      // Of a refusal the write itself tells, and it may be of the rehearsal alone: not every webhook takes part in one.
+      return answer.status < 300 ? (understood(where, Thing, answer) as KubeObject) : null;
+    },
     remove: (resource, namespace, { metadata: { name, uid, resourceVersion } }, signal) => {
       if (!uid || !resourceVersion) throw new TypeError(`${name} was not read before it is deleted`);
       const options = {
