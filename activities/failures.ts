@@ -18,13 +18,17 @@ export class Refused extends Error {
   override readonly name = 'Refused';
 }
 
-/** Gives Temporal what it needs to retry well, and people a message that says what to do. */
-export function asFailure(error: unknown): unknown {
+/**
+ * Gives Temporal what it needs to retry well, and people a message that says what to do.
+ *
+ * @param longestMs how long a far side's word on when to come back is kept to at most
+ */
+export function asFailure(error: unknown, longestMs = Infinity): unknown {
   if (error instanceof Unavailable) {
     return ApplicationFailure.create({
       type: 'Unavailable',
       message: error.message,
-      ...(error.retryAfterMs === null ? {} : { nextRetryDelay: error.retryAfterMs }),
+      ...(error.retryAfterMs === null ? {} : { nextRetryDelay: Math.min(error.retryAfterMs, longestMs) }),
     });
   }
   if (error instanceof Refused)
@@ -33,10 +37,10 @@ export function asFailure(error: unknown): unknown {
 }
 
 /** Does what may fail with an adapter's error, for Temporal. */
-export async function retryable<T>(work: () => Promise<T>): Promise<T> {
+export async function retryable<T>(work: () => Promise<T>, longestMs?: number): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw asFailure(error);
+    throw asFailure(error, longestMs);
   }
 }

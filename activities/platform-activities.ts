@@ -11,6 +11,12 @@ import { disturbance, firstOf } from './watch/inspection.js';
 /** Pauses between two looks at arms that are not ready yet: what is not there at once takes its time. */
 const READY_POLL_MS = { first: 250, longest: 1000, growth: 1.25 };
 
+/**
+ * How long a platform's `Retry-After` is kept to at most: a proxy before an API server that is away may say ten minutes.
+ * With users on a bad version, each second counts for more than one call too many.
+ */
+const LONGEST_WAIT_MS = { back: 10_000, usual: 60_000 };
+
 type PlatformActivityName =
   | 'describeTarget'
   | 'preflight'
@@ -47,17 +53,22 @@ export function createPlatformActivities({
     readonly effect: Effect;
     readonly permit: Permit;
   }): Promise<EffectResult> {
-    const result = await retryable(() =>
-      of(call.scope.target).apply(call.scope, call.effect, call.permit, attemptSignal()),
+    const { scope, permit } = call;
+    const isBack = call.effect.op === 'cut-traffic' || permit.onDrift === 'overwrite';
+    const result = await retryable(
+      () => of(scope.target).apply(scope, call.effect, permit, attemptSignal()),
+      isBack ? LONGEST_WAIT_MS.back : LONGEST_WAIT_MS.usual,
     );
     onEffect({ op: call.effect.op, result: result.kind });
     return result;
   }
 
   return {
-    describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, attemptSignal())),
-    preflight: ({ scope, needs }) => retryable(() => of(scope.target).preflight(scope, needs, attemptSignal())),
-    claimLane: (request) => retryable(() => of(request.target).claim(request, attemptSignal())),
+    // Also the way back asks for these two.
+    describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, attemptSignal()), LONGEST_WAIT_MS.back),
+    claimLane: (request) => retryable(() => of(request.target).claim(request, attemptSignal()), LONGEST_WAIT_MS.back),
+    preflight: ({ scope, needs }) =>
+      retryable(() => of(scope.target).preflight(scope, needs, attemptSignal()), LONGEST_WAIT_MS.usual),
     openRollout: effect,
     raiseFence: effect,
     startArm: effect,

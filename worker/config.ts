@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { z } from 'zod';
+import type { KubeSource } from '../activities/kubernetes/kube-access.js';
 import type { KubePlace } from '../activities/kubernetes/kubernetes-platform.js';
 import type { S3Config } from '../activities/objects/s3-objects.js';
 import { SLACK_API_URL } from '../formats/slack-api.js';
@@ -38,6 +39,18 @@ const RegistryEnv = z.object({
   SLIPWAY_REGISTRY_TIMEOUT_MS: z.coerce.number().int().min(100).max(8000).default(3000),
 });
 
+/** How clusters of Kubernetes are found. */
+const ClustersEnv = z.object({
+  /** Files of a kubeconfig, as kubectl takes them; without it `~/.kube/config`. */
+  KUBECONFIG: z.string().optional(),
+  /** Where Kubernetes tells each pod that its own API server is. */
+  KUBERNETES_SERVICE_HOST: z.string().optional(),
+  KUBERNETES_SERVICE_PORT: z.string().default('443'),
+});
+
+/** Where Kubernetes puts the account of a pod. */
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+
 /** Where evidence, trails and records are kept. */
 const StorageEnv = z.object({
   /** Folder for evidence, trails, records and scrapes, shared by all workers. */
@@ -67,6 +80,7 @@ const StorageEnv = z.object({
 const WorkerEnv = z.object({
   ...RegistryEnv.shape,
   ...StorageEnv.shape,
+  ...ClustersEnv.shape,
   /** Task queue of workflows and effects; watches use `<queue>-waits`. */
   SLIPWAY_TASK_QUEUE: z.string().min(1).default('slipway'),
   /**
@@ -140,6 +154,8 @@ export interface WorkerConfig {
   readonly gateways: readonly string[];
   /** Where anchors are looked for on Kubernetes. */
   readonly kubernetes: readonly KubePlace[];
+  /** How clusters are found. */
+  readonly clusters: KubeSource;
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: z.infer<typeof WorkerEnv>['SLIPWAY_LOG_LEVEL'];
   readonly maxWatches: number;
@@ -190,6 +206,7 @@ export function loadWorkerConfig(env: Env): WorkerConfig {
     trustedKeysFile: values.SLIPWAY_TRUSTED_KEYS_FILE ?? path.join(values.SLIPWAY_DATA_DIR, 'keys', 'trusted.json'),
     gateways: values.SLIPWAY_GATEWAYS,
     kubernetes: values.SLIPWAY_KUBERNETES,
+    clusters: kubeSource(values),
     http: { host: values.SLIPWAY_HTTP_HOST, port: values.SLIPWAY_HTTP_PORT },
     logLevel: values.SLIPWAY_LOG_LEVEL,
     maxWatches: values.SLIPWAY_MAX_WATCHES,
@@ -228,6 +245,15 @@ export function loadRegistryConfig(env: Env): RegistryConfig {
   return registryConfig(read(RegistryEnv, withoutEmpty(env)));
 }
 
+/**
+ * What of the settings a command needs that asks a cluster by itself, in whose place there is no worker: it goes where
+ * kubectl would go. @throws ConfigError
+ */
+export function loadClusters(env: Env): KubeSource {
+  const source = kubeSource(read(ClustersEnv, withoutEmpty(env)));
+  return source.kubeconfig.length > 0 ? { ...source, own: null } : source;
+}
+
 /** What of the settings a command needs that reads what is kept. @throws ConfigError */
 export function loadStorageConfig(env: Env): StorageConfig {
   return storageConfig(read(StorageEnv, withoutEmpty(env)));
@@ -256,6 +282,14 @@ function storageConfig(values: z.infer<typeof StorageEnv>): StorageConfig {
       secretAccessKey,
       sessionToken: values.AWS_SESSION_TOKEN ?? null,
     },
+  };
+}
+
+function kubeSource(values: z.infer<typeof ClustersEnv>): KubeSource {
+  const { KUBECONFIG: files = '', KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = values;
+  return {
+    kubeconfig: files.split(path.delimiter).filter((file) => file !== ''),
+    own: host === undefined ? null : { host, port, account: SERVICE_ACCOUNT },
   };
 }
 

@@ -15,13 +15,13 @@ export interface PlatformEvents {
 
 /** All platforms. A cluster is connected, and its SDK loaded, when a rollout first needs it. */
 export function createPlatforms(
-  { gateways, kubernetes }: Pick<WorkerConfig, 'gateways' | 'kubernetes'>,
+  { gateways, kubernetes, clusters: source }: Pick<WorkerConfig, 'gateways' | 'kubernetes' | 'clusters'>,
   { warn, onKubeAnswer }: PlatformEvents,
 ): Platforms {
   const clusters = new Map<string | null, Promise<KubeConnection>>();
   async function connect(context: string | null): Promise<KubeConnection> {
     const { connectKube } = await import('../activities/kubernetes/kube-client.js');
-    return connectKube({ context, timeoutMs: KUBE_CALL_MS, onAnswer: onKubeAnswer });
+    return connectKube({ context, source, timeoutMs: KUBE_CALL_MS, onAnswer: onKubeAnswer, warn });
   }
   return {
     local: createLocalPlatform({ gateways }),

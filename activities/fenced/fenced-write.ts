@@ -51,7 +51,9 @@ export function decide<P extends PlatformTypes>(
   const key = object.annotations[ANNOTATION.key] ?? null;
   const applied = expectedLeaves(store, view, object);
   const actual = store.leaves(object, object.spec);
-  const wantedLeaves = wanted === null ? 'null' : store.leaves(object, wanted);
+  const asked = wanted === null ? 'null' : store.leaves(object, wanted);
+  // What was made of it when it was stored is what can be had of it.
+  const wantedLeaves = applied !== null && asked === object.annotations[ANNOTATION.meant] ? applied : asked;
   const decision = decideWrite({ held: { fence, key, applied, actual }, permit, wanted: wantedLeaves });
   const lost = lostFence(store, object);
   if (lost === null || decision.kind === 'drift') return decision;
@@ -129,8 +131,9 @@ export function fencedBody<P extends PlatformTypes>(
   owner: string | null,
   before: StoredObject<P> | null,
 ): ObjectWrite {
+  const { [ANNOTATION.meant]: _, ...kept } = before?.annotations ?? {};
   const annotations = {
-    ...before?.annotations,
+    ...kept,
     [ANNOTATION.fence]: formatFence(permit.fence),
     [ANNOTATION.key]: permit.key,
     [ANNOTATION.applied]: store.leaves(ref, spec),

@@ -31,8 +31,10 @@ export const ANNOTATION = {
   key: 'slipway.dev/key',
   /** How small an autoscaler may make stable once no rollout needs it at full size. */
   minReplicas: 'slipway.dev/min-replicas',
-  /** The leaves as Slipway last wrote them. */
+  /** The leaves as Slipway last left them. */
   applied: 'slipway.dev/applied',
+  /** The leaves as Slipway meant them, where others have a say in what is stored and have made something else of it. */
+  meant: 'slipway.dev/meant',
 } as const;
 
 /** What a lane's anchor holds. */

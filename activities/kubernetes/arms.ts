@@ -1,5 +1,6 @@
 /** How arms stand in Deployments: pure functions from what was read to what shall be written. */
 import { canonicalJson, digestOf } from '../../domain/canonical.js';
+import type { Digest } from '../../domain/canonical.js';
 import { releaseName } from '../../domain/release.js';
 import type { HashedRelease } from '../../domain/release.js';
 import { armName } from '../../domain/target.js';
@@ -255,8 +256,58 @@ export function withArmSpec(
  * is not Slipway's.
  */
 export function armLeaves({ template, replicas }: ArmSpec<KubeTypes>, arm: Arm): string {
-  const what = { images: imagesOf(template), template: digestOf(template) };
+  const what = { images: imagesOf(template), template: templateDigest(template) };
   return canonicalJson(arm === 'stable' ? what : { ...what, replicas });
+}
+
+/** The digest of what a template says, in whatever of the ways in which API servers write it down. */
+export function templateDigest(template: PodTemplate): Digest {
+  const { containers, initContainers } = template.spec;
+  const spec = {
+    ...template.spec,
+    containers: containers.map(withoutEmptyValues),
+    ...(initContainers === undefined ? {} : { initContainers: initContainers.map(withoutEmptyValues) }),
+  };
+  return digestOf(withoutNulls({ ...template, spec }));
+}
+
+/** No API server keeps an empty value of a variable: without one it is the same. */
+function withoutEmptyValues(container: z.infer<typeof Container>): z.infer<typeof Container> {
+  const { env } = container;
+  if (env === undefined) return container;
+  return { ...container, env: env.map(({ value, ...others }) => (value === '' ? others : { ...others, value })) };
+}
+
+/** Servers before 1.34 write `creationTimestamp: null` into each template. */
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).filter(([, item]) => item !== null);
+  return Object.fromEntries(entries.map(([key, item]) => [key, withoutNulls(item)]));
+}
+
+const AppliedLeaves = z.looseObject({ template: z.string() });
+
+/**
+ * Leaves as they were recorded, in the form of {@link armLeaves}. Before that was independent of how a server writes a
+ * template down, the digest was one of its very bytes: what it was taken of is still there, or is not.
+ */
+export function appliedLeaves(recorded: string, template: PodTemplate): string {
+  const leaves = AppliedLeaves.safeParse(jsonOf(recorded));
+  const now = templateDigest(template);
+  if (!leaves.success || leaves.data.template === now) return recorded;
+  const earlier = [template, { ...template, metadata: { ...template.metadata, creationTimestamp: null } }];
+  const isSame = earlier.some((bytes) => digestOf(bytes) === leaves.data.template);
+  return isSame ? canonicalJson({ ...leaves.data, template: now }) : recorded;
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // Not Slipway's: it equals nothing, and is shown as it is.
+    return undefined;
+  }
 }
 
 function imagesOf({ spec }: PodTemplate): Readonly<Record<string, string>> {

@@ -1,12 +1,12 @@
 import { setMaxListeners } from 'node:events';
-import type { AgentOptions, RequestOptions } from 'node:https';
-import { Agent, request as exchange } from 'undici';
-import type { buildConnector } from 'undici';
+import { request as exchange } from 'undici';
 import { z } from 'zod';
 import { Refused, Unavailable } from '../failures.js';
 import { deadline } from '../waiting.js';
 import type { WriteOutcome } from '../fenced/store.js';
-import { HttpMethod, KubeConfig, RequestContext } from './kube-config.js';
+import { openAccess } from './kube-access.js';
+import type { KeptAccess, KubeSource } from './kube-access.js';
+import { HttpMethod } from './kube-config.js';
 import { createPace } from './pace.js';
 import type { PaceOptions, Turn, Urgency } from './pace.js';
 import { FIELD_MANAGER, groupOf, pathOf, STATUS_MANAGER } from './resources.js';
@@ -81,6 +81,16 @@ export interface KubeClient {
     object: KubeObject,
     signal: AbortSignal | undefined,
   ): Promise<WriteOutcome>;
+  /**
+   * What the API server would store of an object that replaces what was read, or of a new one, once all who have a say in
+   * that have changed it; nothing is written. Null where it does not tell.
+   */
+  rehearse(
+    resource: Resource,
+    namespace: string,
+    object: KubeObject,
+    signal: AbortSignal | undefined,
+  ): Promise<KubeObject | null>;
   /** Deletes exactly what was read. What it owns goes after it. */
   remove(
     resource: Resource,
@@ -130,14 +140,19 @@ const Review = z.object({ status: z.object({ allowed: z.boolean(), reason: z.str
 const MAX_MESSAGE_LENGTH = 500;
 
 export interface KubeClientOptions {
-  /** Context of the kubeconfig; null for the service account of the pod, or the current context. */
+  /** Context of the kubeconfig; null for the worker's own cluster, outside of one the current context. */
   readonly context: string | null;
+  readonly source: KubeSource;
   /** Limit for each call, ms. */
   readonly timeoutMs: number;
   /** Of all calls of this worker, over all rollouts. @default 200 a second, 400 after a rest, 32 under way */
   readonly pace?: PaceOptions;
   /** Told of every answer, also of none (status 0), for the metrics. */
   readonly onAnswer?: (answer: KubeAnswer) => void;
+  /** Where it is said that credentials could not be read anew. */
+  readonly warn?: (text: string) => void;
+  /** How long credentials are used before they are read anew, ms. @default 60 s */
+  readonly keptMs?: number;
 }
 
 /** One call, without the names of objects: `GET deployments 200`. */
@@ -151,38 +166,30 @@ export interface KubeAnswer {
 /** Each call that is under way has a connection of its own: many cost both sides more in TLS than they gain. */
 const USUAL_PACE: PaceOptions = { perSecond: 200, burst: 400, atOnce: 32 };
 
+/** Tokens and certificates are renewed under a worker that runs. */
+const ACCESS_KEPT_MS = 60_000;
+
 /**
- * Connects as kubectl would: `KUBECONFIG` or `~/.kube/config`, else the service account of the pod.
+ * Connects to the cluster of a context, or to the worker's own.
  * @throws Refused when the context is not there
  */
 export function connectKube({
   context,
+  source,
   timeoutMs,
   pace = USUAL_PACE,
   onAnswer = () => undefined,
+  warn = () => undefined,
+  keptMs = ACCESS_KEPT_MS,
 }: KubeClientOptions): KubeConnection {
-  const config = new KubeConfig();
-  config.loadFromDefault();
-  if (context !== null) {
-    if (config.getContextObject(context) === null) {
-      const known = config.getContexts().map(({ name }) => name);
-      throw new Refused(
-        `the worker's kubeconfig has no context "${context}": it has ${known.length === 0 ? 'none' : known.join(', ')}`,
-      );
-    }
-    config.setCurrentContext(context);
-  }
-  const server = config.getCurrentCluster()?.server;
-  if (server === undefined)
-    throw new Refused('the worker knows no Kubernetes cluster: give it a kubeconfig (KUBECONFIG) or a service account');
-  const connection = { server: server.replace(/\/+$/, ''), access: keptAccess(config, server), timeoutMs, onAnswer };
+  const access = openAccess({ context, source, keptMs, warn });
   const turns = createPace(pace);
-  const work = (urgency: Urgency): KubeClient => createKubeClient({ ...connection, turn: turns.work(urgency) });
+  const work = (urgency: Urgency): KubeClient =>
+    createKubeClient({ access, timeoutMs, onAnswer, turn: turns.work(urgency) });
   return { ...work('usual'), work };
 }
 
 interface KubeClientParts extends Required<Pick<KubeClientOptions, 'timeoutMs' | 'onAnswer'>> {
-  readonly server: string;
   readonly access: KeptAccess;
   readonly turn: Turn;
 }
@@ -193,8 +200,8 @@ interface Answer {
   readonly retryAfterMs: number | null;
 }
 
-function createKubeClient({ server, access, timeoutMs, onAnswer, turn }: KubeClientParts): KubeClient {
-  const where = `Kubernetes at ${server}`;
+function createKubeClient({ access, timeoutMs, onAnswer, turn }: KubeClientParts): KubeClient {
+  const where = `Kubernetes at ${access.server}`;
 
   function call(method: HttpMethod, path: string, body: unknown, signal: AbortSignal | undefined): Promise<Answer> {
     // The calls of one activity all listen to its signal, and Node warns of more than ten.
@@ -211,7 +218,7 @@ function createKubeClient({ server, access, timeoutMs, onAnswer, turn }: KubeCli
     const limit = deadline(timeoutMs, signal);
     try {
       const used = await access.get();
-      const { headers, dispatcher } = used;
+      const { server, headers, dispatcher } = used;
       const response = await exchange(`${server}${path}`, {
         method,
         headers: {
@@ -226,13 +233,13 @@ function createKubeClient({ server, access, timeoutMs, onAnswer, turn }: KubeCli
       const text = await response.body.text();
       const status = response.statusCode;
       onAnswer({ method, resource: resourceIn(path), status });
-      // What has just run out is renewed for the next call.
-      if (status === 401) await access.forget(used);
+      if (status === 401) await access.refused(used);
       const after = Number(response.headers['retry-after'] ?? Number.NaN);
       return { status, body: jsonOf(text), retryAfterMs: Number.isFinite(after) ? after * 1000 : null };
     } catch (error) {
       onAnswer({ method, resource: resourceIn(path), status: 0 });
       signal?.throwIfAborted();
+      if (error instanceof Unavailable) throw error;
       const why = limit.isOver() ? `no answer within ${timeoutMs} ms` : `can't be reached (${causeOf(error)})`;
       throw new Unavailable(`${where}: ${why}`, null, { cause: error });
     } finally {
@@ -303,6 +310,14 @@ function createKubeClient({ server, access, timeoutMs, onAnswer, turn }: KubeCli
       write(HttpMethod.POST, `${pathOf(resource, namespace)}?fieldManager=${FIELD_MANAGER}`, object, signal),
     replace: (resource, namespace, object, signal) => put(resource, namespace, object, FIELD_MANAGER, signal),
     annotate: (resource, namespace, object, signal) => put(resource, namespace, object, STATUS_MANAGER, signal),
+    async rehearse(resource, namespace, object, signal) {
+      const isNew = object.metadata.resourceVersion === undefined;
+      const path = isNew ? pathOf(resource, namespace) : pathOf(resource, namespace, object.metadata.name);
+      const method = isNew ? HttpMethod.POST : HttpMethod.PUT;
+      const answer = await ask(method, `${path}?dryRun=All&fieldManager=${FIELD_MANAGER}`, object, signal);
+      // Of a refusal the write itself tells, and it may be of the rehearsal alone: not every webhook takes part in one.
+      return answer.status < 300 ? (understood(where, Thing, answer) as KubeObject) : null;
+    },
     remove: (resource, namespace, { metadata: { name, uid, resourceVersion } }, signal) => {
       if (!uid || !resourceVersion) throw new TypeError(`${name} was not read before it is deleted`);
       const options = {
@@ -323,70 +338,6 @@ function createKubeClient({ server, access, timeoutMs, onAnswer, turn }: KubeCli
       const { status } = understood(where, Review, await ask(HttpMethod.POST, path, review, signal));
       return { allowed: status.allowed, reason: status.reason ?? '' };
     },
-  };
-}
-
-/** How an API server is called: who asks, and over which connections. */
-interface Access {
-  readonly headers: Readonly<Record<string, string>>;
-  /** None for a server without TLS. */
-  readonly dispatcher: ReturnType<RequestContext['getDispatcher']>;
-}
-
-interface KeptAccess {
-  get(): Promise<Access>;
-  /** It is made anew for the next call. */
-  forget(access: Access): Promise<void>;
-}
-
-/** Tokens and certificates are renewed, by whoever made the kubeconfig or by its plugin. */
-const ACCESS_KEPT_MS = 60_000;
-
-/** The library reads all credentials for each call, and opens a connection: both cost more than the call itself. */
-function keptAccess(config: KubeConfig, server: string): KeptAccess {
-  let kept: { readonly access: Promise<Access>; readonly untilMs: number } | null = null;
-  const forget = (): void => {
-    const left = kept;
-    kept = null;
-    // Calls that are under way are ended first; what then goes wrong with it concerns nobody.
-    left?.access.then(({ dispatcher }) => dispatcher?.close()).catch(() => undefined);
-  };
-  return {
-    async get() {
-      if (kept !== null && performance.now() < kept.untilMs) return kept.access;
-      forget();
-      const made = { access: readAccess(config, server), untilMs: performance.now() + ACCESS_KEPT_MS };
-      kept = made;
-      try {
-        return await made.access;
-      } catch (error) {
-        if (kept === made) kept = null;
-        throw error;
-      }
-    },
-    async forget(access) {
-      if ((await kept?.access) === access) forget();
-    },
-  };
-}
-
-async function readAccess(config: KubeConfig, server: string): Promise<Access> {
-  const options: RequestOptions = {};
-  await config.applyToHTTPSOptions(options);
-  const how = config.createDispatcherOptions(config.getCurrentCluster(), options as AgentOptions);
-  if (how.type !== 'agent') {
-    const request = new RequestContext(server, HttpMethod.GET);
-    await config.applySecurityAuthentication(request);
-    return { headers: request.getHeaders(), dispatcher: request.getDispatcher() };
-  }
-  const { auth } = options;
-  const basic = auth == null ? {} : { authorization: `Basic ${Buffer.from(auth).toString('base64')}` };
-  const given = Object.entries(options.headers ?? {}).map(([name, value]) => [name, String(value)]);
-  // The library's own lets connections go after 4 s without a call, and each new one costs a handshake.
-  const connect = how.connect as buildConnector.BuildOptions;
-  return {
-    headers: { ...basic, ...Object.fromEntries(given) },
-    dispatcher: new Agent({ connect, keepAliveTimeout: ACCESS_KEPT_MS }),
   };
 }
 

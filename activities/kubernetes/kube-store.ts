@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { canonicalJson, digestOf } from '../../domain/canonical.js';
 import type { Arm, LaneRef } from '../../domain/target.js';
 import type { KubernetesTarget } from '../../domain/target.js';
-import { LANE, rolloutAnchorName, ROUTE } from '../fenced/lane-view.js';
+import { ANNOTATION, LANE, rolloutAnchorName, ROUTE } from '../fenced/lane-view.js';
 import type {
   ArmSpec,
   AutoscalerSpec,
@@ -17,6 +17,7 @@ import type {
   WriteOutcome,
 } from '../fenced/store.js';
 import {
+  appliedLeaves,
   ARM_LABEL,
   armLeaves,
   armSpecOf,
@@ -29,6 +30,7 @@ import {
   newSiblingService,
   PodTemplate,
   ServiceSpec,
+  templateDigest,
   templateFor,
   versionOf,
   withArmSpec,
@@ -238,11 +240,33 @@ export function createKubeStore(
     const failed =
       router === null ? null : await createService(newSiblingService({ ...common, stable: service }), owner, signal);
     if (failed !== null) return failed;
-    const deployment = newSibling({ ...common, stable, spec: spec as ArmSpec<KubeTypes> });
+    const deployment = await asStored(
+      newSibling({ ...common, stable, spec: spec as ArmSpec<KubeTypes> }),
+      arm,
+      changed,
+      signal,
+    );
     const started = await client.create('deployments', namespace, deployment, signal);
     if (started.kind !== 'conflict') return started;
     const there = await client.get('deployments', namespace, deployment.metadata.name, signal);
     return there === null || isOwnedBy(there, owner) ? started : notOurs(there);
+  }
+
+  /**
+   * An arm with what will be found of it on record: on admission others may give it another registry, more labels or other
+   * limits, and none of that is a change that somebody makes to what was approved.
+   */
+  async function asStored(
+    wanted: KubeObject,
+    arm: Arm,
+    changed: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<KubeObject> {
+    const stored = await client.rehearse('deployments', namespace, wanted, signal);
+    const [meant, applied] = [wanted, stored ?? wanted].map((each) => armLeaves(armSpecOf(each, changed, arm), arm));
+    if (meant === undefined || applied === undefined || meant === applied) return wanted;
+    const annotations = { ...wanted.metadata.annotations, [ANNOTATION.applied]: applied, [ANNOTATION.meant]: meant };
+    return { ...wanted, metadata: { ...wanted.metadata, annotations } };
   }
 
   return {
@@ -277,7 +301,11 @@ export function createKubeStore(
     },
 
     async replace(read, write, _credit, signal) {
-      const live = replaced(read, write, router, seen === null ? [] : changedOf(seen, target));
+      const changed = seen === null ? [] : changedOf(seen, target);
+      const wanted = replaced(read, write, router, changed);
+      // What is stored of the template that is there is known: it is there.
+      const isNew = read.kind === 'arm' && (write.spec as ArmSpec<KubeTypes>).template !== read.spec.template;
+      const live = isNew ? await asStored(wanted, read.name as Arm, changed, signal) : wanted;
       return client.replace(resourceOf(read, router), namespace, live, signal);
     },
 
@@ -298,7 +326,7 @@ export function createKubeStore(
       }
     },
     template: PodTemplate,
-    digest: (template) => digestOf(template),
+    digest: templateDigest,
     version: versionOf,
     templateFor: (source, { template }) => templateFor(source, template),
   };
@@ -327,7 +355,14 @@ function storedOf(
 }
 
 function storedArm(live: KubeObject, arm: Arm, changed: readonly string[]): StoredArm<KubeTypes> {
-  return { kind: 'arm', name: arm, ...headOf(live), spec: armSpecOf(live, changed, arm), status: armStatusOf(live) };
+  const spec = armSpecOf(live, changed, arm);
+  const head = headOf(live);
+  const { [ANNOTATION.applied]: applied } = head.annotations;
+  const annotations =
+    applied === undefined
+      ? head.annotations
+      : { ...head.annotations, [ANNOTATION.applied]: appliedLeaves(applied, spec.template) };
+  return { kind: 'arm', name: arm, ...head, annotations, spec, status: armStatusOf(live) };
 }
 
 function storedRoute(

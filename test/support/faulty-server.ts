@@ -122,8 +122,8 @@ export function inTurn(...faults: readonly Fault[]): FaultRule {
 function atWrites(at: (tries: number) => Fault | null): FaultRule {
   const tries = new Map<string, number>();
   return (request) => {
-    // Asking for permissions is a read, whatever its method is.
-    if (request.method === 'GET' || request.path.endsWith(REVIEWS)) return null;
+    // Asking for permissions, or what would become of a write, is a read, whatever its method is.
+    if (request.method === 'GET' || request.path.endsWith(REVIEWS) || request.path.includes('dryRun=')) return null;
     const write = writeOf(request);
     const count = tries.get(write) ?? 0;
     tries.set(write, count + 1);

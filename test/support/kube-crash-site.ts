@@ -197,6 +197,8 @@ const writeToApiServer: Upstream['writeOf'] = ({ method, path, body, sender }) =
   const [, resource = '', named] = found;
   // What only tells people where a rollout stands is none of its effects.
   if (resource === 'events' || path.includes(`fieldManager=${STATUS_MANAGER}`)) return null;
+  // What would become of a write is asked before it.
+  if (path.includes('dryRun=')) return null;
   const { metadata = {} } = JSON.parse(body) as Body;
   const [kind = '', name = ''] = nameOf(resource, named ?? metadata.name ?? '').split('/');
   // An object keeps its key while only its fence is raised, and a deletion has none: what is meant, the effect says.

@@ -46,6 +46,8 @@ export interface MemoryClusterOptions {
   readonly random: () => number;
   /** How many replicas the load asks an autoscaled Deployment for. */
   readonly wanted: () => number;
+  /** What others make of an object before it is stored, at each write. */
+  readonly admit: (object: KubeObject) => KubeObject;
 }
 
 const KINDS: Readonly<Partial<Record<Resource, string>>> = {
@@ -59,7 +61,7 @@ const KINDS: Readonly<Partial<Record<Resource, string>>> = {
   events: 'Event',
 };
 
-export function createMemoryCluster({ onChange, random, wanted }: MemoryClusterOptions): MemoryCluster {
+export function createMemoryCluster({ onChange, random, wanted, admit }: MemoryClusterOptions): MemoryCluster {
   const objects = new Map<string, KubeObject>();
   const pods = new Map<string, Pod[]>();
   let version = 1;
@@ -70,7 +72,8 @@ export function createMemoryCluster({ onChange, random, wanted }: MemoryClusterO
     [...objects].filter(([id]) => id.startsWith(`${resource}/`)).map(([, object]) => object);
   const specOf = (object: KubeObject): DeploymentView => object['spec'] as DeploymentView;
 
-  function store(resource: Resource, object: KubeObject, before: KubeObject | null): KubeObject {
+  function store(resource: Resource, asked: KubeObject, before: KubeObject | null): KubeObject {
+    const object = admit(asked);
     version += 1;
     const changed = before === null || canonicalJson(before['spec'] ?? null) !== canonicalJson(object['spec'] ?? null);
     const generation = (before?.metadata.generation ?? 0) + (changed ? 1 : 0);
@@ -151,6 +154,7 @@ export function createMemoryCluster({ onChange, random, wanted }: MemoryClusterO
     },
     replace: (resource, _namespace, object) => put(resource, object),
     annotate: (resource, _namespace, object) => put(resource, object),
+    rehearse: (_resource, _namespace, object) => answer(admit(object)),
     remove(resource, _namespace, { metadata: { name, uid, resourceVersion } }) {
       const before = objects.get(idOf(resource, name)) ?? null;
       if (before?.metadata.uid !== uid || before?.metadata.resourceVersion !== resourceVersion)

@@ -109,6 +109,21 @@ function objectsOf({ replicas, route, autoscaled, containers, surge, ownLabel }:
   ];
 }
 
+/** Where the cluster takes images from, in every second one, whatever registry they are asked from. */
+const MIRROR = 'mirror.example/';
+
+function mirrors({ seed }: Pick<Topology, 'seed'>): boolean {
+  return seed % 2 === 0;
+}
+
+function mirrored(object: KubeObject): KubeObject {
+  if (object.kind !== 'Deployment') return object;
+  const spec = structuredClone(object['spec']) as { template: { spec: { containers: { image: string }[] } } };
+  for (const container of spec.template.spec.containers)
+    if (!container.image.startsWith(MIRROR)) container.image = `${MIRROR}${container.image}`;
+  return { ...object, spec };
+}
+
 /** A topology in a cluster of its own, and what was seen to be wrong there. */
 class Case {
   readonly violations: string[] = [];
@@ -126,6 +141,7 @@ class Case {
     const random = (): number => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
     this.cluster = createMemoryCluster({
       random,
+      admit: (object) => (mirrors(topology) ? mirrored(object) : object),
       wanted: () => Math.max(1, Math.ceil((replicas * load * this.weight('stable')) / 100)),
       onChange: (write) => {
         this.check(write);
@@ -243,6 +259,7 @@ async function startEnv(): Promise<FakeEnv> {
         create: (resource, namespace, ...rest) => clientOf(namespace).create(resource, namespace, ...rest),
         replace: (resource, namespace, ...rest) => clientOf(namespace).replace(resource, namespace, ...rest),
         annotate: (resource, namespace, ...rest) => clientOf(namespace).annotate(resource, namespace, ...rest),
+        rehearse: (resource, namespace, ...rest) => clientOf(namespace).rehearse(resource, namespace, ...rest),
         remove: (resource, namespace, ...rest) => clientOf(namespace).remove(resource, namespace, ...rest),
         mayI: (verb, resource, namespace, signal) => clientOf(namespace).mayI(verb, resource, namespace, signal),
       } satisfies KubeClient),
@@ -285,7 +302,7 @@ async function ship(env: FakeEnv, topology: Topology): Promise<void> {
   const template = each.spec('web')?.template as { spec: { containers: { image: string }[] } } | undefined;
   assert.deepEqual(
     template?.spec.containers.map(({ image }) => image),
-    Array.from({ length: containers }, () => (found ? 'web:v1' : 'web:v2')),
+    Array.from({ length: containers }, () => `${mirrors(topology) ? MIRROR : ''}web:${found ? 'v1' : 'v2'}`),
     what,
   );
   assert.deepEqual(
@@ -314,7 +331,8 @@ export function topologyTests(count: number, seed: number): void {
     for (const [index, sample] of fc.sample(topology, { numRuns: count, seed }).entries()) {
       const { replicas, route, autoscaled, promote, badIn } = sample;
       const scaled = autoscaled && route !== 'none' ? ', autoscaled' : '';
-      const title = `${index + 1}: ${replicas} replicas by ${route}${scaled}, ${promote}, ${badIn === null ? 'good' : `bad in ${badIn}`}`;
+      const from = mirrors(sample) ? ', mirrored' : '';
+      const title = `${index + 1}: ${replicas} replicas by ${route}${scaled}${from}, ${promote}, ${badIn === null ? 'good' : `bad in ${badIn}`}`;
       test(title, () => ship(env, { ...sample, name: `topology-${index + 1}` }));
     }
   });

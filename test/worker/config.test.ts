@@ -23,6 +23,7 @@ describe('the settings of a worker', () => {
       trustedKeysFile: '.slipway/keys/trusted.json',
       gateways: ['http://127.0.0.1:7700'],
       kubernetes: [],
+      clusters: { kubeconfig: [], own: null },
       http: { host: '127.0.0.1', port: 9464 },
       logLevel: 'info',
       maxWatches: 2000,
@@ -79,6 +80,9 @@ describe('the settings of a worker', () => {
       SLIPWAY_TRUSTED_KEYS_FILE: '/etc/slipway/trusted.json',
       SLIPWAY_GATEWAYS: ' http://a:1 ,, http://b:2/ ',
       SLIPWAY_KUBERNETES: 'shop, arn:aws:eks:eu:1:cluster/prod/pay',
+      KUBECONFIG: '/etc/slipway/eu:/etc/slipway/us',
+      KUBERNETES_SERVICE_HOST: 'fd00::1',
+      KUBERNETES_SERVICE_PORT: '6443',
       SLIPWAY_HTTP_HOST: '0.0.0.0',
       SLIPWAY_HTTP_PORT: '0',
       SLIPWAY_LOG_LEVEL: 'debug',
@@ -104,6 +108,10 @@ describe('the settings of a worker', () => {
       { context: null, namespace: 'shop' },
       { context: 'arn:aws:eks:eu:1:cluster/prod', namespace: 'pay' },
     ]);
+    assert.deepEqual(config.clusters, {
+      kubeconfig: ['/etc/slipway/eu', '/etc/slipway/us'],
+      own: { host: 'fd00::1', port: '6443', account: '/var/run/secrets/kubernetes.io/serviceaccount' },
+    });
     assert.deepEqual(config.http, { host: '0.0.0.0', port: 0 });
     assert.equal(config.maxWatches, 7);
     assert.deepEqual(config.registry, {

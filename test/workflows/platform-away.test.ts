@@ -32,9 +32,9 @@ before(async () => {
       contexts: [{ name: 'staging', context: { cluster: 'here', user: 'here' } }],
     }),
   );
-  process.env['KUBECONFIG'] = kubeconfig;
+  const source = { kubeconfig: [kubeconfig], own: null };
   const kubernetes = createKubernetesPlatform({
-    clientFor: async (context) => connectKube({ context, timeoutMs: 1000 }),
+    clientFor: async (context) => connectKube({ context, source, timeoutMs: 1000 }),
     places: [],
     warn: () => undefined,
   });

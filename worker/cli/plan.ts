@@ -19,7 +19,7 @@ import { hashRelease, releaseName } from '../../domain/release.js';
 import type { Release } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
 import type { Target } from '../../domain/target.js';
-import { ConfigError, loadRegistryConfig, loadSecrets } from '../config.js';
+import { ConfigError, loadClusters, loadRegistryConfig, loadSecrets } from '../config.js';
 import { createPlatforms } from '../platforms.js';
 import { connectRegistry } from '../registry.js';
 import { foreseen, trafficNow } from './foresee.js';
@@ -38,7 +38,7 @@ export async function plan(
   const { policy, release } = await describeRelease(context, service, options);
   const platform = platformOf(
     createPlatforms(
-      { gateways: [], kubernetes: [] },
+      { gateways: [], kubernetes: [], clusters: loadClusters(context.env) },
       {
         warn(text) {
           context.out(text);

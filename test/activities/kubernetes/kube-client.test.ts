@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Refused, Unavailable } from '../../../activities/failures.js';
+import type { KubeSource } from '../../../activities/kubernetes/kube-access.js';
 import { connectKube } from '../../../activities/kubernetes/kube-client.js';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 
@@ -30,6 +31,7 @@ const server = createServer((request, response) => {
   });
 });
 let folder: string;
+let source: KubeSource;
 let client: KubeClient;
 
 before(async () => {
@@ -67,8 +69,8 @@ before(async () => {
       ],
     }),
   );
-  process.env['KUBECONFIG'] = file;
-  client = connectKube({ context: null, timeoutMs: 400 });
+  source = { kubeconfig: [file], own: null };
+  client = connectKube({ context: null, source, timeoutMs: 400 });
 });
 after(async () => {
   server.closeAllConnections();
@@ -177,7 +179,7 @@ describe('the API client', () => {
   });
 
   test('credentials are read once for many calls, and again as soon as the server takes them no more', async () => {
-    const plugged = connectKube({ context: 'plugged', timeoutMs: 5000 });
+    const plugged = connectKube({ context: 'plugged', source, timeoutMs: 5000 });
     const ask = () => plugged.get('configmaps', 'n', 'x', undefined);
     const asked = async (): Promise<number> => (await readFile(path.join(folder, 'asked'), 'utf8')).length / 2;
     let taken = 'Bearer one';
@@ -223,6 +225,6 @@ describe('the API client', () => {
   });
 
   test('a context that is not there is refused with those that are', () => {
-    assert.throws(() => connectKube({ context: 'two', timeoutMs: 1 }), /no context "two": it has one, plugged/);
+    assert.throws(() => connectKube({ context: 'two', source, timeoutMs: 1 }), /no context "two": it has one, plugged/);
   });
 });

@@ -93,8 +93,12 @@ export function clientOf(
   user: 'admin' | 'slipway' | 'kubectl',
   onAnswer: (answer: KubeAnswer) => void = () => undefined,
 ): KubeClient {
-  process.env['KUBECONFIG'] = plane.kubeconfig;
-  return connectKube({ context: user, timeoutMs: 10_000, onAnswer });
+  return connectKube({
+    context: user,
+    source: { kubeconfig: [plane.kubeconfig], own: null },
+    timeoutMs: 10_000,
+    onAnswer,
+  });
 }
 
 export function platformOn(client: KubeClient, namespace: string): Platform<KubernetesTarget> {
