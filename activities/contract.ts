@@ -10,6 +10,7 @@ import type {
   EffectResult,
   LaneAnchor,
   LaneRef,
+  StableReadiness,
 } from '../domain/target.js';
 import type { PlannedNeeds, PreflightFinding, SizedArm, Target, TargetSnapshot } from '../domain/target.js';
 import type { ImageResolution } from '../domain/image-binding.js';
@@ -126,6 +127,16 @@ export interface Activities {
     untilMs: number;
     guard: boolean;
   }): Promise<ArmsReadiness>;
+  /**
+   * Waits (read-only, heartbeating) until a restored stable can serve with so many replicas, or `untilMs` (epoch) has
+   * passed; with `away`, for users are elsewhere, also until they have nothing to lose by going to it as it is.
+   */
+  awaitStable(call: {
+    scope: PlatformScope;
+    replicas: number;
+    untilMs: number;
+    away: boolean;
+  }): Promise<StableReadiness>;
   /** Looks at metrics and platform until there is something to say (heartbeating). Writes nothing but its `cut`. */
   watch(call: WatchCall): Promise<WatchResult>;
   /** Asks registries which bytes the tags name now, by container; images by digest are left out. What can't be told is an answer. */

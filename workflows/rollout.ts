@@ -11,7 +11,7 @@ import { plannedNeeds, resized } from '../domain/plan.js';
 import type { Plan, PlannedStage } from '../domain/plan.js';
 import { needsApproval } from '../domain/policy.js';
 import { releaseName } from '../domain/release.js';
-import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
+import type { Outcome, Reason, RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import { ALL_STABLE, trafficSplitOf } from '../domain/target.js';
 import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
 import { generationFact, outcomeFact, weightsFact } from '../domain/trail-facts.js';
@@ -575,7 +575,7 @@ class Rollout {
       // A verdict has been said already, with its numbers.
       state.enter('rolling-back', reason.code === 'verdict' ? 'rolling back' : `rolling back: ${reason.text}`, 'bad');
       const wanted: Outcome = outcome === 'aborted' || outcome === 'superseded' ? outcome : 'rolled-back';
-      const result = await this.goBack(wanted);
+      const result = await this.goBack(wanted, isHarm(reason));
       rolledBack = result.kind === 'done';
       outcome = wanted;
       if (result.kind === 'failed') {
@@ -620,7 +620,7 @@ class Rollout {
     };
   }
 
-  private async goBack(outcome: Outcome): ReturnType<typeof rollBack> {
+  private async goBack(outcome: Outcome, harmful: boolean): ReturnType<typeof rollBack> {
     const { state, scope, runner } = this;
     return this.notices.pageIfSlow(state.name, () =>
       rollBack({
@@ -629,6 +629,7 @@ class Rollout {
         outcome,
         stage: 'rollback',
         cut: this.cut,
+        harmful,
         say: (text) => state.say(text),
         warn: (text) => state.warn(text),
         onLostRecord: 'fail',
@@ -657,6 +658,11 @@ class Rollout {
       return null;
     }
   }
+}
+
+/** Whether the new version was seen to do harm to those who are on it. */
+function isHarm({ code }: Reason): boolean {
+  return code === 'verdict' || code === 'disturbed';
 }
 
 /** The end of a rollout whose target could not be read before anything was touched: it is away, or it said no. */

@@ -20,7 +20,7 @@ import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
 import { ARM_LABEL, armStatusOf, deploymentOf, LANE_LABELS, serviceOf, surgeOf } from './arms.js';
 import type { Sibling } from './arms.js';
-import { differingImages, readyEndpoints, waitingPods } from './health.js';
+import { differingImages, progressMsOf, readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
 import type { KubeStore } from './kube-store.js';
@@ -92,7 +92,8 @@ export function createKubernetesPlatform({
         const { store } = await open(scope, 'rollback');
         const view = await readLane(store, scope.rolloutId, signal);
         const stable = store.seen?.stable ?? null;
-        return { ...snapshotOf(store, scope, view, null), surge: stable === null ? 0 : surgeOf(stable) };
+        const own = stable === null ? { surge: 0 } : { surge: surgeOf(stable), progressMs: progressMsOf(stable) };
+        return { ...snapshotOf(store, scope, view, null), ...own };
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         // Nothing comes after this: who asked must learn here what preflight would have said.
