@@ -63,6 +63,8 @@ export interface WatchCall {
    * the fence that the way back would do it with. None where that is not one write.
    */
   readonly cut?: Permit | null;
+  /** How large stable may become before what is watched is too small beside it; no limit where absent. */
+  readonly fitsUpTo?: number;
 }
 
 /** What ends a watch. */
@@ -75,6 +77,8 @@ export type Sight =
   | { readonly kind: 'sighted' }
   /** Somebody else changed what the rollout has set. */
   | { readonly kind: 'disturbed'; readonly disturbance: Disturbance }
+  /** Stable is larger than what is watched was made for. */
+  | { readonly kind: 'outgrown'; readonly stableReplicas: number }
   | { readonly kind: 'tick'; readonly verdict: Verdict | null };
 
 /** What a watch has seen, and done about it. */

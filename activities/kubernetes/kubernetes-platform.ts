@@ -154,7 +154,7 @@ export function createKubernetesPlatform({
 
     inspect: (scope, signal) =>
       inspection(async () => {
-        if (performance.now() < cutMs + CUT_FIRST_MS) return [];
+        if (performance.now() < cutMs + CUT_FIRST_MS) return { disturbances: [], stableReplicas: null };
         const { client, store } = await open(scope);
         const [view, serving] = await Promise.all([
           readLane(store, scope.rolloutId, signal),
@@ -163,11 +163,13 @@ export function createKubernetesPlatform({
         ]);
         const missing = missingOf(store, scope.target);
         // Without these two nothing can be said of siblings, and traffic that came back would find nobody.
-        return missing.length > 0
-          ? missing
-          : disturbancesOf(store, view, (arm) =>
-              serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm],
-            );
+        const disturbances =
+          missing.length > 0
+            ? missing
+            : disturbancesOf(store, view, (arm) =>
+                serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm],
+              );
+        return { disturbances, stableReplicas: view.arms.stable?.spec.replicas ?? null };
       }, signal),
 
     anchors: (signal) =>

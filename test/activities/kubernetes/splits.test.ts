@@ -159,9 +159,10 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.equal((await autoscaler()).minReplicas, 2, 'pinned before any traffic has moved');
     assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
     assert.equal((await autoscaler()).minReplicas, 3, 'what was recorded');
-    // The load grows: the autoscaler makes stable larger, and that is no drift.
+    // The load grows: the autoscaler makes stable larger, and that is no drift; who watches is told of the size.
     await scaleStable(5);
     await rollout.ready('stable', 5);
+    assert.deepEqual(await rollout.platform.inspect(rollout.scope), { disturbances: [], stableReplicas: 5 });
     await startCanary(rollout, 5);
     const late = rollout.permit({ op: 'set-weights', weights: ALL_CANARY });
     assert.deepEqual(await setWeights(rollout, ALL_CANARY), APPLIED);

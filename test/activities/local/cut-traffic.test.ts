@@ -49,7 +49,7 @@ describe('a cut of traffic', () => {
 
   test('of a watch that was lost is harm to whoever watches next, and nothing of the version is begun after it', async (t) => {
     const { rollout } = await inCanary(t);
-    const inspect = async () => rollout.platform.inspect(rollout.scope);
+    const inspect = async () => (await rollout.platform.inspect(rollout.scope)).disturbances;
     assert.deepEqual(await inspect(), []);
     assert.deepEqual(await rollout.apply(CUT, 'overwrite'), APPLIED);
     const [found, ...more] = await inspect();
