@@ -10,6 +10,7 @@ import type {
   EffectResult,
   LaneAnchor,
   LaneRef,
+  StableReadiness,
 } from '../domain/target.js';
 import type { PlannedNeeds, PreflightFinding, SizedArm, Target, TargetSnapshot } from '../domain/target.js';
 import type { ImageResolution } from '../domain/image-binding.js';
@@ -62,6 +63,8 @@ export interface WatchCall {
    * the fence that the way back would do it with. None where that is not one write.
    */
   readonly cut?: Permit | null;
+  /** How large stable may become before what is watched is too small beside it; no limit where absent. */
+  readonly fitsUpTo?: number;
 }
 
 /** What ends a watch. */
@@ -74,6 +77,8 @@ export type Sight =
   | { readonly kind: 'sighted' }
   /** Somebody else changed what the rollout has set. */
   | { readonly kind: 'disturbed'; readonly disturbance: Disturbance }
+  /** Stable is larger than what is watched was made for. */
+  | { readonly kind: 'outgrown'; readonly stableReplicas: number }
   | { readonly kind: 'tick'; readonly verdict: Verdict | null };
 
 /** What a watch has seen, and done about it. */
@@ -126,6 +131,16 @@ export interface Activities {
     untilMs: number;
     guard: boolean;
   }): Promise<ArmsReadiness>;
+  /**
+   * Waits (read-only, heartbeating) until a restored stable can serve with so many replicas, or `untilMs` (epoch) has
+   * passed; with `away`, for users are elsewhere, also until they have nothing to lose by going to it as it is.
+   */
+  awaitStable(call: {
+    scope: PlatformScope;
+    replicas: number;
+    untilMs: number;
+    away: boolean;
+  }): Promise<StableReadiness>;
   /** Looks at metrics and platform until there is something to say (heartbeating). Writes nothing but its `cut`. */
   watch(call: WatchCall): Promise<WatchResult>;
   /** Asks registries which bytes the tags name now, by container; images by digest are left out. What can't be told is an answer. */

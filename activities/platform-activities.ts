@@ -1,5 +1,14 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
-import type { ArmsReadiness, Effect, EffectOp, EffectResult, SizedArm, Target } from '../domain/target.js';
+import { nothingToLose } from '../domain/capacity.js';
+import type {
+  ArmsReadiness,
+  Effect,
+  EffectOp,
+  EffectResult,
+  SizedArm,
+  StableReadiness,
+  Target,
+} from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 import type { Activities } from './contract.js';
 import { asFailure, retryable, Unavailable } from './failures.js';
@@ -10,6 +19,8 @@ import { disturbance, firstOf } from './watch/inspection.js';
 
 /** Pauses between two looks at arms that are not ready yet: what is not there at once takes its time. */
 const READY_POLL_MS = { first: 250, longest: 1000, growth: 1.25 };
+/** Between two looks at what users would lose by going to stable, and before what may be a moment's state is looked at again. */
+const LOSS_POLL_MS = { usual: 5000, again: 1000 };
 
 /**
  * How long a platform's `Retry-After` is kept to at most: a proxy before an API server that is away may say ten minutes.
@@ -31,6 +42,7 @@ type PlatformActivityName =
   | 'removeStable'
   | 'closeRollout'
   | 'awaitReady'
+  | 'awaitStable'
   | 'readAnchor'
   | 'listAnchors';
 
@@ -63,6 +75,27 @@ export function createPlatformActivities({
     return result;
   }
 
+  async function look(scope: PlatformScope, { arm, replicas }: SizedArm, signal: AbortSignal): Promise<ArmsReadiness> {
+    try {
+      const now = await of(scope.target).readiness(scope, arm, replicas, signal);
+      return now.kind === 'ready' ? { kind: 'ready' } : { ...now, arm };
+    } catch (error) {
+      // An outage of the platform is no answer about the arm: keep asking until the deadline.
+      if (!(error instanceof Unavailable)) throw asFailure(error);
+      return { kind: 'waiting', arm, ready: 0, wanted: replicas, message: error.message };
+    }
+  }
+
+  /** Why users lose nothing by going to stable; null also where that can't be seen. */
+  async function loss(scope: PlatformScope, signal: AbortSignal): Promise<string | null> {
+    try {
+      return nothingToLose(await of(scope.target).describe(scope, signal));
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw asFailure(error);
+      return null;
+    }
+  }
+
   return {
     // Also the way back asks for these two.
     describeTarget: (scope) => retryable(() => of(scope.target).describe(scope, attemptSignal()), LONGEST_WAIT_MS.back),
@@ -80,19 +113,9 @@ export function createPlatformActivities({
     closeRollout: effect,
 
     async awaitReady({ scope, arms, untilMs, guard }) {
-      async function look({ arm, replicas }: SizedArm, signal: AbortSignal): Promise<ArmsReadiness> {
-        try {
-          const now = await of(scope.target).readiness(scope, arm, replicas, signal);
-          return now.kind === 'ready' ? { kind: 'ready' } : { ...now, arm };
-        } catch (error) {
-          // An outage of the platform is no answer about the arm: keep asking until the deadline.
-          if (!(error instanceof Unavailable)) throw asFailure(error);
-          return { kind: 'waiting', arm, ready: 0, wanted: replicas, message: error.message };
-        }
-      }
       async function ready(signal: AbortSignal): Promise<ArmsReadiness> {
         for (let pauseMs = READY_POLL_MS.first; ; pauseMs *= READY_POLL_MS.growth) {
-          const seen = await Promise.all(arms.map((arm) => look(arm, signal)));
+          const seen = await Promise.all(arms.map((arm) => look(scope, arm, signal)));
           // One that never will be ready speaks for all, then one that is not yet.
           const last = seen.find(({ kind }) => kind === 'failed') ?? seen.find(({ kind }) => kind === 'waiting');
           if (last === undefined) return { kind: 'ready' };
@@ -105,6 +128,31 @@ export function createPlatformActivities({
         return { kind: 'failed', arm: object, message: text };
       }
       return beating(() => firstOf(cancellationSignal(), ready, ...(guard ? [harmed] : [])));
+    },
+
+    async awaitStable({ scope, replicas, untilMs, away }) {
+      async function ready(signal: AbortSignal): Promise<StableReadiness> {
+        for (let pauseMs = READY_POLL_MS.first; ; pauseMs *= READY_POLL_MS.growth) {
+          const now = await look(scope, { arm: 'stable', replicas }, signal);
+          if (now.kind === 'ready') return now;
+          // That the template before did not come up is said of this one too, until the first of its pods has: a restored
+          // stable is waited for, whatever is said of it.
+          if (Date.now() >= untilMs) {
+            const { arms } = await retryable(() => of(scope.target).describe(scope, signal));
+            return { kind: 'waiting', ready: arms.stable?.ready ?? 0, wanted: replicas, message: now.message };
+          }
+          await pause(Math.min(pauseMs, READY_POLL_MS.longest), signal);
+        }
+      }
+      async function lost(signal: AbortSignal): Promise<StableReadiness> {
+        for (let before: string | null = null; ;) {
+          const text = await loss(scope, signal);
+          if (text !== null && before !== null) return { kind: 'nothing-to-lose', text };
+          before = text;
+          await pause(text === null ? LOSS_POLL_MS.usual : LOSS_POLL_MS.again, signal);
+        }
+      }
+      return beating(() => firstOf(cancellationSignal(), ready, ...(away ? [lost] : [])));
     },
 
     async readAnchor({ lane, target }) {

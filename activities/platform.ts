@@ -9,7 +9,7 @@ import type {
   PlannedNeeds,
   PreflightFinding,
 } from '../domain/target.js';
-import type { Arm, ArmReadiness, Disturbance, Target, TargetSnapshot } from '../domain/target.js';
+import type { Arm, ArmReadiness, Inspection, Target, TargetSnapshot } from '../domain/target.js';
 import type { Permit } from '../domain/fence.js';
 
 /** What every call names: the lane, where it acts, and for which rollout. */
@@ -42,8 +42,8 @@ export interface Platform<T extends Target = Target> {
   apply(scope: PlatformScope<T>, effect: Effect, permit: Permit, signal?: AbortSignal): Promise<EffectResult>;
   /** Whether an arm of this template and size can serve now. */
   readiness(scope: PlatformScope<T>, arm: Arm, replicas: number, signal?: AbortSignal): Promise<ArmReadiness>;
-  /** What somebody else has changed since this rollout last wrote; asked again and again while a rollout only watches. */
-  inspect(scope: PlatformScope<T>, signal?: AbortSignal): Promise<readonly Disturbance[]>;
+  /** What has changed since this rollout last wrote; asked again and again while a rollout only watches. */
+  inspect(scope: PlatformScope<T>, signal?: AbortSignal): Promise<Inspection>;
   /** All lane anchors that somebody holds, in the places that this worker looks after, for `reconcile`. */
   anchors(signal?: AbortSignal): Promise<AnchorSweep>;
 }

@@ -150,6 +150,11 @@ export function resized(replicas: number, plannedSize: number, size: number): nu
   return Math.max(replicas, Math.ceil((replicas * size) / Math.max(1, plannedSize)));
 }
 
+/** How large stable may be before what was {@link resized} for `size` is too small for its share. */
+export function fitsUpTo(replicas: number, plannedSize: number, size: number): number {
+  return Math.floor((resized(replicas, plannedSize, size) * Math.max(1, plannedSize)) / replicas);
+}
+
 /** A baseline gets the canary's weight up to 25 %, is kept at 25 while it fits, and is gone above 75 (semantics.md). */
 function baselineWeight(policy: Policy, canary: number): number {
   if (policy.compareWith === 'stable' || canary > 75) return 0;

@@ -109,6 +109,8 @@ export interface ArmState {
   readonly replicas: number;
   /** Replicas of the *current* template that can serve. */
   readonly ready: number;
+  /** The platform has not looked at what was written last, if only a fence: `ready` is 0, and not known. */
+  readonly unseen?: true;
   /** Why it is not ready, in the platform's words. */
   readonly message: string | null;
 }
@@ -146,6 +148,8 @@ export interface TargetSnapshot {
    * @default 0
    */
   readonly surge?: number;
+  /** How long stable may take to come up before its platform gives it up; absent where that is not known. */
+  readonly progressMs?: number;
   readonly anchor: LaneAnchor | null;
   /** What stable was when the current rollout opened; null outside a rollout. */
   readonly recorded: RecordedStable | null;
@@ -159,14 +163,6 @@ export interface RecordedStable {
   readonly templateDigest: Digest | null;
   readonly version: string | null;
   readonly replicas: number;
-}
-
-/** Whether stable stands as it did when the rollout opened: the same template, and no smaller. */
-export function isIntact(
-  stable: Pick<ArmState, 'templateDigest' | 'replicas'>,
-  recorded: Pick<RecordedStable, 'templateDigest' | 'replicas'>,
-): boolean {
-  return stable.templateDigest === recorded.templateDigest && stable.replicas >= recorded.replicas;
 }
 
 /** Which template an arm shall run; the platform holds the bytes. */
@@ -279,11 +275,25 @@ export interface Disturbance {
   readonly passing: boolean;
 }
 
+/** What is seen of a target while a rollout only watches. */
+export interface Inspection {
+  readonly disturbances: readonly Disturbance[];
+  /** How large stable is; null where that is not known. */
+  readonly stableReplicas: number | null;
+}
+
 /** An arm and how many replicas of it are wanted. */
 export interface SizedArm {
   readonly arm: Arm;
   readonly replicas: number;
 }
+
+/** Whether stable, of which a rollback has restored what was recorded, can serve again. */
+export type StableReadiness =
+  | { readonly kind: 'ready' }
+  /** It is not all there, and users lose nothing by going to it all the same. */
+  | { readonly kind: 'nothing-to-lose'; readonly text: string }
+  | { readonly kind: 'waiting'; readonly ready: number; readonly wanted: number; readonly message: string | null };
 
 /** Whether several arms can serve; where not, the arm that stands for it, or another object that harms users meanwhile. */
 export type ArmsReadiness =

@@ -74,6 +74,8 @@ export async function recover(input: RecoverInput): Promise<RolloutResult> {
       stage: 'recover',
       // What the lost run has begun may still be under way.
       cut: null,
+      // Nor why it would have gone back.
+      harmful: false,
       say: told,
       warn: (text) => {
         trail.add(warningFact(text));

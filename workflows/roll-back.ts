@@ -1,8 +1,11 @@
+import { patched } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
 import type { Outcome } from '../domain/rollout.js';
 import type { IdempotencyKey } from '../domain/fence.js';
-import { ALL_STABLE, isIntact } from '../domain/target.js';
-import type { Effect, EffectResult, TargetSnapshot } from '../domain/target.js';
+import { isAway, lackOf, leastFor, nothingToLose } from '../domain/capacity.js';
+import { ALL_STABLE } from '../domain/target.js';
+import type { Effect, EffectResult, StableReadiness, TargetSnapshot } from '../domain/target.js';
+import { durationText } from '../domain/words.js';
 import { rollbackEffects, waits } from './activity-profiles.js';
 import { unreachable, with_ } from './effects.js';
 import type { EffectOutcome, EffectRequest, EffectRunner } from './effects.js';
@@ -15,8 +18,13 @@ export const CUT: EffectRequest = {
   summary: 'all traffic to stable, if it can serve',
 };
 
-/** How long a restored stable may take to become ready before traffic goes to it all the same. */
+/**
+ * How long a restored stable is waited for at least, and no longer while users are on a version that is known to harm
+ * them.
+ */
 const RESTORE_DEADLINE_MS = 120_000;
+/** No longer at once, whatever its platform allows it: some Deployments have no limit at all. */
+const RESTORE_MAX_MS = 60 * 60_000;
 
 /** A cut that was given its key when users were sent away from stable. */
 export interface MeantCut {
@@ -37,6 +45,8 @@ export interface RollBackRequest {
    * then traffic goes back before anything else is done, unless a watch has done that. Null elsewhere.
    */
   readonly cut: MeantCut | null;
+  /** The new version is known to harm its users: a stable that is only half there is better for them. */
+  readonly harmful: boolean;
   readonly say: (text: string) => void;
   readonly warn: (text: string) => void;
   /** Where it is not recorded any more what stable ran before: whether that is a failure, or a person knows. */
@@ -70,10 +80,12 @@ export async function rollBack(request: RollBackRequest): Promise<RollBackResult
 
   const snapshot = await describe(scope);
   if ('kind' in snapshot) return { kind: 'failed', reason: snapshot.reason };
-  const steps = planRollBack(snapshot);
+  // Before it, stable had to have its size for the first step, and was waited for 2 min at most.
+  const byCapacity = patched('roll-back-by-capacity');
+  const steps = planRollBack(snapshot, byCapacity);
   for (const step of steps) {
     if (step.kind === 'await-stable') {
-      await awaitStable(request, step.replicas);
+      await (byCapacity ? awaitStable(request, step, snapshot.progressMs) : awaitSize(request, step.replicas));
       continue;
     }
     const done = await runner.perform({ effect: step.effect, stage, direction: 'back', summary: step.text });
@@ -136,10 +148,15 @@ async function describe(scope: PlatformScope): Promise<TargetSnapshot | ReturnTy
 
 type RollBackStep =
   | { readonly kind: 'effect'; readonly effect: Effect; readonly text: string }
-  | { readonly kind: 'await-stable'; readonly replicas: number };
+  /** `away`: users are elsewhere until then. */
+  | { readonly kind: 'await-stable'; readonly replicas: number; readonly away: boolean };
 
-/** What a rollback has to do, from what stands now. Pure: the same snapshot gives the same steps. */
-export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] {
+/**
+ * What a rollback has to do, from what stands now. Pure: the same snapshot gives the same steps.
+ *
+ * @param byCapacity what can serve is weighed, not the size; false only in runs that were under way before it was
+ */
+export function planRollBack(snapshot: TargetSnapshot, byCapacity = true): readonly RollBackStep[] {
   const { recorded, arms, weights } = snapshot;
   const siblings: RollBackStep[] = (['canary', 'baseline'] as const)
     .filter((arm) => arms[arm] !== undefined)
@@ -159,26 +176,71 @@ export function planRollBack(snapshot: TargetSnapshot): readonly RollBackStep[] 
       { kind: 'effect', effect: { op: 'remove-stable' }, text: 'removed the first release: nothing served before it' },
     ];
   }
-  const stable = arms.stable;
-  const intact = stable !== undefined && isIntact(stable, recorded);
-  const restore: RollBackStep = {
-    kind: 'effect',
-    effect: { op: 'set-stable-template', template: { from: 'recorded' }, replicas: recorded.replicas },
-    text: `restored stable to ${recorded.version ?? recorded.templateDigest}`,
-  };
-  if (intact && stable.ready > 0) return [toStable, ...siblings];
-  const restored: RollBackStep[] = [
-    ...(intact ? [] : [restore]),
-    { kind: 'await-stable', replicas: recorded.replicas },
-  ];
-  // Where it is, nobody can answer: whatever of stable can is better.
-  if (withTraffic.length > 0 && withTraffic.every((arm) => (arms[arm]?.ready ?? 0) === 0))
-    return [toStable, ...restored, ...siblings];
+  const { stable } = arms;
+  const isOld = stable !== undefined && stable.templateDigest === recorded.templateDigest;
+  const isWhole = isOld && stable.replicas >= recorded.replicas;
+  const restore: readonly RollBackStep[] = isWhole
+    ? []
+    : [
+        {
+          kind: 'effect',
+          effect: { op: 'set-stable-template', template: { from: 'recorded' }, replicas: recorded.replicas },
+          text: `restored stable to ${recorded.version ?? recorded.templateDigest}`,
+        },
+      ];
+  // What it lacks of its size is given back to it once no user is on the new version any more.
+  if (byCapacity ? isOld && lackOf(stable, recorded, weights) === null : isWhole && stable.ready > 0)
+    return [toStable, ...restore, ...siblings];
+  const awaiting = (away: boolean): RollBackStep => ({ kind: 'await-stable', replicas: recorded.replicas, away });
+  const atOnce = byCapacity
+    ? nothingToLose(snapshot) !== null
+    : withTraffic.every((arm) => (arms[arm]?.ready ?? 0) === 0);
+  if (withTraffic.length > 0 && atOnce) return [toStable, ...restore, awaiting(false), ...siblings];
   // Traffic stays where it is until the old version can serve again (semantics.md, "Promotion and rollback").
-  return [...restored, toStable, ...siblings];
+  return [...restore, awaiting(isAway(snapshot)), toStable, ...siblings];
 }
 
-async function awaitStable({ scope, warn }: RollBackRequest, replicas: number): Promise<void> {
+/**
+ * Waits for a stable that was restored. Users who are elsewhere stay there until it can take them, or they have nothing to
+ * lose by going to it; those of a version that harms them, until the time is up and any of it can serve.
+ */
+async function awaitStable(
+  { scope, harmful, say, warn }: RollBackRequest,
+  { replicas, away }: Extract<RollBackStep, { kind: 'await-stable' }>,
+  progressMs = RESTORE_DEADLINE_MS,
+): Promise<void> {
+  const limitMs = harmful ? RESTORE_DEADLINE_MS : Math.min(Math.max(progressMs, RESTORE_DEADLINE_MS), RESTORE_MAX_MS);
+  const wanted = harmful ? leastFor(replicas) : replicas;
+  for (let isFirst = true; ; isFirst = false) {
+    const stable = await stableWithin(scope, { replicas: wanted, untilMs: Date.now() + limitMs, away }, limitMs);
+    if (stable.kind === 'ready') return;
+    if (stable.kind !== 'waiting') return warn(`${stable.text}: traffic goes to stable all the same`);
+    const { ready, message } = stable;
+    const found = `${ready} of stable's ${stable.wanted} replicas can serve after ${durationText(limitMs)} (${message ?? 'no reason given'})`;
+    if (!away) return warn(found);
+    if (harmful && ready > 0) return warn(`${found}: traffic goes to them, for the new version harms its users`);
+    if (isFirst) say(`${found}: traffic stays where more can serve until then; see why its pods don't come up`);
+  }
+}
+
+async function stableWithin(
+  scope: PlatformScope,
+  wanted: { readonly replicas: number; readonly untilMs: number; readonly away: boolean },
+  limitMs: number,
+): Promise<StableReadiness> {
+  const summary = 'wait until stable can serve again';
+  try {
+    return await with_(waits(limitMs), 'awaitStable', { summary }, { scope, ...wanted });
+  } catch (error) {
+    return {
+      kind: 'nothing-to-lose',
+      text: `stable can't be looked at, nor what has traffic instead (${unreachable(error).reason})`,
+    };
+  }
+}
+
+/** As runs waited that were under way before capacity was weighed. */
+async function awaitSize({ scope, warn }: RollBackRequest, replicas: number): Promise<void> {
   const call = {
     scope,
     arms: [{ arm: 'stable' as const, replicas }],

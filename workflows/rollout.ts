@@ -7,11 +7,11 @@ import {
   patched,
 } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
-import { plannedNeeds, resized } from '../domain/plan.js';
+import { fitsUpTo, plannedNeeds, resized } from '../domain/plan.js';
 import type { Plan, PlannedStage } from '../domain/plan.js';
 import { needsApproval } from '../domain/policy.js';
 import { releaseName } from '../domain/release.js';
-import type { Outcome, RolloutRequest, RolloutResult } from '../domain/rollout.js';
+import type { Outcome, Reason, RolloutRequest, RolloutResult } from '../domain/rollout.js';
 import { ALL_STABLE, trafficSplitOf } from '../domain/target.js';
 import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
 import { generationFact, outcomeFact, weightsFact } from '../domain/trail-facts.js';
@@ -61,7 +61,12 @@ interface Watched {
   readonly budgetShare: number;
   readonly trial: boolean;
   readonly gate: GateCall | null;
+  /** The siblings that have traffic, at the sizes that were planned beside a stable of the size that it had then. */
+  readonly siblings: readonly Sibling[];
 }
+
+/** An arm that grows with stable. */
+type Sibling = SizedArm & { readonly arm: 'canary' | 'baseline' };
 
 class Rollout {
   private readonly state: RunState;
@@ -77,6 +82,10 @@ class Rollout {
   private cut: MeantCut | null = null;
   /** What was watched last, for as long as users are sent to it. */
   private watched: SoakRequest | null = null;
+  /** The size of stable that its siblings are large enough for: a smaller one later makes none of them smaller. */
+  private sizedFor = 0;
+  /** Siblings are made larger while they are watched. */
+  private growth: { readonly scope: CancellationScope; readonly done: Promise<void> } | null = null;
 
   constructor(private readonly input: RolloutInput) {
     const { request, laneGeneration } = input;
@@ -174,15 +183,15 @@ class Rollout {
     }
     state.stage = stage.number;
     state.enter('canary', title);
+    const siblings = [
+      { arm: 'canary', replicas: stage.canaryReplicas },
+      { arm: 'baseline', replicas: stage.baselineReplicas },
+    ] as const;
     const setUp = async (overwrite: boolean): Promise<End | null> => {
       const size = await this.stableSize(plan);
       if (typeof size !== 'number') return size;
-      const arms = [
-        { arm: 'canary', replicas: resized(stage.canaryReplicas, plan.stableReplicas, size) },
-        { arm: 'baseline', replicas: resized(stage.baselineReplicas, plan.stableReplicas, size) },
-      ] as const;
       const moved =
-        (await this.readyArms(plan, label, arms, overwrite)) ??
+        (await this.readyArms(plan, label, this.sized(plan, siblings), overwrite)) ??
         (await this.setWeights(stage.weights, label, overwrite));
       if (moved !== null || stage.baselineReplicas > 0) return moved;
       return this.do_({ op: 'remove-arm', arm: 'baseline' }, label, 'remove baseline', { overwrite });
@@ -201,6 +210,7 @@ class Rollout {
       budgetShare: stage.budgetShare,
       trial: false,
       gate: next?.approval === true ? this.gateCall(plan, next) : null,
+      siblings,
     });
   }
 
@@ -247,20 +257,23 @@ class Rollout {
     state.enter('promoting', `promoting ${state.name}`);
     const size = await this.stableSize(plan);
     if (typeof size !== 'number') return size;
+    const { sizedFor } = this;
     if (plan.promote === 'verified') {
-      const arms = [{ arm: 'canary', replicas: size }] as const;
+      const full = [{ arm: 'canary', replicas: plan.stableReplicas }] as const;
       const weights: Weights = { stable: 0, canary: 100, baseline: 0 };
       const verified = await this.verify(
         plan,
         'canary',
+        full,
         async (overwrite) =>
-          (await this.readyArms(plan, 'promote', arms, overwrite)) ??
+          (await this.readyArms(plan, 'promote', this.sized(plan, full), overwrite)) ??
           (await this.setWeights(weights, 'promote', overwrite)),
       );
       if (verified !== null) return verified;
     }
     state.enter('settling', `copying ${state.name} to stable`);
-    const copied = await this.setStable(plan, 'settle', size);
+    // Where stable has grown while the canary had all traffic, the canary has too.
+    const copied = await this.setStable(plan, 'settle', this.sizedFor > sizedFor ? this.sizedFor : size);
     if (copied !== null) return copied;
     const moved = await this.setWeights(ALL_STABLE, 'settle');
     if (moved !== null) return moved;
@@ -278,6 +291,7 @@ class Rollout {
     const verified = await this.verify(
       plan,
       'stable',
+      [],
       async (overwrite) =>
         (await this.setStable(plan, 'promote', stableReplicas, overwrite)) ??
         (await this.setWeights(ALL_STABLE, 'promote', overwrite)),
@@ -292,11 +306,14 @@ class Rollout {
    * made it larger: an autoscaler, or a person.
    */
   private async stableSize(plan: Plan): Promise<number | End> {
+    this.sizedFor = Math.max(this.sizedFor, plan.stableReplicas);
     if (!plan.autoscaled && !patched('stable-size-is-read')) return plan.stableReplicas;
     try {
       // Users are on the canary by now: a platform that is away for a moment is waited for.
       const { arms } = await forwardEffects().describeTarget(this.scope);
-      return Math.max(plan.stableReplicas, arms.stable?.replicas ?? 0);
+      const size = Math.max(plan.stableReplicas, arms.stable?.replicas ?? 0);
+      this.sizedFor = Math.max(this.sizedFor, size);
+      return size;
     } catch (error) {
       return back({ code: 'platform-unreachable', text: unreachable(error).reason });
     }
@@ -316,7 +333,7 @@ class Rollout {
   }
 
   /** Watches the new version alone: nothing is left to compare with, so hard limits speak. */
-  private async verify(plan: Plan, arm: Arm, setUp: SetUp): Promise<End | null> {
+  private async verify(plan: Plan, arm: Arm, siblings: readonly Sibling[], setUp: SetUp): Promise<End | null> {
     const { state } = this;
     const { verifyMs } = this.input.request.policy;
     const verifying: SetUp = async (overwrite) => {
@@ -342,6 +359,7 @@ class Rollout {
       budgetShare: 1,
       trial: plan.kind === 'first',
       gate: null,
+      siblings,
     });
   }
 
@@ -364,7 +382,8 @@ class Rollout {
 
   private async soak(plan: Plan, what: Watched): Promise<SoakResult> {
     const { request } = this.input;
-    const { label, title, canary, comparison, trial, gate, ...rest } = what;
+    const { label, title, canary, comparison, trial, gate, siblings, ...rest } = what;
+    const grown = siblings.filter(({ replicas }) => replicas > 0);
     this.watched = {
       state: this.state,
       controls: this.controls,
@@ -377,6 +396,11 @@ class Rollout {
       onCut: (result) => {
         this.cut &&= { ...this.cut, result };
       },
+      fitsUpTo: () =>
+        grown.length === 0
+          ? null
+          : Math.min(...grown.map(({ replicas }) => fitsUpTo(replicas, plan.stableReplicas, this.sizedFor))),
+      onOutgrown: (stableReplicas) => this.grow(plan, label, grown, stableReplicas),
       watch: {
         ...rest,
         scope: this.scope,
@@ -391,9 +415,61 @@ class Rollout {
     try {
       return await soak(this.watched);
     } finally {
+      if (this.growth !== null) await this.endGrowth(this.growth);
       this.gates.close('void');
       this.state.setWait(null);
     }
+  }
+
+  // Size --------------------------------------------------------------------------------------------------------------
+
+  /** Siblings at the sizes that go with stable's. */
+  private sized(plan: Plan, siblings: readonly Sibling[]): readonly Sibling[] {
+    return siblings.map(({ arm, replicas }) => ({
+      arm,
+      replicas: resized(replicas, plan.stableReplicas, this.sizedFor),
+    }));
+  }
+
+  /**
+   * Makes siblings as large as their share of a stable that has grown meanwhile asks for. The watch goes on: it is the
+   * same canary, and it must not be out of sight until more of it is ready. Where that fails the rest is as it was.
+   */
+  private grow(plan: Plan, label: string, siblings: readonly Sibling[], stableReplicas: number): void {
+    const before = this.sized(plan, siblings);
+    this.sizedFor = stableReplicas;
+    const larger = this.sized(plan, siblings).filter(
+      ({ replicas }, index) => replicas > (before[index]?.replicas ?? 0),
+    );
+    const { scope, done: earlier } = this.growth ?? { scope: new CancellationScope(), done: null };
+    const done = scope.run(async () => {
+      await earlier;
+      for (const sibling of larger) await this.growArm(plan, label, sibling, stableReplicas);
+    });
+    this.growth = {
+      scope,
+      done: done.catch((error: unknown) => {
+        if (!isCancellation(error)) throw error;
+      }),
+    };
+  }
+
+  private async growArm(plan: Plan, stage: string, { arm, replicas }: Sibling, stableReplicas: number): Promise<void> {
+    const { state } = this;
+    const effect = startOf(plan, { arm, replicas });
+    const summary = `${arm}: ${replicas}, for stable has ${stableReplicas}`;
+    const outcome = await this.runner.perform({ effect, stage, direction: 'forward', summary });
+    if (outcome.kind === 'done') return state.say(`stable has grown to ${stableReplicas}: ${replicas} of ${arm}`);
+    // What somebody else has changed is seen by the watch, and a lost claim by the next effect that counts.
+    const why = 'reason' in outcome ? outcome.reason : `it is ${outcome.found}, not ${outcome.expected}`;
+    state.warn(`stable has grown to ${stableReplicas}, and ${arm} could not grow to ${replicas}: ${why}`);
+  }
+
+  /** Whatever comes next writes by itself, and with a newer fence. */
+  private async endGrowth({ scope, done }: NonNullable<Rollout['growth']>): Promise<void> {
+    scope.cancel();
+    await done;
+    this.growth = null;
   }
 
   /** Stable as it was when the rollout opened: where a person says that a change of it shall not stay. */
@@ -426,16 +502,12 @@ class Rollout {
   private async readyArms(
     plan: Plan,
     label: string,
-    arms: readonly (SizedArm & { arm: 'canary' | 'baseline' })[],
+    arms: readonly Sibling[],
     overwrite: boolean,
   ): Promise<End | null> {
     const wanted = arms.filter(({ replicas }) => replicas > 0);
     for (const { arm, replicas } of wanted) {
-      const template =
-        arm === 'canary' ? ({ from: 'release', release: plan.release } as const) : ({ from: 'recorded' } as const);
-      const end = await this.do_({ op: 'start-arm', arm, template, replicas }, label, `${arm}: ${replicas} ready`, {
-        overwrite,
-      });
+      const end = await this.do_(startOf(plan, { arm, replicas }), label, `${arm}: ${replicas} ready`, { overwrite });
       if (end !== null) return end;
     }
     return this.awaitReady(wanted);
@@ -527,6 +599,7 @@ class Rollout {
     });
     const isResumed = (): boolean => controls.resumed !== null;
     const harm = this.watched === null ? null : await guardUntil(this.watched, deadline, isResumed);
+    if (this.growth !== null) await this.endGrowth(this.growth);
     if (this.watched === null) await condition(isResumed, heldMs, { summary: 'drift hold expires' });
     const resumed = isResumed();
     controls.resumed = null;
@@ -575,7 +648,7 @@ class Rollout {
       // A verdict has been said already, with its numbers.
       state.enter('rolling-back', reason.code === 'verdict' ? 'rolling back' : `rolling back: ${reason.text}`, 'bad');
       const wanted: Outcome = outcome === 'aborted' || outcome === 'superseded' ? outcome : 'rolled-back';
-      const result = await this.goBack(wanted);
+      const result = await this.goBack(wanted, isHarm(reason));
       rolledBack = result.kind === 'done';
       outcome = wanted;
       if (result.kind === 'failed') {
@@ -620,7 +693,7 @@ class Rollout {
     };
   }
 
-  private async goBack(outcome: Outcome): ReturnType<typeof rollBack> {
+  private async goBack(outcome: Outcome, harmful: boolean): ReturnType<typeof rollBack> {
     const { state, scope, runner } = this;
     return this.notices.pageIfSlow(state.name, () =>
       rollBack({
@@ -629,6 +702,7 @@ class Rollout {
         outcome,
         stage: 'rollback',
         cut: this.cut,
+        harmful,
         say: (text) => state.say(text),
         warn: (text) => state.warn(text),
         onLostRecord: 'fail',
@@ -657,6 +731,17 @@ class Rollout {
       return null;
     }
   }
+}
+
+/** What starts a sibling, or brings it to its size. */
+function startOf({ release }: Plan, { arm, replicas }: Sibling): Effect {
+  const template = arm === 'canary' ? ({ from: 'release', release } as const) : ({ from: 'recorded' } as const);
+  return { op: 'start-arm', arm, template, replicas };
+}
+
+/** Whether the new version was seen to do harm to those who are on it. */
+function isHarm({ code }: Reason): boolean {
+  return code === 'verdict' || code === 'disturbed';
 }
 
 /** The end of a rollout whose target could not be read before anything was touched: it is away, or it said no. */

@@ -18,7 +18,11 @@ export interface SoakRequest {
   readonly state: RunState;
   readonly controls: Controls;
   readonly gates: Gates;
-  readonly watch: Omit<WatchCall, 'mode' | 'maxMs' | 'heldOnDrift' | 'cut'>;
+  readonly watch: Omit<WatchCall, 'mode' | 'maxMs' | 'heldOnDrift' | 'cut' | 'fitsUpTo'>;
+  /** How large stable may become before what is watched is too small beside it; null: as large as it likes. */
+  readonly fitsUpTo: () => number | null;
+  /** It is larger: what is watched shall grow with it, while it is watched on. */
+  readonly onOutgrown: (stableReplicas: number) => void;
   /** A permit for each watch to send users back by itself; null where that is not one write. */
   readonly permitCut: () => Permit | null;
   /** What came of that: the way back goes on from there. */
@@ -184,6 +188,9 @@ export async function soak(request: SoakRequest): Promise<SoakResult> {
         if (kind === 'drift') return { kind: 'drift', object, text };
         return { kind: 'back', reason: harmReason(request, result.disturbance) };
       }
+      case 'outgrown':
+        request.onOutgrown(result.stableReplicas);
+        break;
       case 'tick':
         break;
     }
@@ -213,6 +220,10 @@ export async function guardUntil(request: SoakRequest, deadline: string, done: (
       return { code: 'verdict', text: result.verdict.summary };
     }
     if (result.kind === 'disturbed') return harmReason(request, result.disturbance);
+    if (result.kind === 'outgrown') {
+      request.onOutgrown(result.stableReplicas);
+      continue;
+    }
     mode = result.kind === 'blind' ? 'blind' : 'guard';
   }
   return null;
@@ -227,7 +238,15 @@ async function takeTurn(
 ): Promise<Turn> {
   const { controls, state } = request;
   const seen = controls.version;
-  const call: WatchCall = { ...request.watch, mode, maxMs: WATCH_MAX_MS, heldOnDrift, cut: request.permitCut() };
+  const limit = request.fitsUpTo();
+  const call: WatchCall = {
+    ...request.watch,
+    mode,
+    maxMs: WATCH_MAX_MS,
+    heldOnDrift,
+    cut: request.permitCut(),
+    ...(limit === null ? {} : { fitsUpTo: limit }),
+  };
   const summary = `${request.title} (${mode})`;
   const scope = new CancellationScope();
   let turn: Turn | null = null;

@@ -10,7 +10,8 @@ import {
   staleAgainst,
   untilSettled,
 } from './fenced-write.js';
-import { ALL_STABLE, isIntact } from '../../domain/target.js';
+import { lackOf } from '../../domain/capacity.js';
+import { ALL_STABLE } from '../../domain/target.js';
 import {
   ANNOTATION,
   armStateOf,
@@ -24,7 +25,6 @@ import {
   wasCut,
 } from './lane-view.js';
 import { finishRollout } from './lane-anchor.js';
-import type { Digest } from '../../domain/canonical.js';
 import type { Permit } from '../../domain/fence.js';
 import type { Arm, Effect, EffectOf, EffectResult, TemplateSource, Weights } from '../../domain/target.js';
 import type { PlatformScope } from '../platform.js';
@@ -278,13 +278,11 @@ function hindranceOf<P extends PlatformTypes>(
   if (recorded.template === null) return 'nothing served before';
   if (arms.stable === undefined) return 'stable is gone';
   const stable = armStateOf(store, arms.stable);
-  const before = { templateDigest: store.digest(recorded.template), replicas: recorded.replicas };
-  if (!isIntact(stable, before)) {
-    const what = (digest: Digest, replicas: number): string =>
-      `${replicas} replicas of template ${shortDigest(digest)}`;
-    return `stable is ${what(stable.templateDigest, stable.replicas)}, it was ${what(before.templateDigest, before.replicas)}`;
-  }
-  return stable.ready > 0 ? null : `none of the ${stable.replicas} replicas of stable can serve`;
+  const before = store.digest(recorded.template);
+  if (stable.templateDigest !== before)
+    return `stable runs template ${shortDigest(stable.templateDigest)}, it ran ${shortDigest(before)}`;
+  const lack = lackOf(stable, recorded, route.spec.weights);
+  return lack === null ? null : `stable: ${lack}`;
 }
 
 /**

@@ -170,6 +170,7 @@ export function armStateOf<P extends PlatformTypes>(store: LaneStore<P>, { spec,
     version: store.version(spec.template),
     replicas: spec.replicas,
     ready: status.ready,
+    ...(status.unseen === undefined ? {} : { unseen: status.unseen }),
     message: status.message,
   };
 }

@@ -40,6 +40,8 @@ export interface AutoscalerSpec {
 export interface ArmStatus {
   /** Replicas of the current template that can serve. */
   readonly ready: number;
+  /** The platform has not looked at what was written last: what can serve is not known, and counted as none. */
+  readonly unseen?: true;
   /** Waiting will not help. */
   readonly failed: boolean;
   /** Why it is not ready, in the platform's words. */

@@ -158,6 +158,7 @@ export function armStatusOf(deployment: KubeObject): ArmStatus {
   const old = Math.max(0, replicas - updatedReplicas);
   return {
     ready: seen ? Math.max(0, Math.min(updatedReplicas, availableReplicas - old)) : 0,
+    ...(seen ? {} : { unseen: true as const }),
     failed: seen && progressing?.reason === 'ProgressDeadlineExceeded',
     message: failure?.message ?? (progressing?.status === 'False' ? (progressing.message ?? null) : null),
   };

@@ -22,6 +22,15 @@ export function readyEndpoints(slices: readonly KubeObject[]): number {
   return new Set(addresses).size;
 }
 
+/** Kubernetes' own, where a Deployment says nothing else. */
+const USUAL_PROGRESS_S = 600;
+const Progress = z.looseObject({ progressDeadlineSeconds: z.int().nullish() });
+
+/** For how long a Deployment may make no progress before Kubernetes calls it failed. */
+export function progressMsOf(deployment: KubeObject): number {
+  return (Progress.parse(deployment['spec']).progressDeadlineSeconds ?? USUAL_PROGRESS_S) * 1000;
+}
+
 const State = z.looseObject({
   waiting: z.looseObject({ reason: z.string().optional(), message: z.string().optional() }).optional(),
   terminated: z.looseObject({ reason: z.string().optional(), exitCode: z.int().optional() }).optional(),

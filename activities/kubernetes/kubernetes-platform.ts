@@ -21,7 +21,7 @@ import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
 import { ARM_LABEL, armStatusOf, deploymentOf, LANE_LABELS, serviceOf, surgeOf } from './arms.js';
 import type { Sibling } from './arms.js';
-import { differingImages, readyEndpoints, waitingPods } from './health.js';
+import { differingImages, progressMsOf, readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
 import type { KubeStore } from './kube-store.js';
@@ -91,7 +91,8 @@ export function createKubernetesPlatform({
         const { store } = await open(scope, 'rollback');
         const view = await readLane(store, scope.rolloutId, signal);
         const stable = store.seen?.stable ?? null;
-        return { ...snapshotOf(store, scope, view, null), surge: stable === null ? 0 : surgeOf(stable) };
+        const own = stable === null ? { surge: 0 } : { surge: surgeOf(stable), progressMs: progressMsOf(stable) };
+        return { ...snapshotOf(store, scope, view, null), ...own };
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         // Nothing comes after this: who asked must learn here what preflight would have said.
@@ -155,7 +156,7 @@ export function createKubernetesPlatform({
 
     inspect: (scope, signal) =>
       inspection(async () => {
-        if (performance.now() < cutMs + CUT_FIRST_MS) return [];
+        if (performance.now() < cutMs + CUT_FIRST_MS) return { disturbances: [], stableReplicas: null };
         const { client, store } = await open(scope);
         const [view, serving] = await Promise.all([
           readLane(store, scope.rolloutId, signal),
@@ -164,11 +165,13 @@ export function createKubernetesPlatform({
         ]);
         const missing = missingOf(store, scope.target);
         // Without these two nothing can be said of siblings, and traffic that came back would find nobody.
-        return missing.length > 0
-          ? missing
-          : disturbancesOf(store, view, (arm) =>
-              serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm],
-            );
+        const disturbances =
+          missing.length > 0
+            ? missing
+            : disturbancesOf(store, view, (arm) =>
+                serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm],
+              );
+        return { disturbances, stableReplicas: view.arms.stable?.spec.replicas ?? null };
       }, signal),
 
     anchors: (signal) =>

@@ -78,7 +78,8 @@ export function createLocalPlatform(options: LocalPlatformOptions): Platform<Loc
     async inspect(scope, signal) {
       const store = storeFor(scope);
       const view = await readLane(store, scope.rolloutId, signal);
-      return disturbancesOf(store, view, (arm) => view.arms[arm]?.status.ready ?? 0);
+      const disturbances = disturbancesOf(store, view, (arm) => view.arms[arm]?.status.ready ?? 0);
+      return { disturbances, stableReplicas: view.arms.stable?.spec.replicas ?? null };
     },
 
     anchors: (signal) => sweepAnchors(gateways, (gateway) => anchorsOf(clientFor(gateway), signal)),

@@ -1,4 +1,4 @@
-import type { Disturbance } from '../../domain/target.js';
+import type { Disturbance, Inspection } from '../../domain/target.js';
 import type { Platform, PlatformScope } from '../platform.js';
 import { pause } from '../waiting.js';
 
@@ -7,39 +7,49 @@ const LOOK_MS = 5000;
 /** What may have been the state of a moment is looked at again soon. */
 const AGAIN_MS = 1000;
 
+/** Stable has become larger than what stands beside it was made for. */
+export interface Outgrown {
+  readonly kind: 'outgrown';
+  readonly object: 'stable';
+  readonly text: string;
+  readonly stableReplicas: number;
+}
+
 /**
- * Looks at the platform until somebody else has changed what counts, and gives the worst of it. A platform that can't be
- * asked is none of its business: nothing is known to be wrong.
+ * Looks at the platform until something has changed that counts, and gives the worst of it. A platform that can't be asked
+ * is none of its business: nothing is known to be wrong.
+ *
+ * @param outgrows whether stable of this size counts
  */
 export async function disturbance(
   platform: Platform,
   scope: PlatformScope,
   counts: (found: Disturbance) => boolean,
   signal: AbortSignal,
-): Promise<Disturbance> {
+  outgrows: (stableReplicas: number) => boolean = () => false,
+): Promise<Disturbance | Outgrown> {
   let before: readonly Disturbance[] = [];
   for (;;) {
-    const found = (await inspected(platform, scope, signal)).filter(counts);
+    const { disturbances, stableReplicas } = await inspected(platform, scope, signal);
+    const found = disturbances.filter(counts);
     const certain = found.filter(
       ({ passing, object, kind }) => !passing || before.some((one) => one.object === object && one.kind === kind),
     );
     const [worst] = certain.toSorted((a, b) => Number(b.kind === 'harm') - Number(a.kind === 'harm'));
     if (worst !== undefined) return worst;
+    if (stableReplicas !== null && outgrows(stableReplicas))
+      return { kind: 'outgrown', object: 'stable', text: `it has ${stableReplicas} replicas`, stableReplicas };
     before = found;
     await pause(found.length > 0 ? AGAIN_MS : LOOK_MS, signal);
   }
 }
 
-async function inspected(
-  platform: Platform,
-  scope: PlatformScope,
-  signal: AbortSignal,
-): Promise<readonly Disturbance[]> {
+async function inspected(platform: Platform, scope: PlatformScope, signal: AbortSignal): Promise<Inspection> {
   try {
     return await platform.inspect(scope, signal);
   } catch {
     signal.throwIfAborted();
-    return [];
+    return { disturbances: [], stableReplicas: null };
   }
 }
 

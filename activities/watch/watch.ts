@@ -84,12 +84,18 @@ async function sightOf(
   return { kind: as, verdict: verdictOf(judged), evidence: await keep(evidence, judged.input) };
 }
 
-/** The first disturbance that ends this watch. Drift waits for a person, and so until somebody hears of it. */
+/**
+ * The first disturbance that ends this watch. Drift waits for a person, and a stable that has outgrown the rest for the
+ * workflow, and so until somebody hears of it.
+ */
 async function disturbed(platform: Platform, call: WatchCall, { signal, isAlone, isHeard }: Standing): Promise<Ended> {
   const counts = ({ kind }: Disturbance): boolean => kind === 'harm' || !(call.heldOnDrift || isAlone());
+  const outgrows = (stableReplicas: number): boolean => stableReplicas > (call.fitsUpTo ?? Infinity) && !isAlone();
   for (;;) {
-    const found = await disturbance(platform, call.scope, counts, signal);
-    if (found.kind === 'harm' || (await isHeard())) return { kind: 'disturbed', disturbance: found };
+    const found = await disturbance(platform, call.scope, counts, signal, outgrows);
+    if (found.kind === 'outgrown') {
+      if (await isHeard()) return { kind: 'outgrown', stableReplicas: found.stableReplicas };
+    } else if (found.kind === 'harm' || (await isHeard())) return { kind: 'disturbed', disturbance: found };
   }
 }
 

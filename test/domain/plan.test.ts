@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { digestOf } from '../../domain/canonical.js';
 import { planLine } from '../../domain/details.js';
-import { makePlan, plannedNeeds, resized } from '../../domain/plan.js';
+import { fitsUpTo, makePlan, plannedNeeds, resized } from '../../domain/plan.js';
 import type { Plan } from '../../domain/plan.js';
 import { moreCareful, STRATEGIES } from '../../domain/policy.js';
 import type { Policy } from '../../domain/policy.js';
@@ -186,6 +186,18 @@ describe('where shares follow from the numbers of replicas', () => {
     assert.equal(resized(4, 4, 9), 9);
     assert.equal(resized(4, 4, 2), 4);
     assert.equal(resized(0, 4, 9), 0);
+  });
+
+  it('they are large enough up to the size at which they would be made larger', () => {
+    for (const planned of [1, 3, 4, 10])
+      for (const replicas of [1, 2, 3, planned])
+        for (const size of [planned, planned + 1, 3 * planned]) {
+          const limit = fitsUpTo(replicas, planned, size);
+          const has = resized(replicas, planned, size);
+          assert.ok(limit >= size);
+          assert.equal(resized(replicas, planned, limit), has);
+          assert.ok(resized(replicas, planned, limit + 1) > has);
+        }
   });
 });
 

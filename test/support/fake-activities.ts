@@ -253,7 +253,7 @@ export function createFakeActivities(
     worlds.byGateway(new URL(input as string).origin).gateway.fetch(input, init);
   const local = createLocalPlatform({ gateways: [], fetch: memory, timeoutMs: 4000 });
   const platforms = { local, kubernetes: onMemory(worlds, local), ...others };
-  const { describeTarget, preflight, claimLane, awaitReady, readAnchor, listAnchors, ...effects } =
+  const { describeTarget, preflight, claimLane, awaitReady, awaitStable, readAnchor, listAnchors, ...effects } =
     createPlatformActivities({
       platforms,
       onEffect: () => undefined,
@@ -318,6 +318,7 @@ export function createFakeActivities(
     removeStable: held('removeStable', byScope, removeStable),
     closeRollout: held('closeRollout', byScope, closeRollout),
     awaitReady: held('awaitReady', byScope, awaitReady),
+    awaitStable: held('awaitStable', byScope, awaitStable),
     readAnchor: held('readAnchor', of, readAnchor),
     listAnchors,
     inspectRun: held('inspectRun', ofRun, runs.inspectRun),

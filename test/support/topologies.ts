@@ -11,6 +11,7 @@ import type { KubeClient, KubeObject } from '../../activities/kubernetes/kube-cl
 import { createKubernetesPlatform } from '../../activities/kubernetes/kubernetes-platform.js';
 import { routerOf } from '../../activities/kubernetes/traffic/router.js';
 import type { Policy } from '../../domain/policy.js';
+import { leastFor } from '../../domain/capacity.js';
 import { ALL_STABLE, armName } from '../../domain/target.js';
 import type { Arm, KubernetesTarget } from '../../domain/target.js';
 import { story } from './drive.js';
@@ -29,8 +30,8 @@ const topology = fc.record({
   autoscaled: fc.boolean(),
   /** How many replicas the load wants for each that was recorded, with all traffic on stable. */
   load: fc.double({ min: 0.3, max: 2, noNaN: true }),
-  /** So many times as large a person makes stable in the first stage, where no autoscaler does. */
-  byHand: fc.constantFrom(1, 1, 1.5, 3),
+  /** So many times as large a person makes stable in the first stage, where no autoscaler does; also smaller. */
+  byHand: fc.constantFrom(1, 1.5, 3, 0.9, 0.5),
   containers: fc.integer({ min: 1, max: 3 }),
   surge: fc
     .record({ maxSurge: fc.integer({ min: 0, max: 3 }), maxUnavailable: fc.integer({ min: 0, max: 2 }) })
@@ -131,6 +132,8 @@ class Case {
   private recorded: number;
   /** How large a person has made stable meanwhile. */
   private wantedSize = 0;
+  /** Stable's share as it was at the last check. */
+  private share = 100;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(readonly topology: Topology) {
@@ -159,7 +162,7 @@ class Case {
     const { replicas, route, autoscaled, byHand } = this.topology;
     const stable = this.cluster.object('deployments', 'web');
     if (autoscaled || route === 'none' || stable === null || this.wantedSize > 0) return;
-    this.wantedSize = Math.ceil(replicas * byHand);
+    this.wantedSize = Math.max(1, byHand < 1 ? Math.floor(replicas * byHand) : Math.ceil(replicas * byHand));
     this.cluster.apply([{ ...stable, spec: { ...(stable['spec'] as object), replicas: this.wantedSize } }]);
   }
 
@@ -185,9 +188,20 @@ class Case {
     return this.spec(deployment)?.replicas ?? 0;
   }
 
-  /** A person's word on stable's size is kept. */
+  /** A person's word on stable's size is kept; where that is smaller, the size that was recorded is given back. */
   get leastSize(): number {
-    return this.wantedSize;
+    return Math.max(this.wantedSize, this.recorded);
+  }
+
+  /** Whether an arm is as large as its share of the traffic asks for, by the size that stable has now. */
+  carries(arm: Arm): boolean {
+    const needed = Math.ceil((this.size('web') * this.weight(arm)) / 100);
+    return this.weight(arm) === 0 || this.size(armName('web', arm)) >= needed;
+  }
+
+  /** A person has made stable smaller than it was. */
+  private get isShrunk(): boolean {
+    return this.wantedSize > 0 && this.wantedSize < this.recorded;
   }
 
   /** Percent of the traffic, as the route says it. */
@@ -208,7 +222,17 @@ class Case {
       const ready = cluster.serving({ app: 'web' });
       if (ready < recorded - slack) this.violations.push(`${ready} pods serve, ${recorded} were recorded`);
     }
+    const before = this.share;
+    this.share = this.weight('stable');
+    if (this.isShrunk && this.share > before) {
+      // Those above its size are about to go.
+      const ready = Math.min(cluster.ready('web'), this.size('web'));
+      if (ready < leastFor(recorded) && !(ready > 0 && before >= 75))
+        this.violations.push(`${this.share} % instead of ${before} % go to ${ready} of ${recorded} pods of stable`);
+    }
     for (const arm of byReplicas ? [] : ARMS) {
+      // What a person has taken away is none of the rollout's doing; it must only not send users there.
+      if (arm === 'stable' && this.isShrunk) continue;
       const weight = this.weight(arm);
       const name = armName('web', arm);
       const needed = (recorded * weight) / 100 - (arm === 'stable' ? slack : 0);
@@ -270,11 +294,14 @@ async function startEnv(): Promise<FakeEnv> {
 }
 
 async function ship(env: FakeEnv, topology: Topology): Promise<void> {
-  const { name, weights, compareWith, promote, badIn, containers } = topology;
+  const { name, weights, compareWith, promote, badIn, containers, route } = topology;
   const world = env.worlds.add(name);
   const each = new Case(topology);
   world.watch = (call: WatchCall) => {
     each.scaleByHand();
+    if (each.size('web') > (call.fitsUpTo ?? Infinity)) return { kind: 'outgrown', stableReplicas: each.size('web') };
+    // What has traffic grows with stable, before it is judged.
+    if (route !== 'none' && !(['canary', 'baseline'] as const).every((arm) => each.carries(arm))) return 'wait';
     return call.stage === badIn && call.mode !== 'guard'
       ? { kind: 'verdict', verdict: verdict('ROLLBACK', 'worse'), evidence: null }
       : allIsWell(call);

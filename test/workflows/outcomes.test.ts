@@ -154,6 +154,28 @@ describe('outcomes', { concurrency: 6 }, () => {
     assertBackOnV1(world);
   });
 
+  test('stopped while it is copied to stable, users stay on the full canary until stable can serve again, whatever is said of it', async () => {
+    const world = await env.worldWithV1();
+    let copied = false;
+    world.gateway.fault = ({ method, path }) => {
+      if (method !== 'PUT' || !path.endsWith('/arm/stable') || world.weights?.canary !== 100 || copied) return null;
+      copied = true;
+      world.hold('awaitReady');
+      return null;
+    };
+    const request = await pilot.deploy(testRequest({ policy: world.policy({ verifyMs: 0 }), tag: 'v2' }));
+    await until('it is copied', () => copied && world.arms['stable'] === `${world.lane.service}:v2 x2`);
+    world.gateway.neverReady.add(`${world.lane.service}:v1`);
+    await pilot.decide(request, 'abort');
+    await until('stable is restored', () => world.arms['stable'] === `${world.lane.service}:v1 x2`);
+    // As long as it would have taken to send them to what can't answer.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    assert.equal(world.weights?.canary, 100);
+    world.gateway.neverReady.clear();
+    assert.equal((await pilot.ended(request)).outcome, 'aborted');
+    assertBackOnV1(world);
+  });
+
   test('no metrics: HOLD and an alert, never a rollback nor a promotion; back again, it goes on by itself', async () => {
     const world = await env.worldWithV1();
     let down = true;

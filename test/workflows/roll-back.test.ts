@@ -42,6 +42,33 @@ describe('a rollback', () => {
       assert.deepEqual(steps({ arms }).slice(0, 3), ['set-weights', 'set-stable-template', 'await-stable']);
   });
 
+  test('moves traffic at once where stable lacks a replica, and gives it that back afterwards', () => {
+    const recorded = { rolloutId: 'r', templateDigest: OLD, version: 'hello', replicas: 10 };
+    const of = (ready: number, canary: number, replicas = ready) =>
+      steps({
+        recorded,
+        arms: { stable: { ...arm(OLD, ready), replicas }, canary: { ...arm('sha256:new', 5), replicas: 5 } },
+        weights: { stable: 100 - canary, canary, baseline: 0 },
+      });
+    const atOnce = ['set-weights', 'set-stable-template', 'remove-arm'];
+    assert.deepEqual(of(9, 50), atOnce);
+    assert.deepEqual(of(8, 100), atOnce);
+    assert.deepEqual(of(1, 25), atOnce);
+    const restored = ['set-stable-template', 'await-stable', 'set-weights', 'remove-arm'];
+    assert.deepEqual(of(1, 50), restored);
+    assert.deepEqual(of(4, 100), restored);
+    assert.deepEqual(of(4, 100, 10), restored.slice(1), 'its size tells nothing where its replicas can’t serve');
+  });
+
+  test('of a run that was under way before that goes on as it began', () => {
+    const recorded = { rolloutId: 'r', templateDigest: OLD, version: 'hello', replicas: 3 };
+    const snapshot = { ...SNAPSHOT, recorded, arms: { stable: arm(OLD, 2), canary: arm('sha256:new', 2) } };
+    const kinds = (byCapacity: boolean) =>
+      planRollBack(snapshot, byCapacity).map((step) => (step.kind === 'effect' ? step.effect.op : step.kind));
+    assert.deepEqual(kinds(false), ['set-stable-template', 'await-stable', 'set-weights', 'remove-arm']);
+    assert.deepEqual(kinds(true), ['set-weights', 'set-stable-template', 'remove-arm']);
+  });
+
   test('moves traffic also where the record is gone, and with it the canary', () => {
     assert.deepEqual(steps({ recorded: null, arms: { stable: arm(OLD, 2) } }), ['set-weights']);
     assert.deepEqual(steps({ recorded: null, weights: { stable: 100, canary: 0, baseline: 0 } }), ['remove-arm']);

@@ -159,9 +159,10 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.equal((await autoscaler()).minReplicas, 2, 'pinned before any traffic has moved');
     assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
     assert.equal((await autoscaler()).minReplicas, 3, 'what was recorded');
-    // The load grows: the autoscaler makes stable larger, and that is no drift.
+    // The load grows: the autoscaler makes stable larger, and that is no drift; who watches is told of the size.
     await scaleStable(5);
     await rollout.ready('stable', 5);
+    assert.deepEqual(await rollout.platform.inspect(rollout.scope), { disturbances: [], stableReplicas: 5 });
     await startCanary(rollout, 5);
     const late = rollout.permit({ op: 'set-weights', weights: ALL_CANARY });
     assert.deepEqual(await setWeights(rollout, ALL_CANARY), APPLIED);
@@ -339,7 +340,7 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
         },
       ],
     });
-    // Somebody makes stable smaller than it was: it could not carry all of the traffic.
+    // Somebody takes stable away: it could not carry any of the traffic. With one pod fewer than it had it can.
     const scaleStable = async (replicas: number): Promise<unknown> =>
       plane.request(
         'PATCH',
@@ -347,11 +348,12 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
         { spec: { replicas } },
         'application/merge-patch+json',
       );
+    await scaleStable(0);
+    const result = await rollout.apply({ op: 'cut-traffic' }, 'overwrite');
+    assert.match(result.kind === 'declined' ? result.reason : '', /^stable: none of its replicas can serve$/);
     await scaleStable(1);
-    const small = await cut(rollout);
-    assert.match(small.result.kind === 'declined' ? small.result.reason : '', /^stable is 1 replicas .*, it was 2 /);
-    await scaleStable(2);
-    await rollout.ready('stable', 2);
+    await rollout.ready('stable', 1);
+    assert.equal((await rollout.platform.describe(rollout.scope)).progressMs, 600_000, 'as the API server fills it in');
     assert.deepEqual(await cut(rollout), { result: APPLIED, calls: callsOf('virtualservices') });
     assert.deepEqual(await spec(), written);
     assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);

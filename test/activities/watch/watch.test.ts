@@ -96,6 +96,7 @@ class Lab {
   /** What somebody else has changed, look by look; the last one stays. */
   disturbances: readonly (readonly Disturbance[] | 'away')[] = [[]];
   inspections = 0;
+  stableReplicas: number | null = null;
   /** What was written, and how much evidence was kept before. */
   readonly writes: {
     readonly effect: Effect;
@@ -129,7 +130,7 @@ class Lab {
       const found = this.disturbances[Math.min(this.inspections, this.disturbances.length - 1)] ?? [];
       this.inspections += 1;
       if (found === 'away') throw new Unavailable('no answer');
-      return found;
+      return { disturbances: found, stableReplicas: this.stableReplicas };
     },
   } as unknown as Platform<LocalTarget>;
   ended: { readonly atMs: number; readonly result: WatchResult } | null = null;
@@ -578,6 +579,26 @@ describe('what somebody else changes', () => {
     const { result } = await lab.result();
     assert.equal(result.kind, 'disturbed');
     assert.equal(lab.inspections, 4);
+  });
+
+  it('is a stable that has outgrown its siblings, and no other size of it; what is wrong comes first', async () => {
+    const lab = new Lab();
+    lab.stableReplicas = 20;
+    lab.begin({ fitsUpTo: 19 });
+    assert.deepEqual((await lab.result()).result, { kind: 'outgrown', stableReplicas: 20 });
+    for (const [change, disturbances, ended] of [
+      [{ fitsUpTo: 20 }, [], 'verdict'],
+      [{}, [], 'verdict'],
+      [{ fitsUpTo: 19 }, [GONE], 'disturbed'],
+      // While a drift waits for a person the canary grows all the same.
+      [{ fitsUpTo: 19, heldOnDrift: true }, [MOVED], 'outgrown'],
+    ] as const) {
+      const other = new Lab();
+      other.stableReplicas = 20;
+      other.disturbances = [disturbances];
+      other.begin(change);
+      assert.equal((await other.result()).result.kind, ended, JSON.stringify(change));
+    }
   });
 
   it('is told once where it is drift, and nothing where the platform can not be asked', async () => {
