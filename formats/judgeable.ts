@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { faultText, sampleFault, storedNames } from '../domain/canary/check-samples.js';
 import { defaultAnalysis } from '../domain/canary/defaults.js';
+import { evidenceOf } from '../domain/canary/series.js';
 import { JUDGES } from '../domain/canary/types.js';
 import type { AnalysisPolicy, ArmSamples, JudgeInput, JudgeName, Verdict } from '../domain/canary/types.js';
 import { firstProblem } from './jsonl.js';
@@ -154,13 +155,25 @@ function recordOf(document: object): Judgeable {
 function inputOf(document: object): Judgeable {
   const read = StoredInput.safeParse(document);
   if (!read.success) return { kind: 'faulty', problem: `stored evidence, but ${firstProblem(read.error)}` };
-  const { canary, comparison, policy } = read.data;
-  for (const [name, arm] of Object.entries({ canary, comparison })) {
-    const fault = arm === null ? null : sampleFault(arm, storedNames(name as 'canary' | 'comparison'));
-    if (fault !== null) return { kind: 'faulty', problem: faultText(fault) };
+  const { policy } = read.data;
+  for (const name of ['canary', 'comparison'] as const) {
+    const problem = whyUnjudged(read.data[name], name);
+    if (problem !== null) return { kind: 'faulty', problem };
   }
   const input = { ...read.data, policy: completed(policy) };
   return { kind: 'input', input: input satisfies Omit<JudgeInput, 'canary' | 'comparison'> & ArmsOf };
+}
+
+/** Why the judge would refuse an arm. What it has judged once, however odd, it judges again. */
+function whyUnjudged(arm: ArmSamples | null, name: 'canary' | 'comparison'): string | null {
+  try {
+    if (arm !== null) evidenceOf(arm, Infinity);
+    return null;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const fault = arm === null ? null : sampleFault(arm, storedNames(name));
+    return fault === null ? `${name}: ${error.message}` : faultText(fault);
+  }
 }
 
 interface ArmsOf {

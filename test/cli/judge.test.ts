@@ -134,6 +134,15 @@ describe('judge FILE', () => {
     assertRefused(await judged(evidence['stage-2'] ?? ''), 2, /is a digest/, /--evidence DIR/);
   });
 
+  it('judges again what it has judged before, though a person’s recording would be asked about', async () => {
+    // Restarts at every other scrape: a process that crashes on and on.
+    const restarting = (values: readonly (number | null)[]) => values.map((value, i) => (i % 2 === 0 ? value : 1));
+    const series = good.canary.series.map((one) => ({ ...one, requests: restarting(one.requests), buckets: [] }));
+    const input = { ...good, canary: { ...good.canary, leSeconds: [], series } };
+    const { record } = await recordFolder(path.join(folder, 'odd'), { 'stage-1': input });
+    assert.match((await expectJudged(record)).out, /Judges to the same bytes as recorded/);
+  });
+
   it('finds a record’s evidence with --evidence, and says what it could not find', async () => {
     const { record } = await recordFolder(path.join(folder, 'elsewhere'), { 'stage-1': good });
     const copy = await file('copied/record.json', await readFile(record));
