@@ -167,7 +167,7 @@ describe('where the cluster changes what is stored', { skip, concurrency: 2 }, (
       { spec: { template: { spec: { containers: [{ name: 'app', image: 'registry.example/team/hello:hotfix' }] } } } },
       'application/strategic-merge-patch+json',
     );
-    const [harm] = await rollout.platform.inspect(rollout.scope);
+    const [harm] = (await rollout.platform.inspect(rollout.scope)).disturbances;
     assert.match(harm?.text ?? '', /somebody changed what it runs: it is hello:hotfix/);
 
     await rollout.claim('recover');
