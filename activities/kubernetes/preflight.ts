@@ -7,10 +7,12 @@ import { readLane } from '../fenced/lane-view.js';
 import type { PlatformScope } from '../platform.js';
 import { deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels } from './arms.js';
 import type { Sibling } from './arms.js';
+import { protects } from './disruption.js';
 import { quotaProblems } from './quota.js';
 import { groupOf } from './resources.js';
 import type { Resource } from './resources.js';
-import { admitsOnly, LabelSelector, NetworkPolicySpec, selects } from './selectors.js';
+import { admitsOnly, NetworkPolicySpec, selects } from './selectors.js';
+import type { LabelSelector } from './selectors.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { changedOf, createKubeStore, routeName, scales } from './kube-store.js';
 import type { KubeLane } from './kube-store.js';
@@ -85,7 +87,7 @@ export function neededPermissions(target: KubernetesTarget): Permissions {
     pods: ['list'],
     endpointslices: ['list'],
     networkpolicies: ['list'],
-    poddisruptionbudgets: ['list'],
+    poddisruptionbudgets: ['get', 'list', 'create'],
     resourcequotas: ['list'],
     horizontalpodautoscalers: ['list', 'update'],
   };
@@ -350,15 +352,17 @@ function stableStill({ stable }: KubeLane, target: KubernetesTarget): readonly P
 
 /** Siblings of other rollouts, or of nobody that Slipway knows. */
 function leftovers(
-  { anchors, route, routeSource }: KubeLane,
-  { namesakes, services }: Neighbours,
+  lane: KubeLane,
+  { namesakes, services, disruptionBudgets }: Neighbours,
   { target, rolloutId }: Scope,
 ): readonly PreflightFinding[] {
+  const { anchors, route, routeSource } = lane;
   const own = anchors.find(({ metadata }) => metadata.name.endsWith(`-rollout-${rolloutId}`))?.metadata.uid;
   const names = SIBLINGS.map((arm) => serviceOf(target, arm));
   const found = [
     ...namesakes,
     ...services.filter(({ metadata }) => names.includes(metadata.name)),
+    ...inTheWay(lane, disruptionBudgets, target),
     // What holds the shares is the rollout's own there.
     ...(routeSource === null || route === null ? [] : [route]),
   ];
@@ -372,12 +376,23 @@ function leftovers(
     );
 }
 
-const Budget = z.looseObject({ selector: LabelSelector.nullish() });
+/** Budgets that have the name of a sibling's own, and do not hold for its pods: one that does spares it its own. */
+function inTheWay(lane: KubeLane, budgets: readonly KubeObject[], target: KubernetesTarget): readonly KubeObject[] {
+  if (lane.stable === null) return [];
+  const pods = DeploymentSpec.parse(lane.stable['spec']).template.metadata?.labels ?? {};
+  if (!budgets.some((each) => protects(each, pods))) return [];
+  const changed = changedOf(lane, target);
+  return SIBLINGS.flatMap((arm) =>
+    budgets.filter(
+      (each) => each.metadata.name === deploymentOf(target, arm) && !protects(each, siblingLabels(pods, changed, arm)),
+    ),
+  );
+}
 
 /** What holds for stable's pods but would not hold for its siblings', or the other way round. */
 function neighbourProblems(
   found: KubeLane,
-  { services, networkPolicies, disruptionBudgets }: Neighbours,
+  { services, networkPolicies }: Neighbours,
   target: KubernetesTarget,
 ): readonly PreflightFinding[] {
   const { stable, service } = found;
@@ -399,10 +414,6 @@ function neighbourProblems(
     ({ spec: { podSelector } }) => !selects(podSelector, own) && siblings.some((each) => selects(podSelector, each)),
   );
   const admitting = rules.filter(({ spec }) => siblings.some((each) => admitsOnly(spec, own, each)));
-  const budgets = disruptionBudgets.filter((each) => {
-    const { selector } = Budget.parse(each['spec']);
-    return selector != null && onlyStable(selector);
-  });
   const others = services.filter((each) => {
     const { selector: chosen } = ServiceSpec.parse(each['spec'] ?? {});
     const another = each.metadata.name !== target.service && Object.keys(chosen).length > 0;
@@ -426,12 +437,6 @@ function neighbourProblems(
       warn(
         `NetworkPolicy ${namespace}/${name} lets the pods of stable through, and would not let those of a canary or baseline (${changed.join(', ')} differs)`,
         'name them in its from and to by a label that all arms have',
-      ),
-    ),
-    ...budgets.map(({ metadata: { name } }) =>
-      warn(
-        `PodDisruptionBudget ${namespace}/${name} protects the pods of stable, not those of a canary`,
-        'select the pods by a label that all arms have',
       ),
     ),
     ...others.map(({ metadata: { name }, spec }) =>

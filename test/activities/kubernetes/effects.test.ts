@@ -130,6 +130,48 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
     ]);
   });
 
+  test('a canary of a stable that has a disruption budget is evicted pod by pod, and its budget goes with the rollout', async () => {
+    const namespace = await service();
+    const budget: KubeObject = {
+      apiVersion: 'policy/v1',
+      kind: 'PodDisruptionBudget',
+      metadata: { name: 'hello', namespace },
+      spec: { minAvailable: '50%', selector: { matchLabels: { app: 'hello' } } },
+    };
+    await plane.apply([budget]);
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    for (const replicas of [1, 2])
+      assert.deepEqual(await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas }), APPLIED);
+    await rollout.ready('canary', 2);
+    const evictable = async (allowed: number): Promise<void> => {
+      for (const until = Date.now() + 15_000; ;) {
+        const found = (await object('poddisruptionbudgets', namespace, 'hello-canary'))?.['status'];
+        const { disruptionsAllowed, expectedPods } = (found ?? {}) as Readonly<Record<string, number>>;
+        if (disruptionsAllowed === allowed && expectedPods === 2) return;
+        assert.ok(Date.now() < until, JSON.stringify(found));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    };
+    await evictable(1);
+    const pods = (await other.list('pods', namespace, 'slipway.dev/arm=canary', undefined)).map(
+      ({ metadata }) => metadata.name,
+    );
+    const evict = (name = ''): Promise<unknown> =>
+      plane.request('POST', `/api/v1/namespaces/${namespace}/pods/${name}/eviction`, {
+        apiVersion: 'policy/v1',
+        kind: 'Eviction',
+        metadata: { name, namespace },
+      });
+    await evict(pods[0]);
+    await assert.rejects(evict(pods[1]), /disruption budget/);
+    await rollout.apply({ op: 'remove-arm', arm: 'canary' });
+    await rollout.apply({ op: 'close-rollout', outcome: 'rolled-back' });
+    await gone('poddisruptionbudgets', namespace, 'hello-canary');
+    assert.ok(await object('poddisruptionbudgets', namespace, 'hello'));
+  });
+
   test('a rollback restores the recorded template to the byte, and the route', async () => {
     const namespace = await service();
     const deployed = await object('deployments', namespace, 'hello');
