@@ -314,6 +314,15 @@ function withEnv(
 ): z.infer<typeof Container> {
   const names = Object.keys(env);
   if (names.length === 0) return container;
-  const kept = (container.env ?? []).filter(({ name }) => !names.includes(name));
-  return { ...container, env: [...kept, ...names.map((name) => ({ name, value: env[name] }))] };
+  const before = container.env ?? [];
+  const isNew = (name: string): boolean => before.every((each) => each.name !== name);
+  const set = (name: string): z.infer<typeof EnvVar> => ({ name, value: env[name] });
+  // Each in its place: `$(NAME)` in a later variable means only what stands before it.
+  return {
+    ...container,
+    env: [
+      ...before.map((each) => (names.includes(each.name) ? set(each.name) : each)),
+      ...names.filter(isNew).map(set),
+    ],
+  };
 }

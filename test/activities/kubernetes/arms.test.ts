@@ -212,6 +212,23 @@ describe('the template of a release', () => {
     });
   });
 
+  test('a variable that is set anew stays before those that name it', () => {
+    const env = [
+      { name: 'BASE_URL', valueFrom: { configMapKeyRef: { name: 'urls', key: 'base' } } },
+      { name: 'API_URL', value: '$(BASE_URL)/api' },
+    ];
+    const source = {
+      from: 'release',
+      release: { digest: 'sha256:0' as never, images: {}, env: { NEW: '$(API_URL)', BASE_URL: 'https://b.example' } },
+    } as const;
+    const found = templateFor(source, { spec: { containers: [{ name: 'web', image: 'hello:v1', env }] } });
+    assert.deepEqual(found.kind === 'template' && found.template.spec.containers[0]?.env, [
+      { name: 'BASE_URL', value: 'https://b.example' },
+      { name: 'API_URL', value: '$(BASE_URL)/api' },
+      { name: 'NEW', value: '$(API_URL)' },
+    ]);
+  });
+
   test('an image for a container that is not there is refused; one image for the only container needs no name', () => {
     const unknown = release({ app: 'hello:v2', sidecar: 'x' });
     assert.match(unknown.kind === 'none' ? unknown.reason : '', /no container sidecar: .* app, proxy, migrate/);
