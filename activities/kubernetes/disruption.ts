@@ -18,6 +18,12 @@ export function protects(budget: KubeObject, pods: Labels): boolean {
   return selector != null && selects(selector, pods);
 }
 
+/** Stable's budget, where none holds for the pods of a sibling. */
+export function ofStableAlone(budgets: readonly KubeObject[], stable: Labels, sibling: Labels): KubeObject | null {
+  if (budgets.some((each) => protects(each, sibling))) return null;
+  return budgets.find((each) => protects(each, stable)) ?? null;
+}
+
 /**
  * The budget of a sibling whose pods none of stable's holds for; null where it needs none: stable has none either, or one
  * holds for both. Never a second one: pods that have two can't be evicted at all.
@@ -35,8 +41,8 @@ export function newSiblingBudget(options: {
   const { target, arm, stable, budgets, changed, annotations, labels, owner } = options;
   const { selector, template } = DeploymentSpec.parse(stable['spec']);
   const pods = template.metadata?.labels ?? {};
-  const own = budgets.find((each) => protects(each, pods));
-  if (own === undefined || budgets.some((each) => protects(each, siblingLabels(pods, changed, arm)))) return null;
+  const own = ofStableAlone(budgets, pods, siblingLabels(pods, changed, arm));
+  if (own === null) return null;
   return {
     apiVersion: 'policy/v1',
     kind: 'PodDisruptionBudget',
