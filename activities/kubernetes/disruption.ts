@@ -1,7 +1,7 @@
 /** What keeps a drain of nodes from taking all pods of a sibling at once: pure functions over PodDisruptionBudgets. */
 import { z } from 'zod';
 import type { KubernetesTarget } from '../../domain/target.js';
-import { ARM_LABEL, deploymentOf, DeploymentSpec, siblingLabels } from './arms.js';
+import { ARM_LABEL, deploymentOf, DeploymentSpec, siblingLabels, siblingSelector } from './arms.js';
 import type { Sibling } from './arms.js';
 import type { KubeObject, OwnerReference } from './kube-client.js';
 import { LabelSelector, selects } from './selectors.js';
@@ -39,8 +39,8 @@ export function newSiblingBudget(options: {
   readonly owner: OwnerReference;
 }): KubeObject | null {
   const { target, arm, stable, budgets, changed, annotations, labels, owner } = options;
-  const { selector, template } = DeploymentSpec.parse(stable['spec']);
-  const pods = template.metadata?.labels ?? {};
+  const spec = DeploymentSpec.parse(stable['spec']);
+  const pods = spec.template.metadata?.labels ?? {};
   const own = ofStableAlone(budgets, pods, siblingLabels(pods, changed, arm));
   if (own === null) return null;
   return {
@@ -54,7 +54,7 @@ export function newSiblingBudget(options: {
       ownerReferences: [owner],
     },
     spec: {
-      selector: { ...selector, matchLabels: siblingLabels(selector.matchLabels ?? {}, changed, arm) },
+      selector: siblingSelector(spec, changed, arm),
       maxUnavailable: allowanceOf(own),
       // A canary that never becomes ready must not keep a node from being drained.
       unhealthyPodEvictionPolicy: 'AlwaysAllow',

@@ -10,6 +10,7 @@ import type { PlatformScope } from '../platform.js';
 import { deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels, templateFor } from './arms.js';
 import type { KubeTypes, Sibling } from './arms.js';
 import { Conditions } from './conditions.js';
+import { MAX_LABEL } from './copies.js';
 import { ofStableAlone } from './disruption.js';
 import { otherOwners } from './preflight-owners.js';
 import { quotaProblems } from './quota.js';
@@ -229,8 +230,6 @@ function objectsMissing(
     ...(router !== null && named === null ? [missing(routeName(target), 'route')] : []),
   ];
 }
-
-const MAX_LABEL = 63;
 
 /** Stable's labels must allow for siblings that nobody takes for stable. */
 function labels(found: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {

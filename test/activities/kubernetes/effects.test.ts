@@ -9,6 +9,7 @@ import type { Effect, EffectResult } from '../../../domain/target.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { appliedWrites } from '../../../tools/audit.js';
+import { until } from '../../support/drive.js';
 import { fromRelease } from '../local/rollout-support.js';
 import { clientOf, kubeRollout, platformOn, restingService, startKube } from './kube-support.js';
 
@@ -203,7 +204,27 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
 
   test('siblings get nothing of the traffic of stable, and no two arms share a selector', async () => {
     const namespace = await service();
+    const labelSelector = { matchLabels: { app: 'hello' } };
+    const spread = {
+      labelSelector,
+      maxSkew: 1,
+      topologyKey: 'kubernetes.io/hostname',
+      whenUnsatisfiable: 'ScheduleAnyway',
+    };
+    const term = { labelSelector, topologyKey: 'kubernetes.io/hostname' };
+    const podAntiAffinity = { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 1, podAffinityTerm: term }] };
+    await plane.request(
+      'PATCH',
+      `/apis/apps/v1/namespaces/${namespace}/deployments/hello`,
+      { spec: { template: { spec: { affinity: { podAntiAffinity }, topologySpreadConstraints: [spread] } } } },
+      'application/merge-patch+json',
+    );
     const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.ready('stable', 2);
+    await until(
+      'the old pods are gone',
+      async () => (await other.list('pods', namespace, null, undefined)).length === 2,
+    );
     await rollout.claim();
     await rollout.apply({ op: 'open-rollout' });
     await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 2 });
@@ -236,6 +257,14 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
       undefined,
       'annotations of other tools stay behind',
     );
+    assert.equal(canary?.metadata.labels?.['team'], 'a');
+    const { template } = specOf<{ template: { spec: object } }>(canary);
+    const placed = JSON.stringify(template.spec);
+    assert.equal(placed.match(/"app":"hello-canary"/g)?.length, 2, 'it keeps away from its own pods');
+    assert.doesNotMatch(placed, /"app":"hello"/);
+    await rollout.apply({ op: 'set-stable-template', template: RELEASE, replicas: 2 });
+    const promoted = specOf<{ template: { spec: object } }>(await object('deployments', namespace, 'hello'));
+    assert.equal(JSON.stringify(promoted.template.spec), placed.replaceAll('hello-canary', 'hello'));
   });
 
   test('after the fence was raised no late attempt writes, not even where it had nothing to wait for', async () => {
