@@ -105,7 +105,11 @@ export function renamedSelector<Selector extends LabelSelector>(selector: Select
   };
 }
 
-const Term = z.looseObject({ labelSelector: LabelSelector.nullish() });
+const Term = z.looseObject({
+  labelSelector: LabelSelector.nullish(),
+  namespaces: z.array(z.string()).nullish(),
+  topologyKey: z.string().optional(),
+});
 type Term = z.infer<typeof Term>;
 const REQUIRED = 'requiredDuringSchedulingIgnoredDuringExecution';
 const PREFERRED = 'preferredDuringSchedulingIgnoredDuringExecution';
@@ -123,14 +127,16 @@ const Placement = z.looseObject({
   topologySpreadConstraints: z.array(Term).nullish(),
 });
 
-/** Which pods a pod must not stand beside: the selectors of its required anti-affinity, and beside means what. */
+/** What a pod must not share a node, or a zone, with: pods of its own namespace that it requires to be away. */
 export function keepsAwayFrom(
   spec: object,
+  namespace: string,
 ): readonly { readonly selector: LabelSelector; readonly topologyKey: string }[] {
   const terms = Placement.parse(spec).affinity?.podAntiAffinity?.[REQUIRED] ?? [];
-  return terms.flatMap(({ labelSelector, topologyKey }) =>
-    labelSelector == null ? [] : [{ selector: labelSelector, topologyKey: String(topologyKey) }],
-  );
+  return terms.flatMap(({ labelSelector: selector, namespaces, topologyKey = '' }) => {
+    const here = namespaces == null || namespaces.length === 0 || namespaces.includes(namespace);
+    return selector == null || !here ? [] : [{ selector, topologyKey }];
+  });
 }
 
 /**

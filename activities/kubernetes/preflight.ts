@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ALL_STABLE, trafficSplitOf } from '../../domain/target.js';
+import { ALL_STABLE } from '../../domain/target.js';
 import type { KubernetesTarget, PlannedNeeds, PreflightFinding } from '../../domain/target.js';
 import { percentText } from '../../domain/words.js';
 import { changedSince, heldByAnother, refuse, stableUnhealthy, warn } from '../fenced/findings.js';
@@ -13,11 +13,12 @@ import { Conditions } from './conditions.js';
 import { MAX_LABEL } from './copies.js';
 import { ofStableAlone } from './disruption.js';
 import { otherOwners } from './preflight-owners.js';
+import { policyProblems, stickySessions } from './preflight-policies.js';
+import { besideStable } from './preflight-template.js';
 import { quotaProblems } from './quota.js';
 import { groupOf } from './resources.js';
 import type { Resource } from './resources.js';
-import { admitsOnly, NetworkPolicySpec, selects } from './selectors.js';
-import type { LabelSelector } from './selectors.js';
+import { selects } from './selectors.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { changedOf, createKubeStore, routeName, scales } from './kube-store.js';
 import type { KubeLane } from './kube-store.js';
@@ -73,7 +74,8 @@ export async function findKubeProblems(
     ...templateProblems(view, found, neighbours, target, needs),
     ...changedSince(store, view),
     ...leftovers(found, neighbours, scope),
-    ...neighbourProblems(found, neighbours, target),
+    ...policyProblems(found, neighbours, target),
+    ...stickySessions(found, neighbours.looked.destinationrules ?? [], target),
     ...autoscalerProblems(neighbours, target),
     ...otherOwners(found, target),
     ...unseen(neighbours, target),
@@ -105,7 +107,16 @@ export function neededPermissions(target: KubernetesTarget): Permissions {
 export const COURTESIES: Permissions = { events: ['create'] };
 
 /** What preflight looks at where it may: most of these kinds only some clusters have. */
-const LOOKED = ['limitranges'] as const satisfies readonly Resource[];
+const LOOKED = [
+  'limitranges',
+  'persistentvolumeclaims',
+  'authorizationpolicies',
+  'peerauthentications',
+  'destinationrules',
+  'ciliumnetworkpolicies',
+  'podmonitors',
+  'servicemonitors',
+] as const satisfies readonly Resource[];
 type Looked = (typeof LOOKED)[number];
 export const LOOKS: Permissions = Object.fromEntries(LOOKED.map((resource) => [resource, ['list']]));
 
@@ -241,7 +252,7 @@ function labels(found: KubeLane, target: KubernetesTarget): readonly PreflightFi
   if (Object.keys(chosen).length === 0)
     return [refuse(`${name} selects no pods`, 'give it a selector of the pods of stable')];
   const own = template.metadata?.labels ?? {};
-  if (!matches(chosen, own)) {
+  if (!selects({ matchLabels: chosen }, own)) {
     return [
       refuse(
         `${name} does not select the pods of Deployment ${target.deployment}: it wants ${labelText(chosen)}, they have ${labelText(own)}`,
@@ -393,6 +404,7 @@ function templateProblems(
       ? [refuse(released.reason, 'name the containers in slipway.yaml (images) as the Deployment does')]
       : []),
     ...quotaProblems(room, template, needs),
+    ...besideStable(found, neighbours.looked.persistentvolumeclaims, target, needs),
   ];
 }
 
@@ -514,70 +526,6 @@ function getsBudget(lane: KubeLane, budgets: readonly KubeObject[], target: Kube
   return ofStableAlone(budgets, pods, siblingLabels(pods, changedOf(lane, target), arm)) !== null;
 }
 
-/** What holds for stable's pods but would not hold for its siblings', or the other way round. */
-function neighbourProblems(
-  found: KubeLane,
-  { services, networkPolicies }: Neighbours,
-  target: KubernetesTarget,
-): readonly PreflightFinding[] {
-  const { stable, service } = found;
-  if (stable === null || service === null) return [];
-  const { namespace } = target;
-  const { template } = DeploymentSpec.parse(stable['spec']);
-  const own = template.metadata?.labels ?? {};
-  const changed = changedOf(found, target);
-  const sibling = siblingLabels(own, changed, 'canary');
-  const siblings = SIBLINGS.filter((arm) => arm === 'canary' || trafficSplitOf(target).baseline).map((arm) =>
-    siblingLabels(own, changed, arm),
-  );
-  const onlyStable = (chosen: LabelSelector): boolean =>
-    selects(chosen, own) && siblings.some((labels_) => !selects(chosen, labels_));
-
-  const rules = networkPolicies.map(({ metadata, spec }) => ({ metadata, spec: NetworkPolicySpec.parse(spec ?? {}) }));
-  const policies = rules.filter(({ spec }) => onlyStable(spec.podSelector));
-  const strangers = rules.filter(
-    ({ spec: { podSelector } }) => !selects(podSelector, own) && siblings.some((each) => selects(podSelector, each)),
-  );
-  const admitting = rules.filter(({ spec }) => siblings.some((each) => admitsOnly(spec, own, each)));
-  const others = services.filter((each) => {
-    const { selector: chosen } = ServiceSpec.parse(each['spec'] ?? {});
-    const another = each.metadata.name !== target.service && Object.keys(chosen).length > 0;
-    // Where shares follow from the numbers of replicas, every Service shares in the same way.
-    return another && matches(chosen, own) && target.route.kind !== 'none';
-  });
-  return [
-    ...policies.map(({ metadata: { name } }) =>
-      refuse(
-        `NetworkPolicy ${namespace}/${name} holds for the pods of stable, and would not hold for a canary (${changed.join(', ')} differs)`,
-        'select the pods by a label that all arms have',
-      ),
-    ),
-    ...strangers.map(({ metadata: { name } }) =>
-      refuse(
-        `NetworkPolicy ${namespace}/${name} does not hold for the pods of stable, and would hold for a canary or baseline (${changed.join(', ')} differs)`,
-        'select the pods by a label that all arms have',
-      ),
-    ),
-    ...admitting.map(({ metadata: { name } }) =>
-      warn(
-        `NetworkPolicy ${namespace}/${name} lets the pods of stable through, and would not let those of a canary or baseline (${changed.join(', ')} differs)`,
-        'name them in its from and to by a label that all arms have',
-      ),
-    ),
-    ...others.map(({ metadata: { name }, spec }) =>
-      matches(ServiceSpec.parse(spec ?? {}).selector, sibling)
-        ? refuse(
-            `Service ${namespace}/${name} selects the pods of stable, and would select a canary's too: they would get its traffic whatever the weights say`,
-            `let it select by ${changed.join(' or ')}`,
-          )
-        : warn(
-            `Service ${namespace}/${name} selects the pods of stable, and not those of a canary: its traffic always goes to stable`,
-            'send its traffic through the route, if the canary shall get a share of it',
-          ),
-    ),
-  ];
-}
-
 /** What else sets the size of stable. */
 function autoscalerProblems(
   { autoscalers }: Neighbours,
@@ -607,10 +555,6 @@ function autoscalerProblems(
         ]
       : []),
   ];
-}
-
-function matches(selector: Readonly<Record<string, string>>, own: Readonly<Record<string, string>>): boolean {
-  return Object.entries(selector).every(([key, value]) => own[key] === value);
 }
 
 function labelText(all: Readonly<Record<string, string>>): string {

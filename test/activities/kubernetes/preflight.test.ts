@@ -11,6 +11,7 @@ import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { digestOf } from '../../../domain/canonical.js';
 import { appliedWrites } from '../../../tools/audit.js';
+import { until } from '../../support/drive.js';
 import { runCommand, story } from '../../support/cli.js';
 import { startFakeRegistry } from '../../support/fake-registry.js';
 import { fromRelease } from '../local/rollout-support.js';
@@ -402,6 +403,61 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     });
     await says(namespace, [other('internal', { app: 'hello' })], /always goes to stable/, /through the route/, 'warn');
     await says(namespace, [other('team', { team: 'a' })], /would select a canary's too/, /let it select by app/);
+  });
+
+  test('policies of kinds that only some clusters have, where they are served', async () => {
+    const namespace = await healthy();
+    const group = 'security.istio.io';
+    const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+    await plane.apply([
+      {
+        apiVersion: 'apiextensions.k8s.io/v1',
+        kind: 'CustomResourceDefinition',
+        metadata: { name: `authorizationpolicies.${group}` },
+        spec: {
+          group,
+          names: { kind: 'AuthorizationPolicy', plural: 'authorizationpolicies', singular: 'authorizationpolicy' },
+          scope: 'Namespaced',
+          versions: [{ name: 'v1', served: true, storage: true, schema }],
+        },
+      },
+    ]);
+    const selector = { matchLabels: { app: 'hello' } };
+    const policies = `/apis/${group}/v1/namespaces/${namespace}/authorizationpolicies`;
+    const policy = {
+      apiVersion: `${group}/v1`,
+      kind: 'AuthorizationPolicy',
+      metadata: { name: 'x' },
+      spec: { selector },
+    };
+    await until('it is served', () =>
+      plane.request('POST', policies, policy).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await says(
+      namespace,
+      [],
+      /AuthorizationPolicy .*\/x holds for the pods of stable, and would not hold for a canary \(app differs\)/,
+      /a label that all arms have/,
+    );
+    assert.equal((await preflight(namespace)).length, 1);
+  });
+
+  test('a Deployment that would be away while it is promoted', async () => {
+    const namespace = await healthy();
+    await plane.request(
+      'PATCH',
+      `/apis/apps/v1/namespaces/${namespace}/deployments/hello`,
+      { spec: { strategy: { type: 'Recreate', rollingUpdate: null } } },
+      'application/merge-patch+json',
+    );
+    await says(namespace, [], /two versions will run at once/, /the same data/, 'warn');
+    needs.set(namespace, { inPlace: true });
+    await says(namespace, [], /nothing would serve meanwhile/, /promote: verified/);
+    routes.set(namespace, { kind: 'none', maxExcessPoints: 5 });
+    await says(namespace, [], /nothing would serve meanwhile/, /kubernetes\.route/);
   });
 
   test('a disruption budget of stable is nothing to say: a canary gets its own, unless its name is taken', async () => {
