@@ -87,10 +87,16 @@ export function makePlan({ policy, release, strategy, snapshot, warnings = [] }:
 }
 
 /** What preflight has to see to. */
-export function plannedNeeds({ peakExtraReplicas, stages }: Plan): PlannedNeeds {
+export function plannedNeeds({ peakExtraReplicas, stages, release, promote }: Plan): PlannedNeeds {
+  const inPlace = promote === 'in-place';
+  const canary = stages.length > 0 || !inPlace;
+  const baseline = stages.some(({ baselineReplicas }) => baselineReplicas > 0);
   return {
     replicas: peakExtraReplicas,
     shares: stages.map(({ weightPercent, weights }) => ({ asked: weightPercent, given: weights.canary })),
+    release,
+    siblings: [...(canary ? (['canary'] as const) : []), ...(baseline ? (['baseline'] as const) : [])],
+    inPlace,
   };
 }
 

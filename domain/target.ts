@@ -239,6 +239,12 @@ export interface PlannedNeeds {
   readonly replicas: number;
   /** The canary's share in each stage, percent: as the policy asks for it, and as it can be had. */
   readonly shares: readonly { readonly asked: number; readonly given: number }[];
+  /** What the release changes in stable's template. */
+  readonly release?: HashedRelease;
+  /** Arms beside stable that there are at any time of it. */
+  readonly siblings?: readonly Exclude<Arm, 'stable'>[];
+  /** Stable's template is replaced while it serves. */
+  readonly inPlace?: boolean;
 }
 
 /** What preflight finds. A `refuse` stops the rollout before it touches anything. */

@@ -8,7 +8,18 @@ import type { Arm, KubernetesTarget, TemplateSource } from '../../domain/target.
 import { z } from 'zod';
 import type { ArmSpec, ArmStatus, TemplateResult } from '../fenced/store.js';
 import { Conditions } from './conditions.js';
+import {
+  copiedAnnotations,
+  copiedLabels,
+  copiedServiceSpec,
+  renamedPlacement,
+  renamedSelector,
+  toSibling,
+  toStable,
+} from './copies.js';
+import type { Renaming } from './copies.js';
 import type { KubeObject, OwnerReference } from './kube-client.js';
+import { LabelSelector } from './selectors.js';
 
 const Labels = z.record(z.string(), z.string());
 const EnvVar = z.looseObject({ name: z.string() });
@@ -33,7 +44,7 @@ export interface KubeTypes {
 
 export const DeploymentSpec = z.looseObject({
   replicas: z.int().default(1),
-  selector: z.looseObject({ matchLabels: Labels.optional() }),
+  selector: LabelSelector,
   template: PodTemplate,
 });
 export type DeploymentSpec = z.infer<typeof DeploymentSpec>;
@@ -128,15 +139,34 @@ export function asStable(template: PodTemplate, changed: readonly string[], arm:
     key,
     changed.includes(key) && value.endsWith(suffix) ? value.slice(0, -suffix.length) : value,
   ]);
-  return withLabels(template, Object.fromEntries(entries));
+  const own = Object.fromEntries(entries) as Readonly<Record<string, string>>;
+  return renamed(template, own, toStable(own, changed, arm));
 }
 
-function asSibling(template: PodTemplate, changed: readonly string[], arm: Sibling): PodTemplate {
-  return withLabels(template, siblingLabels(template.metadata?.labels ?? {}, changed, arm));
+/** A template as a sibling runs it: under labels of its own, and away from its own pods instead of stable's. */
+export function asSibling(template: PodTemplate, changed: readonly string[], arm: Sibling): PodTemplate {
+  const own = template.metadata?.labels ?? {};
+  return renamed(template, siblingLabels(own, changed, arm), toSibling(own, changed, arm));
 }
 
-function withLabels(template: PodTemplate, labels: Readonly<Record<string, string>>): PodTemplate {
-  return { ...template, metadata: { ...template.metadata, labels: { ...labels } } };
+function renamed(template: PodTemplate, labels: Readonly<Record<string, string>>, rename: Renaming): PodTemplate {
+  return {
+    ...template,
+    metadata: { ...template.metadata, labels: { ...labels } },
+    spec: renamedPlacement(template.spec, rename),
+  };
+}
+
+/** What selects a sibling's pods, as its Deployment does. */
+export function siblingSelector(
+  { selector, template }: Pick<DeploymentSpec, 'selector' | 'template'>,
+  changed: readonly string[],
+  arm: Sibling,
+): LabelSelector {
+  return {
+    ...renamedSelector(selector, toSibling(template.metadata?.labels ?? {}, changed, arm)),
+    matchLabels: siblingLabels(selector.matchLabels ?? {}, changed, arm),
+  };
 }
 
 /** What an arm's Deployment says, in stable's form. */
@@ -176,15 +206,14 @@ export function newSibling(options: {
   readonly owner: OwnerReference;
 }): KubeObject {
   const { target, arm, stable, changed, spec, annotations, labels, owner } = options;
-  const { selector, ...stableSpec } = DeploymentSpec.parse(stable['spec']);
+  const stableSpec = DeploymentSpec.parse(stable['spec']);
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    // Nothing of stable's own labels and annotations: tools find by them what they look after.
     metadata: {
       name: deploymentOf(target, arm),
       namespace: target.namespace,
-      labels: { ...labels, [ARM_LABEL]: arm },
+      labels: { ...copiedLabels(stable.metadata, changed, arm), ...labels, [ARM_LABEL]: arm },
       annotations,
       ownerReferences: [owner],
     },
@@ -192,7 +221,7 @@ export function newSibling(options: {
       ...stableSpec,
       paused: false,
       replicas: spec.replicas,
-      selector: { ...selector, matchLabels: siblingLabels(selector.matchLabels ?? {}, changed, arm) },
+      selector: siblingSelector(stableSpec, changed, arm),
       template: asSibling(spec.template, changed, arm),
     },
   };
@@ -209,23 +238,23 @@ export function newSiblingService(options: {
   readonly owner: OwnerReference;
 }): KubeObject {
   const { target, arm, stable, changed, annotations, labels, owner } = options;
-  const { selector, ports, appProtocol } = ServiceSpec.parse(stable['spec']);
+  const spec = ServiceSpec.parse(stable['spec']);
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: {
       name: serviceOf(target, arm),
       namespace: target.namespace,
-      labels: { ...labels, [ARM_LABEL]: arm },
-      annotations,
+      labels: { ...copiedLabels(stable.metadata, changed, arm), ...labels, [ARM_LABEL]: arm },
+      annotations: { ...copiedAnnotations(stable.metadata), ...annotations },
       ownerReferences: [owner],
     },
     spec: {
+      ...copiedServiceSpec(spec),
       type: 'ClusterIP',
-      selector: siblingLabels(selector, changed, arm),
+      selector: siblingLabels(spec.selector, changed, arm),
       // Ports of the nodes belong to one Service only.
-      ports: ports.map((port) => ({ ...port, nodePort: undefined })),
-      ...(appProtocol === undefined ? {} : { appProtocol }),
+      ports: spec.ports.map((port) => ({ ...port, nodePort: undefined })),
     },
   };
 }
@@ -233,7 +262,6 @@ export function newSiblingService(options: {
 export const ServiceSpec = z.looseObject({
   selector: Labels.default({}),
   ports: z.array(z.looseObject({ port: z.int(), nodePort: z.int().optional() })).default([]),
-  appProtocol: z.string().optional(),
 });
 
 /**
@@ -366,6 +394,15 @@ function withEnv(
 ): z.infer<typeof Container> {
   const names = Object.keys(env);
   if (names.length === 0) return container;
-  const kept = (container.env ?? []).filter(({ name }) => !names.includes(name));
-  return { ...container, env: [...kept, ...names.map((name) => ({ name, value: env[name] }))] };
+  const before = container.env ?? [];
+  const isNew = (name: string): boolean => before.every((each) => each.name !== name);
+  const set = (name: string): z.infer<typeof EnvVar> => ({ name, value: env[name] });
+  // Each in its place: `$(NAME)` in a later variable means only what stands before it.
+  return {
+    ...container,
+    env: [
+      ...before.map((each) => (names.includes(each.name) ? set(each.name) : each)),
+      ...names.filter(isNew).map(set),
+    ],
+  };
 }

@@ -36,6 +36,7 @@ import {
   withArmSpec,
 } from './arms.js';
 import type { KubeTypes, Sibling } from './arms.js';
+import { newSiblingBudget } from './disruption.js';
 import type { KubeClient, KubeObject, OwnerReference } from './kube-client.js';
 import type { Resource } from './resources.js';
 import { routerOf } from './traffic/router.js';
@@ -188,16 +189,17 @@ export function createKubeStore(
   }
 
   /** Null: it is there, and of this rollout. */
-  async function createService(
+  async function createBeside(
+    resource: 'services' | 'poddisruptionbudgets',
     wanted: KubeObject,
     owner: string,
     signal: AbortSignal | undefined,
   ): Promise<Exclude<WriteOutcome, { kind: 'written' }> | null> {
-    const made = await client.create('services', namespace, wanted, signal);
+    const made = await client.create(resource, namespace, wanted, signal);
     if (made.kind === 'written') return null;
     if (made.kind === 'refused') return made;
     // Left by an earlier size of this arm, or by an attempt of which no answer came.
-    const there = await client.get('services', namespace, wanted.metadata.name, signal);
+    const there = await client.get(resource, namespace, wanted.metadata.name, signal);
     if (there === null) return made;
     return isOwnedBy(there, owner) ? null : notOurs(there);
   }
@@ -236,9 +238,15 @@ export function createKubeStore(
     if (owner === null) throw new TypeError(`${arm} must belong to the rollout's anchor`);
     const changed = changedOf({ stable, service }, target);
     const common = { target, arm, changed, annotations, labels, owner: ownerOf(owner) };
-    // The Service first: where it can't be made, no pod is started.
-    const failed =
-      router === null ? null : await createService(newSiblingService({ ...common, stable: service }), owner, signal);
+    // The Service and the budget first: where they can't be made, no pod is started.
+    if (router !== null) {
+      const wanted = newSiblingService({ ...common, stable: service });
+      const failed = await createBeside('services', wanted, owner, signal);
+      if (failed !== null) return failed;
+    }
+    const budgets = await client.list('poddisruptionbudgets', namespace, null, signal);
+    const budget = newSiblingBudget({ ...common, stable, budgets });
+    const failed = budget === null ? null : await createBeside('poddisruptionbudgets', budget, owner, signal);
     if (failed !== null) return failed;
     const deployment = await asStored(
       newSibling({ ...common, stable, spec: spec as ArmSpec<KubeTypes> }),

@@ -1,16 +1,24 @@
 import { z } from 'zod';
-import { ALL_STABLE, trafficSplitOf } from '../../domain/target.js';
+import { ALL_STABLE } from '../../domain/target.js';
 import type { KubernetesTarget, PlannedNeeds, PreflightFinding } from '../../domain/target.js';
 import { percentText } from '../../domain/words.js';
 import { changedSince, heldByAnother, refuse, stableUnhealthy, warn } from '../fenced/findings.js';
+import { Refused } from '../failures.js';
 import { readLane } from '../fenced/lane-view.js';
+import type { LaneView } from '../fenced/lane-view.js';
 import type { PlatformScope } from '../platform.js';
-import { deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels } from './arms.js';
-import type { Sibling } from './arms.js';
+import { deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels, templateFor } from './arms.js';
+import type { KubeTypes, Sibling } from './arms.js';
+import { Conditions } from './conditions.js';
+import { MAX_LABEL } from './copies.js';
+import { ofStableAlone } from './disruption.js';
+import { otherOwners } from './preflight-owners.js';
+import { policyProblems, stickySessions } from './preflight-policies.js';
+import { besideStable } from './preflight-template.js';
 import { quotaProblems } from './quota.js';
 import { groupOf } from './resources.js';
 import type { Resource } from './resources.js';
-import { admitsOnly, LabelSelector, NetworkPolicySpec, selects } from './selectors.js';
+import { selects } from './selectors.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { changedOf, createKubeStore, routeName, scales } from './kube-store.js';
 import type { KubeLane } from './kube-store.js';
@@ -28,6 +36,8 @@ interface Neighbours {
   readonly disruptionBudgets: readonly KubeObject[];
   readonly autoscalers: readonly KubeObject[];
   readonly quotas: readonly KubeObject[];
+  /** What is looked at where it may be; null: the worker may not list it. */
+  readonly looked: Readonly<Record<Looked, readonly KubeObject[] | null>>;
   /** All objects of the kind that splits the traffic. */
   readonly routes: readonly KubeObject[];
   /** Deployments that have the name that a sibling would have. */
@@ -59,14 +69,16 @@ export async function findKubeProblems(
     ...labels(found, target),
     ...routeProblems(found, neighbours, target, view.rollout !== null),
     ...sharesTooLarge(target, needs),
-    ...stableUnhealthy(view),
+    ...stableHealth(view, found),
     ...stableStill(found, target),
-    ...(view.arms.stable === undefined ? [] : quotaProblems(neighbours.quotas, view.arms.stable.spec.template, needs)),
+    ...templateProblems(view, found, neighbours, target, needs),
     ...changedSince(store, view),
     ...leftovers(found, neighbours, scope),
-    ...neighbourProblems(found, neighbours, target),
+    ...policyProblems(found, neighbours, target),
+    ...stickySessions(found, neighbours.looked.destinationrules ?? [], target),
     ...autoscalerProblems(neighbours, target),
     ...otherOwners(found, target),
+    ...unseen(neighbours, target),
   ];
 }
 
@@ -85,7 +97,7 @@ export function neededPermissions(target: KubernetesTarget): Permissions {
     pods: ['list'],
     endpointslices: ['list'],
     networkpolicies: ['list'],
-    poddisruptionbudgets: ['list'],
+    poddisruptionbudgets: ['get', 'list', 'create'],
     resourcequotas: ['list'],
     horizontalpodautoscalers: ['list', 'update'],
   };
@@ -93,6 +105,20 @@ export function neededPermissions(target: KubernetesTarget): Permissions {
 
 /** What a rollout can do without: its steps are then not told on the Deployment. */
 export const COURTESIES: Permissions = { events: ['create'] };
+
+/** What preflight looks at where it may: most of these kinds only some clusters have. */
+const LOOKED = [
+  'limitranges',
+  'persistentvolumeclaims',
+  'authorizationpolicies',
+  'peerauthentications',
+  'destinationrules',
+  'ciliumnetworkpolicies',
+  'podmonitors',
+  'servicemonitors',
+] as const satisfies readonly Resource[];
+type Looked = (typeof LOOKED)[number];
+export const LOOKS: Permissions = Object.fromEntries(LOOKED.map((resource) => [resource, ['list']]));
 
 /** What the worker may not do there and must be allowed to. */
 export async function missingRights(
@@ -146,15 +172,17 @@ async function readNeighbours(
   const all = (resource: Resource): Promise<readonly KubeObject[]> =>
     client.list(resource, target.namespace, null, signal);
   const router = routerOf(target);
-  const [services, networkPolicies, disruptionBudgets, autoscalers, quotas, routes, ...namesakes] = await Promise.all([
-    all('services'),
-    all('networkpolicies'),
-    all('poddisruptionbudgets'),
-    all('horizontalpodautoscalers'),
-    all('resourcequotas'),
-    router === null ? [] : all(router.resource),
-    ...SIBLINGS.map((arm) => client.get('deployments', target.namespace, deploymentOf(target, arm), signal)),
-  ]);
+  const [services, networkPolicies, disruptionBudgets, autoscalers, quotas, routes, looked, ...namesakes] =
+    await Promise.all([
+      all('services'),
+      all('networkpolicies'),
+      all('poddisruptionbudgets'),
+      all('horizontalpodautoscalers'),
+      all('resourcequotas'),
+      router === null ? [] : all(router.resource),
+      lookAround(client, target, signal),
+      ...SIBLINGS.map((arm) => client.get('deployments', target.namespace, deploymentOf(target, arm), signal)),
+    ]);
   return {
     services,
     networkPolicies,
@@ -162,8 +190,40 @@ async function readNeighbours(
     autoscalers,
     quotas,
     routes,
+    looked,
     namesakes: namesakes.filter((found) => found !== null),
   };
+}
+
+async function lookAround(
+  client: KubeClient,
+  { namespace }: KubernetesTarget,
+  signal: AbortSignal | undefined,
+): Promise<Neighbours['looked']> {
+  const look = async (resource: Looked): Promise<readonly KubeObject[] | null> => {
+    try {
+      return await client.list(resource, namespace, null, signal);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      // Who may list it was told that there is no such kind.
+      const { allowed } = await client.mayI('list', resource, namespace, signal);
+      return allowed ? [] : null;
+    }
+  };
+  const found = await Promise.all(LOOKED.map(async (resource) => [resource, await look(resource)] as const));
+  return Object.fromEntries(found) as Neighbours['looked'];
+}
+
+/** What could not be looked at is said once, for all of it. */
+function unseen({ looked }: Neighbours, { namespace }: KubernetesTarget): readonly PreflightFinding[] {
+  const kinds = LOOKED.filter((resource) => looked[resource] === null);
+  if (kinds.length === 0) return [];
+  return [
+    warn(
+      `the worker may not list ${kinds.join(', ')} in namespace ${namespace}: what they would do to a canary is not known`,
+      'grant it, as deploy/kubernetes/role.yaml does',
+    ),
+  ];
 }
 
 function objectsMissing(
@@ -182,8 +242,6 @@ function objectsMissing(
   ];
 }
 
-const MAX_LABEL = 63;
-
 /** Stable's labels must allow for siblings that nobody takes for stable. */
 function labels(found: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
   const { stable, service } = found;
@@ -194,7 +252,7 @@ function labels(found: KubeLane, target: KubernetesTarget): readonly PreflightFi
   if (Object.keys(chosen).length === 0)
     return [refuse(`${name} selects no pods`, 'give it a selector of the pods of stable')];
   const own = template.metadata?.labels ?? {};
-  if (!matches(chosen, own)) {
+  if (!selects({ matchLabels: chosen }, own)) {
     return [
       refuse(
         `${name} does not select the pods of Deployment ${target.deployment}: it wants ${labelText(chosen)}, they have ${labelText(own)}`,
@@ -323,6 +381,87 @@ function sharesTooLarge(
   });
 }
 
+/** What the release and its plan make of stable's template. */
+function templateProblems(
+  view: LaneView<KubeTypes>,
+  found: KubeLane,
+  neighbours: Neighbours,
+  target: KubernetesTarget,
+  needs: PlannedNeeds,
+): readonly PreflightFinding[] {
+  const { stable } = view.arms;
+  if (stable === undefined) return [];
+  const { template } = stable.spec;
+  const released =
+    needs.release === undefined ? null : templateFor({ from: 'release', release: needs.release }, template);
+  const room = {
+    quotas: neighbours.quotas,
+    limitRanges: neighbours.looked.limitranges ?? [],
+    objects: objectsMade(view, found, neighbours, target, needs),
+  };
+  return [
+    ...(released?.kind === 'none'
+      ? [refuse(released.reason, 'name the containers in slipway.yaml (images) as the Deployment does')]
+      : []),
+    ...quotaProblems(room, template, needs),
+    ...besideStable(found, neighbours.looked.persistentvolumeclaims, target, needs),
+  ];
+}
+
+/** How many objects the rollout adds, by the names that quotas count them under. */
+function objectsMade(
+  { arms, lane, rollout }: LaneView<KubeTypes>,
+  found: KubeLane,
+  { disruptionBudgets }: Neighbours,
+  target: KubernetesTarget,
+  { siblings = [] }: PlannedNeeds,
+): Readonly<Record<string, number>> {
+  // Those that are there are this rollout's own, of before it was reset.
+  const made = siblings.filter((arm) => arms[arm] === undefined);
+  return {
+    'deployments.apps': made.length,
+    // Stable gets a new one too.
+    'replicasets.apps': made.length + 1,
+    services: routerOf(target) === null ? 0 : made.length,
+    'poddisruptionbudgets.policy': made.filter((arm) => getsBudget(found, disruptionBudgets, target, arm)).length,
+    configmaps: [lane, rollout].filter((anchor) => anchor === null).length,
+    'ingresses.networking.k8s.io': found.routeSource !== null && found.route === null ? 1 : 0,
+  };
+}
+
+const Scaled = z.looseObject({ lastScaleTime: z.string().optional() });
+const Patience = z.looseObject({ progressDeadlineSeconds: z.int().default(600) });
+const Available = z.looseObject({
+  conditions: Conditions,
+  replicas: z.int().default(0),
+  updatedReplicas: z.int().default(0),
+});
+
+/**
+ * A stable that is not as large as it should be is not touched, but where its autoscaler has just made it larger: pods
+ * that are starting are no harm where the Deployment counts as available, all of one template.
+ */
+export function stableHealth(
+  view: LaneView<KubeTypes>,
+  { stable, autoscaler }: Pick<KubeLane, 'stable' | 'autoscaler'>,
+  nowMs: number = Date.now(),
+): readonly PreflightFinding[] {
+  const found = stableUnhealthy(view);
+  if (found.length === 0 || stable === null || autoscaler === null) return found;
+  const { lastScaleTime } = Scaled.parse(autoscaler['status'] ?? {});
+  const { progressDeadlineSeconds } = Patience.parse(stable['spec']);
+  const { conditions, replicas, updatedReplicas } = Available.parse(stable['status'] ?? {});
+  const growing = nowMs - Date.parse(lastScaleTime ?? '') < progressDeadlineSeconds * 1000;
+  const available = conditions.some(({ type, status }) => type === 'Available' && status === 'True');
+  if (!growing || !available || updatedReplicas < replicas) return found;
+  return found.map(({ problem }) =>
+    warn(
+      `${problem}: its autoscaler has just changed its size`,
+      'nothing, unless they stay away: bring stable back to health then',
+    ),
+  );
+}
+
 /** A Deployment that runs nothing, or would never run anything new. */
 function stableStill({ stable }: KubeLane, target: KubernetesTarget): readonly PreflightFinding[] {
   if (stable === null) return [];
@@ -350,15 +489,17 @@ function stableStill({ stable }: KubeLane, target: KubernetesTarget): readonly P
 
 /** Siblings of other rollouts, or of nobody that Slipway knows. */
 function leftovers(
-  { anchors, route, routeSource }: KubeLane,
-  { namesakes, services }: Neighbours,
+  lane: KubeLane,
+  { namesakes, services, disruptionBudgets }: Neighbours,
   { target, rolloutId }: Scope,
 ): readonly PreflightFinding[] {
+  const { anchors, route, routeSource } = lane;
   const own = anchors.find(({ metadata }) => metadata.name.endsWith(`-rollout-${rolloutId}`))?.metadata.uid;
   const names = SIBLINGS.map((arm) => serviceOf(target, arm));
   const found = [
     ...namesakes,
     ...services.filter(({ metadata }) => names.includes(metadata.name)),
+    ...inTheWay(lane, disruptionBudgets, target),
     // What holds the shares is the rollout's own there.
     ...(routeSource === null || route === null ? [] : [route]),
   ];
@@ -372,80 +513,17 @@ function leftovers(
     );
 }
 
-const Budget = z.looseObject({ selector: LabelSelector.nullish() });
-
-/** What holds for stable's pods but would not hold for its siblings', or the other way round. */
-function neighbourProblems(
-  found: KubeLane,
-  { services, networkPolicies, disruptionBudgets }: Neighbours,
-  target: KubernetesTarget,
-): readonly PreflightFinding[] {
-  const { stable, service } = found;
-  if (stable === null || service === null) return [];
-  const { namespace } = target;
-  const { template } = DeploymentSpec.parse(stable['spec']);
-  const own = template.metadata?.labels ?? {};
-  const changed = changedOf(found, target);
-  const sibling = siblingLabels(own, changed, 'canary');
-  const siblings = SIBLINGS.filter((arm) => arm === 'canary' || trafficSplitOf(target).baseline).map((arm) =>
-    siblingLabels(own, changed, arm),
+/** Budgets that have the name of a sibling's own, where it gets one. */
+function inTheWay(lane: KubeLane, budgets: readonly KubeObject[], target: KubernetesTarget): readonly KubeObject[] {
+  return SIBLINGS.filter((arm) => getsBudget(lane, budgets, target, arm)).flatMap((arm) =>
+    budgets.filter(({ metadata: { name } }) => name === deploymentOf(target, arm)),
   );
-  const onlyStable = (chosen: LabelSelector): boolean =>
-    selects(chosen, own) && siblings.some((labels_) => !selects(chosen, labels_));
+}
 
-  const rules = networkPolicies.map(({ metadata, spec }) => ({ metadata, spec: NetworkPolicySpec.parse(spec ?? {}) }));
-  const policies = rules.filter(({ spec }) => onlyStable(spec.podSelector));
-  const strangers = rules.filter(
-    ({ spec: { podSelector } }) => !selects(podSelector, own) && siblings.some((each) => selects(podSelector, each)),
-  );
-  const admitting = rules.filter(({ spec }) => siblings.some((each) => admitsOnly(spec, own, each)));
-  const budgets = disruptionBudgets.filter((each) => {
-    const { selector } = Budget.parse(each['spec']);
-    return selector != null && onlyStable(selector);
-  });
-  const others = services.filter((each) => {
-    const { selector: chosen } = ServiceSpec.parse(each['spec'] ?? {});
-    const another = each.metadata.name !== target.service && Object.keys(chosen).length > 0;
-    // Where shares follow from the numbers of replicas, every Service shares in the same way.
-    return another && matches(chosen, own) && target.route.kind !== 'none';
-  });
-  return [
-    ...policies.map(({ metadata: { name } }) =>
-      refuse(
-        `NetworkPolicy ${namespace}/${name} holds for the pods of stable, and would not hold for a canary (${changed.join(', ')} differs)`,
-        'select the pods by a label that all arms have',
-      ),
-    ),
-    ...strangers.map(({ metadata: { name } }) =>
-      refuse(
-        `NetworkPolicy ${namespace}/${name} does not hold for the pods of stable, and would hold for a canary or baseline (${changed.join(', ')} differs)`,
-        'select the pods by a label that all arms have',
-      ),
-    ),
-    ...admitting.map(({ metadata: { name } }) =>
-      warn(
-        `NetworkPolicy ${namespace}/${name} lets the pods of stable through, and would not let those of a canary or baseline (${changed.join(', ')} differs)`,
-        'name them in its from and to by a label that all arms have',
-      ),
-    ),
-    ...budgets.map(({ metadata: { name } }) =>
-      warn(
-        `PodDisruptionBudget ${namespace}/${name} protects the pods of stable, not those of a canary`,
-        'select the pods by a label that all arms have',
-      ),
-    ),
-    ...others.map(({ metadata: { name }, spec }) =>
-      matches(ServiceSpec.parse(spec ?? {}).selector, sibling)
-        ? refuse(
-            `Service ${namespace}/${name} selects the pods of stable, and would select a canary's too: they would get its traffic whatever the weights say`,
-            `let it select by ${changed.join(' or ')}`,
-          )
-        : warn(
-            `Service ${namespace}/${name} selects the pods of stable, and not those of a canary: its traffic always goes to stable`,
-            'send its traffic through the route, if the canary shall get a share of it',
-          ),
-    ),
-  ];
+function getsBudget(lane: KubeLane, budgets: readonly KubeObject[], target: KubernetesTarget, arm: Sibling): boolean {
+  if (lane.stable === null) return false;
+  const pods = DeploymentSpec.parse(lane.stable['spec']).template.metadata?.labels ?? {};
+  return ofStableAlone(budgets, pods, siblingLabels(pods, changedOf(lane, target), arm)) !== null;
 }
 
 /** What else sets the size of stable. */
@@ -477,113 +555,6 @@ function autoscalerProblems(
         ]
       : []),
   ];
-}
-
-/** A tool that puts objects back, or would with its next release. */
-interface Owner {
-  readonly tool: 'Argo CD' | 'Flux' | 'Helm';
-  readonly marks: (metadata: KubeObject['metadata']) => boolean;
-  /** As whom it writes. */
-  readonly managers: readonly string[];
-}
-
-/** By how they mark what they look after. Argo CD and Flux come first, for they install charts of Helm too. */
-const OWNERS: readonly Owner[] = [
-  {
-    tool: 'Argo CD',
-    marks: ({ annotations = {}, labels = {} }) =>
-      'argocd.argoproj.io/tracking-id' in annotations || 'argocd.argoproj.io/instance' in labels,
-    managers: ['argocd-controller', 'argocd-application-controller'],
-  },
-  {
-    tool: 'Flux',
-    marks: ({ labels = {} }) => 'kustomize.toolkit.fluxcd.io/name' in labels || 'helm.toolkit.fluxcd.io/name' in labels,
-    managers: ['kustomize-controller', 'helm-controller'],
-  },
-  { tool: 'Helm', marks: ({ annotations = {} }) => 'meta.helm.sh/release-name' in annotations, managers: [] },
-];
-
-/** What a rollout sets in each kind; in routes of the Gateway API their rules. */
-const SET_IN: Readonly<Record<string, readonly string[]>> = {
-  Deployment: ['/spec/template', '/spec/replicas'],
-  HorizontalPodAutoscaler: ['/spec/minReplicas'],
-  VirtualService: ['/spec/http', '/spec/tls', '/spec/tcp'],
-};
-
-function otherOwners(
-  { stable, route, moreRoutes, routeSource, autoscaler }: KubeLane,
-  { namespace }: KubernetesTarget,
-): readonly PreflightFinding[] {
-  const written = [stable, ...(routeSource === null ? [route, ...moreRoutes] : []), autoscaler];
-  return written.flatMap((object) => {
-    if (object === null) return [];
-    const { metadata } = object;
-    const name = `${object.kind} ${namespace}/${metadata.name}`;
-    const pointers = SET_IN[object.kind] ?? ['/spec/rules'];
-    const marked = OWNERS.find(({ marks }) => marks(metadata));
-    const managing = OWNERS.find(({ managers }) => managers.some((each) => manages(each, metadata, pointers)));
-    const owner = marked ?? managing;
-    if (owner !== undefined) {
-      return [
-        refuse(
-          `${name} is kept by ${owner.tool}, which would put back what a rollout sets`,
-          marked === undefined
-            ? `${releaseOf(owner, object, pointers)}, and let it be the manager of these fields no longer: kubectl patch ${object.kind.toLowerCase()} ${metadata.name} -n ${namespace} --type=merge -p '{"metadata":{"managedFields":[{}]}}'`
-            : releaseOf(owner, object, pointers),
-        ),
-      ];
-    }
-    return metadata.labels?.['app.kubernetes.io/managed-by'] === 'Helm'
-      ? [
-          warn(
-            `${name} is labelled as Helm's, and belongs to no release: who applies its chart again puts back what a rollout sets`,
-            'deploy it with Slipway only, and take the label app.kubernetes.io/managed-by away',
-          ),
-        ]
-      : [];
-  });
-}
-
-/** How an object is taken from its owner's hands. */
-function releaseOf(
-  { tool }: Owner,
-  { kind, apiVersion, metadata: { name } }: KubeObject,
-  pointers: readonly string[],
-): string {
-  switch (tool) {
-    case 'Argo CD':
-      return `add to the Application: ignoreDifferences: [{group: ${apiVersion.split('/')[0]}, kind: ${kind}, name: ${name}, jsonPointers: [${pointers.join(', ')}]}] with the sync option RespectIgnoreDifferences=true, and take the tracking annotation off the object`;
-    case 'Flux':
-      return 'annotate it with kustomize.toolkit.fluxcd.io/ssa: IfNotPresent, or take it out of the Kustomization';
-    case 'Helm':
-      return 'annotate it with helm.sh/resource-policy: keep, take it out of the chart, and then its annotations meta.helm.sh/release-name and meta.helm.sh/release-namespace and its label app.kubernetes.io/managed-by away';
-  }
-}
-
-const ManagedFields = z
-  .array(z.looseObject({ manager: z.string().optional(), fieldsV1: z.unknown().optional() }))
-  .catch([]);
-
-/** Whether the API server knows somebody as the manager of one of these fields, or of a part of it. */
-function manages(manager: string, metadata: KubeObject['metadata'], pointers: readonly string[]): boolean {
-  return ManagedFields.parse(metadata['managedFields']).some(
-    (entry) => entry.manager === manager && pointers.some((pointer) => isIn(entry.fieldsV1, pointer)),
-  );
-}
-
-/** @see https://kubernetes.io/docs/reference/using-api/server-side-apply/ */
-function isIn(fields: unknown, pointer: string): boolean {
-  const steps = pointer.split('/').slice(1);
-  let at: unknown = fields;
-  for (const step of steps) {
-    if (typeof at !== 'object' || at === null) return false;
-    at = (at as Readonly<Record<string, unknown>>)[`f:${step}`];
-  }
-  return at !== undefined;
-}
-
-function matches(selector: Readonly<Record<string, string>>, own: Readonly<Record<string, string>>): boolean {
-  return Object.entries(selector).every(([key, value]) => own[key] === value);
 }
 
 function labelText(all: Readonly<Record<string, string>>): string {

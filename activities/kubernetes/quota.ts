@@ -42,27 +42,39 @@ export function quantityOf(text: string): number {
   return found === null ? Number.NaN : Number(found[1]) * (SUFFIXES[found[2] ?? ''] ?? Number.NaN);
 }
 
+/** What takes room besides the numbers of the plan. */
+export interface Room {
+  readonly quotas: readonly KubeObject[];
+  /** LimitRanges: what a container asks for that says nothing itself. */
+  readonly limitRanges?: readonly KubeObject[];
+  /** Objects that the rollout makes, by the name that a quota counts them under: `deployments.apps`. */
+  readonly objects?: Readonly<Record<string, number>>;
+}
+
 /**
  * What the quotas have no room for, at the moment in which the rollout runs most. Those of a scope are left out: whether
  * they count for these pods can't be told from here.
  */
 export function quotaProblems(
-  quotas: readonly KubeObject[],
+  { quotas, limitRanges = [], objects = {} }: Room,
   template: PodTemplate,
   { replicas }: PlannedNeeds,
 ): readonly PreflightFinding[] {
-  const each = needsOfPod(template);
+  const each = needsOfPod(template, defaultsOf(limitRanges));
   return quotas.flatMap((quota) => {
     const { hard, scopes, scopeSelector } = Spec.parse(quota['spec'] ?? {});
     if (scopes !== undefined || scopeSelector !== undefined) return [];
     const { used } = Status.parse(quota['status'] ?? {});
     return Object.entries(hard).flatMap(([name, limit]) => {
-      const needed = replicas * each(name);
+      const made = objects[name.replace(/^count\//, '')];
+      const needed = made ?? replicas * each(name);
       const taken = used[name] ?? '0';
-      if (!(quantityOf(taken) + needed > quantityOf(limit))) return [];
+      // Who needs nothing is not stopped by a quota that is used up.
+      if (needed === 0 || !(quantityOf(taken) + needed > quantityOf(limit))) return [];
+      const pods = made === undefined ? ` at one time (${replicas} pods)` : '';
       return [
         refuse(
-          `ResourceQuota ${quota.metadata.namespace}/${quota.metadata.name} allows ${limit} of ${name}, ${taken} are in use, and the rollout needs ${Number(needed.toPrecision(6))} more at one time (${replicas} pods)`,
+          `ResourceQuota ${quota.metadata.namespace}/${quota.metadata.name} allows ${limit} of ${name}, ${taken} are in use, and the rollout needs ${Number(needed.toPrecision(6))} more${pods}`,
           'raise the quota, or need fewer: promote: in-place, compareWith: stable',
         ),
       ];
@@ -70,12 +82,31 @@ export function quotaProblems(
   });
 }
 
+const LimitRange = z.looseObject({
+  limits: z.array(z.looseObject({ type: z.string(), default: Quantities, defaultRequest: Quantities })).default([]),
+});
+type Defaults = z.infer<typeof Resources>['resources'];
+
+/** What containers ask for that say nothing themselves. */
+function defaultsOf(limitRanges: readonly KubeObject[]): Defaults {
+  const items = limitRanges.flatMap(({ spec }) => LimitRange.parse(spec ?? {}).limits);
+  const own = items.filter(({ type }) => type === 'Container');
+  return {
+    requests: Object.assign({}, ...own.map(({ defaultRequest }) => defaultRequest)) as Defaults['requests'],
+    limits: Object.assign({}, ...own.map((each) => each.default)) as Defaults['limits'],
+  };
+}
+
 /** How much of a quota's resource one pod of a template takes. */
-function needsOfPod({ spec: { containers, initContainers = [] } }: PodTemplate): (name: string) => number {
+function needsOfPod(
+  { spec: { containers, initContainers = [] } }: PodTemplate,
+  defaults: Defaults,
+): (name: string) => number {
   const amount = (container: unknown, kind: 'requests' | 'limits', resource: string): number => {
     const { resources } = Resources.parse(container);
     // By the API's word, what has a limit and no request asks for its limit.
-    const text = resources[kind][resource] ?? (kind === 'requests' ? resources.limits[resource] : undefined);
+    const own = resources[kind][resource] ?? (kind === 'requests' ? resources.limits[resource] : undefined);
+    const text = own ?? defaults[kind][resource];
     return text === undefined ? 0 : quantityOf(text);
   };
   return (name) => {

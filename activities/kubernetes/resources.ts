@@ -16,9 +16,17 @@ const RESOURCES = {
   ingresses: { prefix: '/apis/networking.k8s.io/v1', group: 'networking.k8s.io' },
   events: { prefix: '/apis/events.k8s.io/v1', group: 'events.k8s.io' },
   resourcequotas: { prefix: '/api/v1', group: '' },
+  limitranges: { prefix: '/api/v1', group: '' },
+  persistentvolumeclaims: { prefix: '/api/v1', group: '' },
   networkpolicies: { prefix: '/apis/networking.k8s.io/v1', group: 'networking.k8s.io' },
   poddisruptionbudgets: { prefix: '/apis/policy/v1', group: 'policy' },
   horizontalpodautoscalers: { prefix: '/apis/autoscaling/v2', group: 'autoscaling' },
+  authorizationpolicies: { prefix: '/apis/security.istio.io/v1', group: 'security.istio.io' },
+  peerauthentications: { prefix: '/apis/security.istio.io/v1', group: 'security.istio.io' },
+  destinationrules: { prefix: '/apis/networking.istio.io/v1', group: 'networking.istio.io' },
+  ciliumnetworkpolicies: { prefix: '/apis/cilium.io/v2', group: 'cilium.io' },
+  podmonitors: { prefix: '/apis/monitoring.coreos.com/v1', group: 'monitoring.coreos.com' },
+  servicemonitors: { prefix: '/apis/monitoring.coreos.com/v1', group: 'monitoring.coreos.com' },
 } as const;
 export type Resource = keyof typeof RESOURCES;
 

@@ -115,6 +115,19 @@ describe('the stages of a plan', () => {
     assert.deepEqual(new Set(shares), new Set([1 / 3]));
   });
 
+  it('tell preflight which arms there will be, and what of stable is replaced while it serves', () => {
+    const needs = (change: Partial<Policy>): unknown => {
+      const { siblings, inPlace, release } = plannedNeeds(plan(change));
+      assert.deepEqual(release?.images, { app: 'hello:v2' });
+      return [siblings, inPlace];
+    };
+    assert.deepEqual(needs({}), [['canary', 'baseline'], false]);
+    assert.deepEqual(needs({ compareWith: 'stable', promote: 'in-place' }), [['canary'], true]);
+    const direct = { ...POLICY.stages, canary_10: [] };
+    assert.deepEqual(needs({ stages: direct }), [['canary'], false]);
+    assert.deepEqual(needs({ stages: direct, promote: 'in-place' }), [[], true]);
+  });
+
   it('are those of the strategy; `direct` has none', () => {
     const release = hashRelease({ images: { app: 'hello:v2' }, env: {}, change: SMALL_CHANGE });
     const direct = makePlan({ policy: POLICY, release, strategy: 'direct', snapshot: standing(4) });

@@ -202,8 +202,9 @@ function laneOf(
       });
     },
     async leftovers() {
-      const [maps, deployments, services] = await Promise.all([all('configmaps'), all('deployments'), all('services')]);
-      return [...maps, ...deployments, ...services]
+      const kinds = ['configmaps', 'deployments', 'services', 'poddisruptionbudgets'] as const;
+      return (await Promise.all(kinds.map(all)))
+        .flat()
         .filter(({ metadata: { name } }) => /-rollout-|-canary$|-baseline$/.test(name))
         .map(({ kind, metadata: { name } }) => `${kind} ${name}`);
     },

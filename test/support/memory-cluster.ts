@@ -58,6 +58,7 @@ const KINDS: Readonly<Partial<Record<Resource, string>>> = {
   ingresses: 'Ingress',
   virtualservices: 'VirtualService',
   horizontalpodautoscalers: 'HorizontalPodAutoscaler',
+  poddisruptionbudgets: 'PodDisruptionBudget',
   events: 'Event',
 };
 

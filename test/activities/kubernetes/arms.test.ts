@@ -7,6 +7,7 @@ import {
   armLeaves,
   armSpecOf,
   armStatusOf,
+  asSibling,
   asStable,
   changedLabels,
   DeploymentSpec,
@@ -55,15 +56,34 @@ const topology = fc
     matched: fc.nat(3),
     selected: fc.nat(3),
     replicas: fc.integer({ min: 0, max: 50 }),
+    /** Selectors of its own placement: also such as look like a sibling's. */
+    away: fc.dictionary(label, fc.constantFrom('hello', 'hello-canary', 'hello-canary-x', 'web-canary', 'a')),
+    near: fc.array(fc.constantFrom('hello', 'hello-canary', 'web-canary-canary'), { maxLength: 3 }),
     containers: fc.uniqueArray(container, { minLength: 1, maxLength: 3, selector: ({ name }) => name }),
   })
-  .map(({ own, matched, selected, replicas, containers }) => {
+  .map(({ own, matched, selected, replicas, containers, away, near }) => {
     const some = (count: number): Record<string, string> =>
       Object.fromEntries(Object.entries(own).slice(0, Math.max(1, count)));
+    const labelSelector = { matchLabels: away, matchExpressions: [{ key: 'app', operator: 'In', values: near }] };
+    const placement = {
+      affinity: {
+        nodeAffinity: {},
+        podAntiAffinity: {
+          requiredDuringSchedulingIgnoredDuringExecution: [{ labelSelector, topologyKey: 'host' }],
+          preferredDuringSchedulingIgnoredDuringExecution: [
+            { weight: 1, podAffinityTerm: { labelSelector, topologyKey: 'zone' } },
+          ],
+        },
+      },
+      topologySpreadConstraints: [{ labelSelector, maxSkew: 1 }, { maxSkew: 2 }],
+    };
     const spec = {
       replicas,
       selector: { matchLabels: some(matched) },
-      template: { metadata: { labels: own, annotations: { kept: 'yes' } }, spec: { containers, dnsPolicy: 'Default' } },
+      template: {
+        metadata: { labels: own, annotations: { kept: 'yes' } },
+        spec: { containers, dnsPolicy: 'Default', ...placement },
+      },
       strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
       paused: true,
     };
@@ -150,6 +170,163 @@ describe('siblings of any Deployment', () => {
     );
   });
 
+  test('keep away from each other and spread by themselves, where stable’s pods do; what they are near to stays', () => {
+    const term = (app: string) => ({ labelSelector: { matchLabels: { app, team: 'a' } }, topologyKey: 'host' });
+    const expression = (...values: string[]) => ({
+      labelSelector: { matchExpressions: [{ key: 'app', operator: 'In', values }] },
+      maxSkew: 1,
+    });
+    const template = (app: string, ...spread: string[]): PodTemplate => ({
+      metadata: { labels: { app, team: 'a', ...(app === 'hello' ? {} : { [ARM_LABEL]: 'canary' }) } },
+      spec: {
+        containers: [{ name: 'app', image: 'hello:v1' }],
+        affinity: {
+          podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [term('hello')] },
+          podAntiAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [term(app), term('other')],
+            preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 5, podAffinityTerm: term(app) }],
+          },
+        },
+        topologySpreadConstraints: [expression(...spread)],
+      },
+    });
+    const stable = template('hello', 'hello', 'other');
+    const canary = asSibling(stable, ['app'], 'canary');
+    assert.deepEqual(canary, template('hello-canary', 'hello-canary', 'other'));
+    assert.deepEqual(asStable(canary, ['app'], 'canary'), stable);
+    assert.deepEqual(asSibling(stable, [], 'canary').spec, stable.spec, 'where all labels stay');
+    // One that an earlier version of Slipway made: only its labels were changed.
+    const earlier = { ...canary, spec: stable.spec };
+    assert.deepEqual(asStable(earlier, ['app'], 'canary'), stable);
+  });
+
+  test('carry the labels and annotations of stable that policies and monitors ask for, and none by which tools find their own', () => {
+    const labels = {
+      app: 'hello',
+      team: 'a',
+      'app.kubernetes.io/instance': 'hello',
+      'app.kubernetes.io/managed-by': 'Helm',
+      'argocd.argoproj.io/instance': 'hello',
+      'helm.sh/chart': 'hello-1.0',
+      'example.com/long': 'x'.repeat(63),
+    };
+    const carried = {
+      app: 'hello-canary',
+      team: 'a',
+      'app.kubernetes.io/instance': 'hello-canary',
+      'example.com/long': 'x'.repeat(63),
+      'slipway.dev/service': 'hello',
+      [ARM_LABEL]: 'canary',
+    };
+    const common = {
+      target: TARGET,
+      arm: 'canary',
+      changed: ['app'],
+      annotations: { 'slipway.dev/fence': '1.2' },
+      labels: { 'slipway.dev/service': 'hello' },
+      owner: OWNER,
+    } as const;
+    const template: PodTemplate = {
+      metadata: { labels: { app: 'hello' } },
+      spec: { containers: [{ name: 'a', image: 'b' }] },
+    };
+    const deployment = newSibling({
+      ...common,
+      stable: {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name: 'hello', labels, annotations: { 'deployment.kubernetes.io/revision': '7' } },
+        spec: {
+          replicas: 3,
+          selector: {
+            matchLabels: { app: 'hello' },
+            matchExpressions: [{ key: 'app', operator: 'In', values: ['hello'] }],
+          },
+          template,
+        },
+      },
+      spec: { template, replicas: 1 },
+    });
+    assert.deepEqual(deployment.metadata.labels, carried);
+    assert.deepEqual(deployment.metadata.annotations, common.annotations);
+    const { selector } = DeploymentSpec.parse(deployment['spec']);
+    assert.deepEqual(selector.matchExpressions, [{ key: 'app', operator: 'In', values: ['hello-canary'] }]);
+
+    const service = newSiblingService({
+      ...common,
+      stable: {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: {
+          name: 'front',
+          labels,
+          annotations: {
+            'prometheus.io/scrape': 'true',
+            'traefik.ingress.kubernetes.io/service.serversscheme': 'h2c',
+            'networking.istio.io/exportTo': '.',
+            'service.kubernetes.io/topology-mode': 'Auto',
+            'service.beta.kubernetes.io/aws-load-balancer-type': 'nlb',
+            'service.beta.openshift.io/serving-cert-secret-name': 'hello-tls',
+            'external-dns.alpha.kubernetes.io/hostname': 'hello.example.com',
+            'kubectl.kubernetes.io/last-applied-configuration': '{}',
+            'slipway.dev/fence': '0.1',
+          },
+        },
+        spec: {
+          type: 'LoadBalancer',
+          selector: { app: 'hello' },
+          ports: [{ name: 'grpc', port: 80, nodePort: 30_000, appProtocol: 'grpc' }],
+          clusterIP: '10.0.0.1',
+          clusterIPs: ['10.0.0.1'],
+          loadBalancerIP: '203.0.113.1',
+          externalTrafficPolicy: 'Local',
+          healthCheckNodePort: 30_001,
+          sessionAffinity: 'ClientIP',
+          sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
+          ipFamilies: ['IPv6', 'IPv4'],
+          ipFamilyPolicy: 'PreferDualStack',
+          internalTrafficPolicy: 'Cluster',
+        },
+      },
+    });
+    assert.deepEqual(service.metadata.labels, carried);
+    assert.deepEqual(service.metadata.annotations, {
+      'prometheus.io/scrape': 'true',
+      'traefik.ingress.kubernetes.io/service.serversscheme': 'h2c',
+      'networking.istio.io/exportTo': '.',
+      'service.kubernetes.io/topology-mode': 'Auto',
+      'slipway.dev/fence': '1.2',
+    });
+    assert.deepEqual(service['spec'], {
+      type: 'ClusterIP',
+      selector: { app: 'hello-canary', [ARM_LABEL]: 'canary' },
+      ports: [{ name: 'grpc', port: 80, nodePort: undefined, appProtocol: 'grpc' }],
+      sessionAffinity: 'ClientIP',
+      sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
+      ipFamilies: ['IPv6', 'IPv4'],
+      ipFamilyPolicy: 'PreferDualStack',
+      internalTrafficPolicy: 'Cluster',
+    });
+  });
+
+  test('have no address where stable’s Service has none', () => {
+    const made = newSiblingService({
+      target: TARGET,
+      arm: 'canary',
+      changed: ['app'],
+      annotations: {},
+      labels: {},
+      owner: OWNER,
+      stable: {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name: 'front' },
+        spec: { clusterIP: 'None', selector: { app: 'hello' }, ports: [{ port: 80 }] },
+      },
+    });
+    assert.equal((made['spec'] as { clusterIP?: string }).clusterIP, 'None');
+  });
+
   test('labels that people gave themselves, with the same endings, are not taken for ours', () => {
     const own = { app: 'web-canary', team: 'a' };
     const sibling = siblingLabels(own, ['app'], 'canary');
@@ -210,6 +387,23 @@ describe('the template of a release', () => {
         volumes: [{ name: 'v' }],
       },
     });
+  });
+
+  test('a variable that is set anew stays before those that name it', () => {
+    const env = [
+      { name: 'BASE_URL', valueFrom: { configMapKeyRef: { name: 'urls', key: 'base' } } },
+      { name: 'API_URL', value: '$(BASE_URL)/api' },
+    ];
+    const source = {
+      from: 'release',
+      release: { digest: 'sha256:0' as never, images: {}, env: { NEW: '$(API_URL)', BASE_URL: 'https://b.example' } },
+    } as const;
+    const found = templateFor(source, { spec: { containers: [{ name: 'web', image: 'hello:v1', env }] } });
+    assert.deepEqual(found.kind === 'template' && found.template.spec.containers[0]?.env, [
+      { name: 'BASE_URL', value: 'https://b.example' },
+      { name: 'API_URL', value: '$(BASE_URL)/api' },
+      { name: 'NEW', value: '$(API_URL)' },
+    ]);
   });
 
   test('an image for a container that is not there is refused; one image for the only container needs no name', () => {

@@ -9,6 +9,7 @@ import type { Effect, EffectResult } from '../../../domain/target.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { appliedWrites } from '../../../tools/audit.js';
+import { until } from '../../support/drive.js';
 import { fromRelease } from '../local/rollout-support.js';
 import { clientOf, kubeRollout, platformOn, restingService, startKube } from './kube-support.js';
 
@@ -130,6 +131,48 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
     ]);
   });
 
+  test('a canary of a stable that has a disruption budget is evicted pod by pod, and its budget goes with the rollout', async () => {
+    const namespace = await service();
+    const budget: KubeObject = {
+      apiVersion: 'policy/v1',
+      kind: 'PodDisruptionBudget',
+      metadata: { name: 'hello', namespace },
+      spec: { minAvailable: '50%', selector: { matchLabels: { app: 'hello' } } },
+    };
+    await plane.apply([budget]);
+    const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.claim();
+    await rollout.apply({ op: 'open-rollout' });
+    for (const replicas of [1, 2])
+      assert.deepEqual(await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas }), APPLIED);
+    await rollout.ready('canary', 2);
+    const evictable = async (allowed: number): Promise<void> => {
+      for (const until = Date.now() + 15_000; ;) {
+        const found = (await object('poddisruptionbudgets', namespace, 'hello-canary'))?.['status'];
+        const { disruptionsAllowed, expectedPods } = (found ?? {}) as Readonly<Record<string, number>>;
+        if (disruptionsAllowed === allowed && expectedPods === 2) return;
+        assert.ok(Date.now() < until, JSON.stringify(found));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    };
+    await evictable(1);
+    const pods = (await other.list('pods', namespace, 'slipway.dev/arm=canary', undefined)).map(
+      ({ metadata }) => metadata.name,
+    );
+    const evict = (name = ''): Promise<unknown> =>
+      plane.request('POST', `/api/v1/namespaces/${namespace}/pods/${name}/eviction`, {
+        apiVersion: 'policy/v1',
+        kind: 'Eviction',
+        metadata: { name, namespace },
+      });
+    await evict(pods[0]);
+    await assert.rejects(evict(pods[1]), /disruption budget/);
+    await rollout.apply({ op: 'remove-arm', arm: 'canary' });
+    await rollout.apply({ op: 'close-rollout', outcome: 'rolled-back' });
+    await gone('poddisruptionbudgets', namespace, 'hello-canary');
+    assert.ok(await object('poddisruptionbudgets', namespace, 'hello'));
+  });
+
   test('a rollback restores the recorded template to the byte, and the route', async () => {
     const namespace = await service();
     const deployed = await object('deployments', namespace, 'hello');
@@ -161,7 +204,27 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
 
   test('siblings get nothing of the traffic of stable, and no two arms share a selector', async () => {
     const namespace = await service();
+    const labelSelector = { matchLabels: { app: 'hello' } };
+    const spread = {
+      labelSelector,
+      maxSkew: 1,
+      topologyKey: 'kubernetes.io/hostname',
+      whenUnsatisfiable: 'ScheduleAnyway',
+    };
+    const term = { labelSelector, topologyKey: 'kubernetes.io/hostname' };
+    const podAntiAffinity = { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 1, podAffinityTerm: term }] };
+    await plane.request(
+      'PATCH',
+      `/apis/apps/v1/namespaces/${namespace}/deployments/hello`,
+      { spec: { template: { spec: { affinity: { podAntiAffinity }, topologySpreadConstraints: [spread] } } } },
+      'application/merge-patch+json',
+    );
     const rollout = kubeRollout(client, namespace, 'r2');
+    await rollout.ready('stable', 2);
+    await until(
+      'the old pods are gone',
+      async () => (await other.list('pods', namespace, null, undefined)).length === 2,
+    );
     await rollout.claim();
     await rollout.apply({ op: 'open-rollout' });
     await rollout.apply({ op: 'start-arm', arm: 'canary', template: RELEASE, replicas: 2 });
@@ -194,6 +257,14 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
       undefined,
       'annotations of other tools stay behind',
     );
+    assert.equal(canary?.metadata.labels?.['team'], 'a');
+    const { template } = specOf<{ template: { spec: object } }>(canary);
+    const placed = JSON.stringify(template.spec);
+    assert.equal(placed.match(/"app":"hello-canary"/g)?.length, 2, 'it keeps away from its own pods');
+    assert.doesNotMatch(placed, /"app":"hello"/);
+    await rollout.apply({ op: 'set-stable-template', template: RELEASE, replicas: 2 });
+    const promoted = specOf<{ template: { spec: object } }>(await object('deployments', namespace, 'hello'));
+    assert.equal(JSON.stringify(promoted.template.spec), placed.replaceAll('hello-canary', 'hello'));
   });
 
   test('after the fence was raised no late attempt writes, not even where it had nothing to wait for', async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
-import { COURTESIES, neededPermissions } from '../../../activities/kubernetes/preflight.js';
+import { COURTESIES, LOOKS, neededPermissions } from '../../../activities/kubernetes/preflight.js';
 import { groupOf } from '../../../activities/kubernetes/resources.js';
 import type { Resource } from '../../../activities/kubernetes/resources.js';
 import { loadServerConfig } from '../../../client/server/config.js';
@@ -31,7 +31,7 @@ test('the Role grants every verb that preflight checks, and none besides', async
   );
   const needed = ROUTE_KINDS.flatMap((kind) => {
     const target = { route: { kind, name: 'x' } } as KubernetesTarget;
-    return [neededPermissions(target), COURTESIES]
+    return [neededPermissions(target), COURTESIES, LOOKS]
       .flatMap(Object.entries<readonly string[]>)
       .flatMap(([resource, verbs]) => verbs.map((verb) => `${groupOf(resource as Resource)} ${resource} ${verb}`));
   });

@@ -9,7 +9,9 @@ import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube
 import type { KubernetesRoute, PlannedNeeds, PreflightFinding } from '../../../domain/target.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
+import { digestOf } from '../../../domain/canonical.js';
 import { appliedWrites } from '../../../tools/audit.js';
+import { until } from '../../support/drive.js';
 import { runCommand, story } from '../../support/cli.js';
 import { startFakeRegistry } from '../../support/fake-registry.js';
 import { fromRelease } from '../local/rollout-support.js';
@@ -36,10 +38,16 @@ function newNamespace(): string {
 
 /** How the traffic of a namespace's service is split, where it is not by its HTTPRoute. */
 const routes = new Map<string, KubernetesRoute>();
+/** What a namespace's rollout needs besides one more replica. */
+const needs = new Map<string, Partial<PlannedNeeds>>();
 
-async function preflight(namespace: string, shares: PlannedNeeds['shares'] = []): Promise<readonly PreflightFinding[]> {
+async function preflight(
+  namespace: string,
+  shares: PlannedNeeds['shares'] = [],
+  more: Partial<PlannedNeeds> = {},
+): Promise<readonly PreflightFinding[]> {
   const { platform, scope } = kubeRollout(client, namespace, 'r9', { route: routes.get(namespace) });
-  return platform.preflight(scope, { replicas: 1, shares });
+  return platform.preflight(scope, { replicas: 1, shares, ...needs.get(namespace), ...more });
 }
 
 /** A healthy service, of which preflight says nothing. */
@@ -98,6 +106,7 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       'a rollout can do without telling what it does',
     );
     assert.equal(found.length, 11, text);
+    assert.match(text, /may not get, list, create poddisruptionbudgets/);
     // A rollout reads its target before preflight, and gets no further: so this says the same.
     const { platform, scope } = kubeRollout(client, namespace, 'r9');
     await assert.rejects(platform.describe(scope), (error: Error) => {
@@ -263,6 +272,55 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     );
   });
 
+  test('a quota that has no room for what else the rollout makes', async () => {
+    const namespace = await healthy();
+    needs.set(namespace, { siblings: ['canary', 'baseline'] });
+    const quota = (name: string, limit: string): KubeObject => ({
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: { name: 'few', namespace },
+      spec: { hard: { [name]: limit } },
+    });
+    const used = /allows 1 of \S+, 0 are in use, and the rollout needs 2 more$/;
+    await says(namespace, [quota('count/deployments.apps', '1')], used, /raise the quota/);
+    await says(namespace, [quota('services', '1')], used, /raise the quota/);
+    await plane.apply([quota('count/deployments.apps', '2')]);
+    await eventually(namespace, (found) => found.length === 0);
+  });
+
+  test('a release of a container that the Deployment does not have', async () => {
+    const namespace = await healthy();
+    const of = (images: Readonly<Record<string, string>>) =>
+      preflight(namespace, [], { release: { digest: digestOf(images), images, env: {} } });
+    assert.deepEqual(await of({ app: 'hello:v2' }), []);
+    assert.deepEqual(await of({ app: 'hello:v2', sidecar: 'x:1' }), [
+      {
+        severity: 'refuse',
+        problem: "there is no container sidecar: the Deployment's containers are app, proxy",
+        remedy: 'name the containers in slipway.yaml (images) as the Deployment does',
+      },
+    ]);
+  });
+
+  test('what the worker may not look at is one remark, and no more than that', async () => {
+    const namespace = await healthy();
+    const at = `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}/roles/slipway-worker`;
+    const role = await plane.request('GET', at);
+    const rules = (role['rules'] as { resources: string[] }[]).map((rule) => ({
+      ...rule,
+      resources: rule.resources.filter((each) => each !== 'limitranges'),
+    }));
+    await plane.request('PUT', at, { ...role, rules });
+    await says(
+      namespace,
+      [],
+      /^the worker may not list limitranges in namespace .*: what they would do to a canary is not known$/,
+      /role\.yaml/,
+      'warn',
+    );
+    assert.equal((await preflight(namespace)).length, 1);
+  });
+
   test('a second route that sends traffic to the Service', async () => {
     const namespace = await healthy();
     const second: KubeObject = {
@@ -337,13 +395,6 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
       /NetworkPolicy .* would not hold for a canary \(app differs\)/,
       /a label that all arms have/,
     );
-    await says(
-      namespace,
-      [{ apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', metadata: meta, spec: { selector: { matchLabels } } }],
-      /PodDisruptionBudget .* protects the pods of stable, not those of a canary/,
-      /a label that all arms have/,
-      'warn',
-    );
     const other = (name: string, selector: object): KubeObject => ({
       apiVersion: 'v1',
       kind: 'Service',
@@ -352,6 +403,81 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     });
     await says(namespace, [other('internal', { app: 'hello' })], /always goes to stable/, /through the route/, 'warn');
     await says(namespace, [other('team', { team: 'a' })], /would select a canary's too/, /let it select by app/);
+  });
+
+  test('policies of kinds that only some clusters have, where they are served', async () => {
+    const namespace = await healthy();
+    const group = 'security.istio.io';
+    const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+    await plane.apply([
+      {
+        apiVersion: 'apiextensions.k8s.io/v1',
+        kind: 'CustomResourceDefinition',
+        metadata: { name: `authorizationpolicies.${group}` },
+        spec: {
+          group,
+          names: { kind: 'AuthorizationPolicy', plural: 'authorizationpolicies', singular: 'authorizationpolicy' },
+          scope: 'Namespaced',
+          versions: [{ name: 'v1', served: true, storage: true, schema }],
+        },
+      },
+    ]);
+    const selector = { matchLabels: { app: 'hello' } };
+    const policies = `/apis/${group}/v1/namespaces/${namespace}/authorizationpolicies`;
+    const policy = {
+      apiVersion: `${group}/v1`,
+      kind: 'AuthorizationPolicy',
+      metadata: { name: 'x' },
+      spec: { selector },
+    };
+    await until('it is served', () =>
+      plane.request('POST', policies, policy).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await says(
+      namespace,
+      [],
+      /AuthorizationPolicy .*\/x holds for the pods of stable, and would not hold for a canary \(app differs\)/,
+      /a label that all arms have/,
+    );
+    assert.equal((await preflight(namespace)).length, 1);
+  });
+
+  test('a Deployment that would be away while it is promoted', async () => {
+    const namespace = await healthy();
+    await plane.request(
+      'PATCH',
+      `/apis/apps/v1/namespaces/${namespace}/deployments/hello`,
+      { spec: { strategy: { type: 'Recreate', rollingUpdate: null } } },
+      'application/merge-patch+json',
+    );
+    await says(namespace, [], /two versions will run at once/, /the same data/, 'warn');
+    needs.set(namespace, { inPlace: true });
+    await says(namespace, [], /nothing would serve meanwhile/, /promote: verified/);
+    routes.set(namespace, { kind: 'none', maxExcessPoints: 5 });
+    await says(namespace, [], /nothing would serve meanwhile/, /kubernetes\.route/);
+  });
+
+  test('a disruption budget of stable is nothing to say: a canary gets its own, unless its name is taken', async () => {
+    const namespace = await healthy();
+    const budget = (name: string, app: string): KubeObject => ({
+      apiVersion: 'policy/v1',
+      kind: 'PodDisruptionBudget',
+      metadata: { name, namespace },
+      spec: { minAvailable: 1, selector: { matchLabels: { app } } },
+    });
+    await plane.apply([budget('hello-canary', 'other')]);
+    assert.deepEqual(await preflight(namespace), [], 'where stable has none, none is made');
+    await says(
+      namespace,
+      [budget('hello', 'hello')],
+      /PodDisruptionBudget .*\/hello-canary is there already, and is not of this rollout/,
+      /kubectl delete poddisruptionbudget hello-canary/,
+    );
+    await plane.apply([budget('hello-canary', 'hello-canary')]);
+    assert.deepEqual(await preflight(namespace), [], 'it protects the canary already');
   });
 
   test('objects that another tool would put back', async () => {
@@ -392,6 +518,41 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     assert.deepEqual(await preflight(managed), [], 'what a rollout does not set may be anybody’s');
     await apply(path_, 'argocd-controller', { ...stable, spec: { replicas: 2 } });
     await says(managed, [], /Deployment .* is kept by Argo CD/, /RespectIgnoreDifferences.*"managedFields":\[\{\}\]/);
+  });
+
+  test('objects that are made from others, and marks of further tools', async () => {
+    const namespace = await healthy();
+    const patch = (metadata: object): Promise<unknown> =>
+      plane.request(
+        'PATCH',
+        `/apis/apps/v1/namespaces/${namespace}/deployments/hello`,
+        { metadata },
+        'application/merge-patch+json',
+      );
+    for (const [annotations, problem, remedy] of [
+      [{ 'configsync.gke.io/resource-id': 'apps_deployment_x_hello' }, /kept by Config Sync/, /managed: disabled/],
+      [{ 'objectset.rio.cattle.io/id': 'default-shop' }, /kept by Fleet/, /out of the bundle/],
+    ] as const) {
+      await patch({ annotations });
+      await says(namespace, [], problem, remedy);
+      await patch({ annotations: Object.fromEntries(Object.keys(annotations).map((key) => [key, null])) });
+    }
+    await patch({ labels: { 'kapp.k14s.io/app': '17' } });
+    await says(namespace, [], /kept by kapp/, /labels kapp\.k14s\.io/);
+    await patch({ labels: { 'kapp.k14s.io/app': null } });
+    // It must be there, or the Deployment is collected.
+    await plane.apply([{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'shop', namespace }, data: {} }]);
+    const { metadata } = await plane.request('GET', `/api/v1/namespaces/${namespace}/configmaps/shop`);
+    const owner = { apiVersion: 'v1', kind: 'ConfigMap', name: 'shop', uid: metadata?.uid };
+    await patch({ ownerReferences: [owner] });
+    assert.deepEqual(await preflight(namespace), [], 'what is collected with another object is not kept by it');
+    await patch({ ownerReferences: [{ ...owner, controller: true }] });
+    await says(
+      namespace,
+      [],
+      /Deployment .* is made by ConfigMap shop \(v1\), whose controller would put back/,
+      /stop the controller of ConfigMap shop/,
+    );
   });
 
   test('a further route that another tool would put back', async () => {
