@@ -104,7 +104,7 @@ describe('where the cluster changes what is stored', { skip, concurrency: 2 }, (
   test('a release is watched without a disturbance, promoted, and the next one finds stable as it was left', async () => {
     const namespace = await service();
     const rollout = kubeRollout(client, namespace, 'r1');
-    const seen = () => rollout.platform.inspect(rollout.scope);
+    const seen = async () => (await rollout.platform.inspect(rollout.scope)).disturbances;
     await rollout.claim();
     await done(rollout, { op: 'open-rollout' });
     await done(rollout, { op: 'raise-fence' });
@@ -193,7 +193,7 @@ describe('where the cluster changes what is stored', { skip, concurrency: 2 }, (
     await done(rollout, { op: 'start-arm', arm: 'canary', template, replicas: 1 });
     await rollout.ready('canary', 1);
     await done(rollout, { op: 'set-weights', weights: { stable: 90, canary: 10, baseline: 0 } });
-    assert.deepEqual(await rollout.platform.inspect(rollout.scope), []);
+    assert.deepEqual((await rollout.platform.inspect(rollout.scope)).disturbances, []);
     const canary = await other.get('deployments', namespace, 'hello-canary', undefined);
     assert.equal(canary?.metadata.annotations?.[ANNOTATION.meant], undefined, 'it is what was meant');
   });
