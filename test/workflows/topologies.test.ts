@@ -1,4 +1,4 @@
 /** A dozen random topologies; topologies.full.test.ts takes more. */
 import { topologyTests } from '../support/topologies.js';
 
-topologyTests(12, 4);
+topologyTests(12, 11);

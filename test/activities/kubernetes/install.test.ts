@@ -1,14 +1,17 @@
 /** What is installed on a cluster is what the API server understands, and grants what preflight asks for, no more. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { parse, parseAllDocuments } from 'yaml';
 import { COURTESIES, LOOKS, neededPermissions } from '../../../activities/kubernetes/preflight.js';
 import { groupOf } from '../../../activities/kubernetes/resources.js';
 import type { Resource } from '../../../activities/kubernetes/resources.js';
 import { loadServerConfig } from '../../../client/server/config.js';
+import { loadSigningKey } from '../../../client/server/signing-key.js';
 import { ROUTE_KINDS } from '../../../domain/target.js';
 import type { KubernetesTarget } from '../../../domain/target.js';
 import { startControlPlane } from '../../../tools/control-plane.js';
@@ -116,6 +119,90 @@ test('the server starts with what is installed, and only the public half of its 
   }
 });
 
+test('a drained node, or one that is lost, leaves a worker', async () => {
+  const objects = await documents('worker.yaml');
+  const specOf = <T>(kind: string): T => objects.find((each) => each.kind === kind)?.['spec'] as T;
+  const { replicas, template } = specOf<{
+    replicas: number;
+    template: { metadata: { labels: object }; spec: { topologySpreadConstraints: object[] } };
+  }>('Deployment');
+  const selector = { matchLabels: template.metadata.labels };
+  assert.deepEqual(specOf('PodDisruptionBudget'), { minAvailable: replicas - 1, selector });
+  assert.deepEqual(template.spec.topologySpreadConstraints, [
+    {
+      maxSkew: 1,
+      topologyKey: 'kubernetes.io/hostname',
+      whenUnsatisfiable: 'ScheduleAnyway',
+      labelSelector: selector,
+    },
+  ]);
+});
+
+const KUBECTL = await promisify(execFile)('kubectl', ['version', '--client']).then(
+  () => false as const,
+  () => 'kubectl is not installed',
+);
+
+test(
+  'without shared volumes all is kept in a bucket, and workers trust the key of the Secret',
+  { skip: KUBECTL },
+  async () => {
+    const { stdout } = await promisify(execFile)('kubectl', ['kustomize', path.resolve('deploy/kubernetes-s3')]);
+    const objects = parseAllDocuments(stdout).map((document) => document.toJS() as KubeObject);
+    assert.deepEqual(
+      objects.filter(({ kind }) => kind === 'PersistentVolumeClaim'),
+      [],
+    );
+    assert.doesNotMatch(stdout, /persistentVolumeClaim/);
+    const settings = objects.find(({ kind, metadata }) => kind === 'ConfigMap' && /storage/.test(metadata?.name ?? ''));
+    assert.match((settings?.['data'] as Record<string, string>)['SLIPWAY_EVIDENCE_STORE'] ?? '', /^s3:\/\//);
+    const pods = objects
+      .filter(({ kind }) => kind === 'Deployment')
+      .map(
+        (each) => (each['spec'] as { template: { spec: Pod & { containers: { envFrom: object[] }[] } } }).template.spec,
+      );
+    assert.equal(pods.length, 2);
+    for (const { containers, volumes } of pods) {
+      const [only] = containers;
+      assert.deepEqual(only?.envFrom, [
+        { configMapRef: { name: settings?.metadata?.name } },
+        { secretRef: { name: 'slipway-s3' } },
+      ]);
+      assert.deepEqual(
+        volumes.find(({ name }) => name === 'data'),
+        { name: 'data', emptyDir: {} },
+      );
+      for (const { name } of only.volumeMounts)
+        assert.ok(
+          volumes.some((volume) => volume.name === name),
+          name,
+        );
+    }
+    const worker = pods.find(({ containers }) => containers[0]?.args[0] === 'worker');
+    assert.ok(
+      worker?.containers[0]?.env.some(
+        ({ name, value }) => name === 'SLIPWAY_TRUSTED_KEYS_FILE' && value === '/trusted/trusted.json',
+      ),
+    );
+  },
+);
+
+test('the key pair that the documentation makes is one that the server signs with and workers trust', async () => {
+  const text = await readFile(path.resolve('docs/kubernetes.md'), 'utf8');
+  const script = /node -e '([^']+)'/.exec(text)?.[1] ?? assert.fail('the documentation makes no key pair');
+  const folder = await mkdtemp(path.join(tmpdir(), 'slipway-keys-'));
+  try {
+    await promisify(execFile)(process.execPath, ['-e', script], { cwd: folder });
+    const trusted = path.join(folder, 'trusted.json');
+    const before = await readFile(trusted, 'utf8');
+    const { id } = await loadSigningKey(path.join(folder, 'signing-key.json'), trusted);
+    assert.equal((JSON.parse(before) as { keys: { kid: string }[] }).keys[0]?.kid, id);
+    assert.equal(await readFile(trusted, 'utf8'), before, 'the server has nothing to add');
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 test(
   'an API server takes all of it, with no field that it does not know',
   { skip: await reasonToSkip(findKubeApiServer) },
@@ -139,7 +226,7 @@ test(
       }
       assert.equal(
         objects.map(({ kind }) => kind).join(' '),
-        'Role ServiceAccount RoleBinding Deployment PersistentVolumeClaim ' +
+        'Role ServiceAccount RoleBinding Deployment PodDisruptionBudget PersistentVolumeClaim ' +
           'ServiceAccount ConfigMap Deployment Service PersistentVolumeClaim',
       );
     } finally {
