@@ -3,11 +3,11 @@ import { ALL_STABLE } from '../../domain/target.js';
 import type { KubernetesTarget, PlannedNeeds, PreflightFinding } from '../../domain/target.js';
 import { percentText } from '../../domain/words.js';
 import { changedSince, heldByAnother, refuse, stableUnhealthy, warn } from '../fenced/findings.js';
-import { Refused } from '../failures.js';
+import { Refused, Unavailable } from '../failures.js';
 import { readLane } from '../fenced/lane-view.js';
 import type { LaneView } from '../fenced/lane-view.js';
 import type { PlatformScope } from '../platform.js';
-import { deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels, templateFor } from './arms.js';
+import { ARM_LABEL, deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels, templateFor } from './arms.js';
 import type { KubeTypes, Sibling } from './arms.js';
 import { Conditions } from './conditions.js';
 import { MAX_LABEL } from './copies.js';
@@ -42,9 +42,14 @@ interface Neighbours {
   readonly routes: readonly KubeObject[];
   /** Deployments that have the name that a sibling would have. */
   readonly namesakes: readonly KubeObject[];
+  /** Those of canaries and baselines. */
+  readonly pods: readonly KubeObject[];
 }
 
-/** What would stop a rollout on its way, all of it at once, found before anything is touched. */
+/**
+ * What would stop a rollout on its way, all of it at once, found before anything is touched.
+ * @throws Unavailable where nothing would but what the cluster is taking away by itself
+ */
 export async function findKubeProblems(
   client: KubeClient,
   scope: Scope,
@@ -62,7 +67,8 @@ export async function findKubeProblems(
   ]);
   const found = store.seen;
   if (found === null) throw new TypeError('a lane was read without being listed');
-  return [
+  const left = leftovers(found, neighbours, scope);
+  const findings = [
     ...denied,
     ...heldByAnother(view, rolloutId),
     ...objectsMissing(found, target),
@@ -73,13 +79,20 @@ export async function findKubeProblems(
     ...stableStill(found, target),
     ...templateProblems(view, found, neighbours, target, needs),
     ...changedSince(store, view),
-    ...leftovers(found, neighbours, scope),
+    ...left.kept,
     ...policyProblems(found, neighbours, target),
     ...stickySessions(found, neighbours.looked.destinationrules ?? [], target),
     ...autoscalerProblems(neighbours, target),
     ...otherOwners(found, target),
     ...unseen(neighbours, target),
   ];
+  if (left.collected.length === 0) return findings;
+  // The next rollout often begins in the moment in which the one before it has ended.
+  if (!findings.some(({ severity }) => severity === 'refuse'))
+    throw new Unavailable(
+      `what an ended rollout left is still being taken away: ${left.collected.map(({ problem }) => problem).join('; ')}`,
+    );
+  return [...findings, ...left.collected];
 }
 
 type Permissions = Readonly<Partial<Record<Resource, readonly string[]>>>;
@@ -172,7 +185,7 @@ async function readNeighbours(
   const all = (resource: Resource): Promise<readonly KubeObject[]> =>
     client.list(resource, target.namespace, null, signal);
   const router = routerOf(target);
-  const [services, networkPolicies, disruptionBudgets, autoscalers, quotas, routes, looked, ...namesakes] =
+  const [services, networkPolicies, disruptionBudgets, autoscalers, quotas, routes, looked, pods, ...namesakes] =
     await Promise.all([
       all('services'),
       all('networkpolicies'),
@@ -181,6 +194,7 @@ async function readNeighbours(
       all('resourcequotas'),
       router === null ? [] : all(router.resource),
       lookAround(client, target, signal),
+      client.list('pods', target.namespace, `${ARM_LABEL} in (${SIBLINGS.join(', ')})`, signal),
       ...SIBLINGS.map((arm) => client.get('deployments', target.namespace, deploymentOf(target, arm), signal)),
     ]);
   return {
@@ -191,6 +205,7 @@ async function readNeighbours(
     quotas,
     routes,
     looked,
+    pods,
     namesakes: namesakes.filter((found) => found !== null),
   };
 }
@@ -490,9 +505,9 @@ function stableStill({ stable }: KubeLane, target: KubernetesTarget): readonly P
 /** Siblings of other rollouts, or of nobody that Slipway knows. */
 function leftovers(
   lane: KubeLane,
-  { namesakes, services, disruptionBudgets }: Neighbours,
+  { namesakes, services, disruptionBudgets, pods }: Neighbours,
   { target, rolloutId }: Scope,
-): readonly PreflightFinding[] {
+): Leftovers {
   const { anchors, route, routeSource } = lane;
   const own = anchors.find(({ metadata }) => metadata.name.endsWith(`-rollout-${rolloutId}`))?.metadata.uid;
   const names = SIBLINGS.map((arm) => serviceOf(target, arm));
@@ -502,15 +517,48 @@ function leftovers(
     ...inTheWay(lane, disruptionBudgets, target),
     // What holds the shares is the rollout's own there.
     ...(routeSource === null || route === null ? [] : [route]),
-  ];
-  return found
-    .filter(({ metadata }) => !(metadata.ownerReferences ?? []).some(({ uid }) => uid === own))
-    .map(({ kind, metadata: { name } }) =>
-      refuse(
-        `${kind} ${target.namespace}/${name} is there already, and is not of this rollout`,
-        `let the rollout that made it be recovered, or remove it: kubectl delete ${kind.toLowerCase()} ${name} -n ${target.namespace}`,
-      ),
-    );
+  ].filter(({ metadata }) => !(metadata.ownerReferences ?? []).some(({ uid }) => uid === own));
+  const isLeft = ({ metadata: { deletionTimestamp, ownerReferences = [] } }: KubeObject): boolean =>
+    deletionTimestamp !== undefined ||
+    (ownerReferences.length > 0 &&
+      !ownerReferences.some(({ uid }) => anchors.some(({ metadata }) => metadata.uid === uid)));
+  return {
+    kept: found.filter((each) => !isLeft(each)).map((each) => inUse(each, target)),
+    collected: [...found.filter(isLeft), ...podsLeft(lane, namesakes, pods, target)].map((each) => inUse(each, target)),
+  };
+}
+
+/** What stands where the siblings of this rollout shall. */
+interface Leftovers {
+  readonly kept: readonly PreflightFinding[];
+  /** Its owner is gone already: the cluster's garbage collector takes it away, mostly within a second. */
+  readonly collected: readonly PreflightFinding[];
+}
+
+function inUse({ kind, metadata: { name } }: KubeObject, { namespace }: KubernetesTarget): PreflightFinding {
+  return refuse(
+    `${kind} ${namespace}/${name} is there already, and is not of this rollout`,
+    `let the rollout that made it be recovered, or remove it: kubectl delete ${kind.toLowerCase()} ${name} -n ${namespace}`,
+  );
+}
+
+/** Pods of a canary whose Deployment is gone: the Service of the next one would send it users just the same. */
+function podsLeft(
+  lane: KubeLane,
+  namesakes: readonly KubeObject[],
+  pods: readonly KubeObject[],
+  target: KubernetesTarget,
+): readonly KubeObject[] {
+  if (lane.service === null) return [];
+  const { selector } = ServiceSpec.parse(lane.service['spec'] ?? {});
+  const changed = changedOf(lane, target);
+  const gone = SIBLINGS.filter((arm) => !namesakes.some(({ metadata }) => metadata.name === deploymentOf(target, arm)));
+  return pods
+    .filter(({ metadata: { labels = {}, deletionTimestamp } }) => {
+      const isOf = (arm: Sibling): boolean => selects({ matchLabels: siblingLabels(selector, changed, arm) }, labels);
+      return deletionTimestamp === undefined && gone.some(isOf);
+    })
+    .map((pod) => ({ ...pod, kind: 'Pod' }));
 }
 
 /** Budgets that have the name of a sibling's own, where it gets one. */

@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { Unavailable } from '../../../activities/failures.js';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import type { KubernetesRoute, PlannedNeeds, PreflightFinding } from '../../../domain/target.js';
 import type { ControlPlane } from '../../../tools/control-plane.js';
@@ -63,8 +64,11 @@ async function eventually(
   holds: (found: readonly PreflightFinding[]) => boolean,
 ): Promise<readonly PreflightFinding[]> {
   for (const until = Date.now() + 20_000; ;) {
-    const found = await preflight(namespace);
-    if (holds(found)) return found;
+    const found = await preflight(namespace).catch((error: unknown) => {
+      if (!(error instanceof Unavailable)) throw error;
+      return error;
+    });
+    if (!(found instanceof Unavailable) && holds(found)) return found;
     assert.ok(Date.now() < until, JSON.stringify(found, null, 1));
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
@@ -150,6 +154,31 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     assert.match(text, /Deployment .*\/hello-canary is there already, and is not of this rollout/);
     assert.match(text, /Service .*\/hello-canary is there already, and is not of this rollout/);
     assert.match(text, /sends 10 % to a canary/);
+  });
+
+  test('what an ended rollout left is waited for while the cluster takes it away, its pods too', async () => {
+    const namespace = await healthy();
+    const uid = randomUUID();
+    const ownerReferences = [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'an-anchor-that-is-gone', uid }];
+    const labels = { app: 'hello-canary', 'slipway.dev/arm': 'canary' };
+    // The finalizer stands for a garbage collector that is late.
+    const metadata = { name: 'hello-canary', namespace, labels, ownerReferences, finalizers: ['test.example/late'] };
+    const ports = [{ name: 'http', port: 80, targetPort: 8080 }];
+    await plane.apply([{ apiVersion: 'v1', kind: 'Service', metadata, spec: { selector: labels, ports } }]);
+    await assert.rejects(preflight(namespace), (error: Error) => {
+      assert.equal(error.name, 'Unavailable');
+      assert.match(error.message, /still being taken away: Service .*\/hello-canary is there already/);
+      return true;
+    });
+    const service = `/api/v1/namespaces/${namespace}/services/hello-canary`;
+    await plane.request('PATCH', service, { metadata: { finalizers: null } }, 'application/merge-patch+json');
+    await eventually(namespace, (all) => all.length === 0);
+
+    const spec = { containers: [{ name: 'app', image: 'registry.example/team/hello:v1' }] };
+    await plane.apply([{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'late', namespace, labels }, spec }]);
+    await assert.rejects(preflight(namespace), /still being taken away: Pod .*\/late is there already/);
+    await plane.request('DELETE', `/api/v1/namespaces/${namespace}/pods/late`);
+    await eventually(namespace, (all) => all.length === 0);
   });
 
   test('a Service that does not select stable', async () => {
