@@ -52,6 +52,8 @@ export interface OwnerReference {
 export interface KubeClient {
   /** The cluster, for messages. */
   readonly where: string;
+  /** What time it is there, by its latest answer: times that it has written are compared with this, not with our clock. */
+  readonly nowMs: () => number;
   /** Null: there is no such object. */
   get(resource: Resource, namespace: string, name: string, signal: AbortSignal | undefined): Promise<KubeObject | null>;
   /** @param selector of labels, e.g. `app=hello`; all objects without one */
@@ -184,13 +186,16 @@ export function connectKube({
 }: KubeClientOptions): KubeConnection {
   const access = openAccess({ context, source, keptMs, warn });
   const turns = createPace(pace);
+  const clock = { aheadMs: 0 };
   const work = (urgency: Urgency): KubeClient =>
-    createKubeClient({ access, timeoutMs, onAnswer, turn: turns.work(urgency) });
+    createKubeClient({ access, clock, timeoutMs, onAnswer, turn: turns.work(urgency) });
   return { ...work('usual'), work };
 }
 
 interface KubeClientParts extends Required<Pick<KubeClientOptions, 'timeoutMs' | 'onAnswer'>> {
   readonly access: KeptAccess;
+  /** By how much the API server's clock is ahead of ours, ms; whole seconds are what it tells. */
+  readonly clock: { aheadMs: number };
   readonly turn: Turn;
 }
 
@@ -200,7 +205,7 @@ interface Answer {
   readonly retryAfterMs: number | null;
 }
 
-function createKubeClient({ access, timeoutMs, onAnswer, turn }: KubeClientParts): KubeClient {
+function createKubeClient({ access, clock, timeoutMs, onAnswer, turn }: KubeClientParts): KubeClient {
   const where = `Kubernetes at ${access.server}`;
 
   function call(method: HttpMethod, path: string, body: unknown, signal: AbortSignal | undefined): Promise<Answer> {
@@ -232,6 +237,8 @@ function createKubeClient({ access, timeoutMs, onAnswer, turn }: KubeClientParts
       });
       const text = await response.body.text();
       const status = response.statusCode;
+      const theirsMs = Date.parse(String(response.headers['date']));
+      if (Number.isFinite(theirsMs)) clock.aheadMs = theirsMs - Date.now();
       onAnswer({ method, resource: resourceIn(path), status });
       if (status === 401) await access.refused(used);
       const after = Number(response.headers['retry-after'] ?? Number.NaN);
@@ -294,6 +301,7 @@ function createKubeClient({ access, timeoutMs, onAnswer, turn }: KubeClientParts
 
   return {
     where,
+    nowMs: () => Date.now() + clock.aheadMs,
     async get(resource, namespace, name, signal) {
       const answer = await ask(HttpMethod.GET, pathOf(resource, namespace, name), undefined, signal);
       if (answer.status === 404) return null;

@@ -236,7 +236,8 @@ async function accepted(
     if (why === undefined) return null;
     if (Date.now() > until) {
       const text = `${routeName(target)} is not in effect yet: ${why}`;
-      const forMs = Date.now() - ((live && lastWriteMs(live)) ?? Date.now());
+      const nowMs = client.nowMs();
+      const forMs = nowMs - ((live && lastWriteMs(live)) ?? nowMs);
       if (back && forMs > UNHEARD_BACK_MS) return `${text}, ${durationText(forMs)} after it was written`;
       throw new Unavailable(text);
     }
@@ -257,8 +258,8 @@ async function drained(client: KubeClient, target: KubernetesTarget, signal: Abo
   const writtenMs = lastWriteMs(route);
   if (writtenMs === null) return;
   const drainMs = (target.route.kind === 'none' ? undefined : target.route.drainMs) ?? router.drainMs(route);
-  // Of two clocks that differ, the one ahead must not make the wait longer than it can be.
-  const restMs = Math.min(drainMs, writtenMs + drainMs - Date.now());
+  // A clock that was set back must not make the wait longer than it can be.
+  const restMs = Math.min(drainMs, writtenMs + drainMs - client.nowMs());
   if (restMs > 0) await pause(Math.min(restMs, DRAIN_STEP_MS), undefined, signal ? { signal } : {});
   if (restMs > DRAIN_STEP_MS)
     throw new Unavailable(

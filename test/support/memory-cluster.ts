@@ -129,6 +129,7 @@ export function createMemoryCluster({ onChange, random, wanted, admit }: MemoryC
 
   const client: KubeClient = {
     where: 'a cluster in memory',
+    nowMs: () => Date.now(),
     get: (resource, _namespace, name) => answer(objects.get(idOf(resource, name)) ?? null),
     list(resource, _namespace, selector) {
       if (resource === 'endpointslices') {

@@ -278,6 +278,7 @@ async function startEnv(): Promise<FakeEnv> {
     clientFor: () =>
       Promise.resolve({
         where: 'clusters in memory',
+        nowMs: () => Date.now(),
         get: (resource, namespace, ...rest) => clientOf(namespace).get(resource, namespace, ...rest),
         list: (resource, namespace, ...rest) => clientOf(namespace).list(resource, namespace, ...rest),
         create: (resource, namespace, ...rest) => clientOf(namespace).create(resource, namespace, ...rest),

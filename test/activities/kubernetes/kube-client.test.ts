@@ -178,6 +178,15 @@ describe('the API client', () => {
     assert.match((await thrown(put)).message, /not understood/);
   });
 
+  test('knows what time it is there, however wrong the worker’s own clock is', async () => {
+    says(200, JSON.stringify(OBJECT), { date: new Date(Date.now() - 3_600_000).toUTCString() });
+    await get();
+    assert.ok(Math.abs(client.nowMs() - (Date.now() - 3_600_000)) < 10_000);
+    says(200, JSON.stringify(OBJECT));
+    await get();
+    assert.ok(Math.abs(client.nowMs() - Date.now()) < 10_000);
+  });
+
   test('credentials are read once for many calls, and again as soon as the server takes them no more', async () => {
     const plugged = connectKube({ context: 'plugged', source, timeoutMs: 5000 });
     const ask = () => plugged.get('configmaps', 'n', 'x', undefined);
