@@ -5,7 +5,7 @@ import { noiseRatios } from './noise-floor.js';
 import { errorPair } from './series.js';
 import type { Block } from './series.js';
 import type { AnalysisPolicy, MetricFinding } from './types.js';
-import { count, percent, points, probability, times } from '../words.js';
+import { apart, count, percent, points, probability, times } from '../words.js';
 
 /** Arms that are equal differ by this much for reasons that no model knows. */
 export const TOLERANCE_RATIO = 1.15;
@@ -47,7 +47,7 @@ export function compareErrors(
   const { pair, difference, p } = found;
   const rollback = found.significant && found.matters;
   const against =
-    `Error rate ${percent(found.canary)} against ${percent(found.comparison)} ${where} ` +
+    `Error rate ${apart(percent, found.canary, found.comparison).join(' against ')} ${where} ` +
     `(n = ${count(pair.canaryTotal)} and ${count(pair.comparisonTotal)}, p = ${probability(p)})`;
   return {
     ...common,
@@ -64,12 +64,19 @@ export function compareErrors(
   };
 
   function reason(): string {
-    const limit = `the limit of ${points(policy.minErrorIncrease)} and ${times(minRatio)} the comparison`;
+    const [rise, least] = apart(points, difference, policy.minErrorIncrease);
+    const limit = `the limit of ${least} and ${times(minRatio)} the comparison`;
     if (rollback) {
-      return `${points(difference)} more, above ${limit}, and p is below ${probability(alpha)}`;
+      return `${rise} more, ${difference > policy.minErrorIncrease ? 'above' : 'at'} ${limit}, and p is below ${probability(alpha)}`;
     }
-    if (found!.nonInferior) return `no rise; one of more than ${points(found!.unseenRise)} would have been seen`;
-    const open = `a rise of up to ${points(found!.upperBound)} can't be ruled out, where ${points(margin)} may remain`;
+    if (found!.nonInferior) {
+      const unseen = `of more than ${points(found!.unseenRise)} would have been seen`;
+      return difference > 0
+        ? `${points(difference)} more, as chance or the margin allows; a rise ${unseen}`
+        : `no rise; one ${unseen}`;
+    }
+    const [upTo, remains] = apart(points, found!.upperBound, margin);
+    const open = `a rise of up to ${upTo} can't be ruled out, where ${remains} may remain`;
     if (found!.onlyBurst) return `${points(difference)} more, but in a burst, not in most of the time; ${open}`;
     if (found!.matters) return `${points(difference)} more, but p is not below ${probability(alpha)}; ${open}`;
     return `below ${limit}; ${open}`;

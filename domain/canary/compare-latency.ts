@@ -10,7 +10,7 @@ import type { Block, Histogram } from './series.js';
 import type { AnalysisPolicy, MetricFinding } from './types.js';
 import { noiseRatios } from './noise-floor.js';
 import { REQUESTS_PER_BLOCK } from './stage-blocks.js';
-import { count, percent, plural, probability, seconds, times } from '../words.js';
+import { apart, count, halves, percent, plural, probability, seconds, times } from '../words.js';
 
 /** Arms that are equal differ by this much for reasons that no model knows. */
 const TOLERANCE_RATIO = 1.12;
@@ -129,6 +129,8 @@ function byRanks(
   const nonInferior = within || (coarse && rankTest(shifted(samples, 1, 'greater')).p >= WORSE_P);
   const unseen = within ? margin : Math.max(margin, resolution);
   const values = { canary: typical(canary), comparison: typical(comparison) };
+  const [own, other] = apart(seconds, values.canary, values.comparison);
+  const [longer, limit] = apart(times, ratio, threshold);
   const n = canary.length;
   return {
     metric: 'latency-p99',
@@ -144,16 +146,18 @@ function byRanks(
     effect: ratio,
     threshold,
     why:
-      `p99 ${seconds(values.canary)} against ${seconds(values.comparison)} ${window.where} ` +
-      `(${plural(n, 'block')} each, U = ${count(worse.u1)} against ${times(TOLERANCE_RATIO)} the comparison, ` +
-      `p = ${probability(worse.p)}): ${times(ratio)} as long, ${reason()}.`,
+      `p99 ${own} against ${other} ${window.where} ` +
+      `(${plural(n, 'block')} each, U = ${halves(worse.u1)} against ${times(TOLERANCE_RATIO)} the comparison, ` +
+      `p = ${probability(worse.p)}): ${longer} as long, ${reason()}.`,
   };
 
   function reason(): string {
-    if (rollback) return `above the limit of ${times(threshold)}, and p is below ${probability(alpha)}`;
+    if (rollback)
+      return `${ratio > threshold ? 'above' : 'at'} the limit of ${limit}, and p is below ${probability(alpha)}`;
     if (nonInferior) return `within the limit; more than ${times(unseen)} would have been seen`;
-    if (ratio >= threshold) return `above the limit of ${times(threshold)}, but p is not below ${probability(alpha)}`;
-    return `below the limit of ${times(threshold)}, but ${times(margin)} can't be ruled out yet`;
+    if (ratio >= threshold)
+      return `${ratio > threshold ? 'above' : 'at'} the limit of ${limit}, but p is not below ${probability(alpha)}`;
+    return `below the limit of ${limit}, but ${times(margin)} can't be ruled out yet`;
   }
 }
 
@@ -229,22 +233,22 @@ function bySlowShare(window: LatencyWindow, policy: AnalysisPolicy, alpha: numbe
     p: found.p,
     effect: Number.isFinite(found.ratio) ? found.ratio : null,
     why:
-      `${percent(found.canary)} against ${percent(found.comparison)} of requests took longer than ` +
+      `${apart(percent, found.canary, found.comparison).join(' against ')} of requests took longer than ` +
       `${seconds(boundsSeconds[edge] ?? 0)} ${where} (n = ${count(found.pair.canaryTotal)} and ` +
       `${count(found.pair.comparisonTotal)}, p = ${probability(found.p)}): ${reason()}.`,
   };
 
   function reason(): string {
-    const ratio = `${times(found!.ratio)} as many`;
-    if (rollback) return `${ratio}, above the limit of ${times(minRatio)}, and p is below ${probability(alpha)}`;
+    const [more, limit] = apart(times, found!.ratio, minRatio);
+    const ratio = `${more} as many`;
+    if (rollback) return `${ratio}, above the limit of ${limit}, and p is below ${probability(alpha)}`;
     if (beyond)
       return `that is above the largest bucket, so how much slower the canary is can't be told; give the histogram buckets above ${seconds(boundsSeconds[edge] ?? 0)}`;
     if (found!.nonInferior)
       return `no more than chance explains${proof.makeshift ? '' : ', but that does not prove that p99 is the same'}`;
     if (found!.onlyBurst) return `${ratio}, but in a burst, not in most of the time; too many to call them equal`;
-    if (found!.matters)
-      return `${ratio}, above the limit of ${times(minRatio)}, but p is not below ${probability(alpha)}`;
-    return `${ratio}: below the limit of ${times(minRatio)}, but too many to call them equal`;
+    if (found!.matters) return `${ratio}, above the limit of ${limit}, but p is not below ${probability(alpha)}`;
+    return `${ratio}: below the limit of ${limit}, but too many to call them equal`;
   }
 }
 

@@ -7,7 +7,7 @@ import { normalCdf, normalQuantile } from './normal.js';
 import type { ArmHistory, Block, Measured } from './series.js';
 import type { Evidence } from './opinion.js';
 import type { Direction, MetricFinding, MetricPolicy, Tolerance, VerdictKind } from './types.js';
-import { amount, plural, probability, times } from '../words.js';
+import { amount, apart, plural, probability, times } from '../words.js';
 
 /**
  * The null hypothesis of a rollback is a change by this part of the tolerance: with latencies it is 1.12 times for a limit
@@ -72,7 +72,7 @@ export function compareValues(
     effect: metric.tolerance.kind === 'difference' ? own - other : other === 0 ? null : own / other,
     threshold: metric.tolerance.kind === 'difference' ? metric.tolerance.difference : metric.tolerance.ratio,
     why:
-      `Metric ${metric.name}${standing(metric)}: ${amount(own)} against ${amount(other)} ${where} (${plural(n, 'block')} each, ` +
+      `Metric ${metric.name}${standing(metric)}: ${apart(amount, own, other).join(' against ')} ${where} (${plural(n, 'block')} each, ` +
       `p = ${probability(worst.p)}): ${worst.reason}.`,
     ...advice(metric),
   };

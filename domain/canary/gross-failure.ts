@@ -3,7 +3,7 @@ import { countsWithin, errorPair } from './series.js';
 import type { CountPair } from './counts.js';
 import type { ArmBlock, ArmEvidence } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
-import { count, durationText, percent, points, probability, times } from '../words.js';
+import { apart, count, durationText, percent, points, probability, times } from '../words.js';
 
 /** A rise of the error rate by this much, absolute share, is gross: it is not waited for warm-up and looks. */
 const GROSS_INCREASE = 0.05;
@@ -77,7 +77,7 @@ function findingOf(pair: CountPair, usual: ArmBlock, p: number, lengthMs: number
     effect,
     threshold: GROSS_INCREASE,
     why:
-      `Error rate ${percent(shares.canary)} against ${percent(shares.comparison)} over the last ` +
+      `Error rate ${apart(percent, shares.canary, shares.comparison).join(' against ')} over the last ` +
       `${durationText(lengthMs)} (n = ${count(pair.canaryTotal)} and ${count(pair.comparisonTotal)}): ${points(effect)} ` +
       `more, a gross failure (${points(GROSS_INCREASE)} or more, and ${times(GROSS_RATIO)} the comparison); against the ` +
       `${percent(usual.errors / usual.requests)} that is usual there (n = ${count(usual.requests)}) p = ` +

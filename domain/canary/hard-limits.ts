@@ -2,7 +2,7 @@ import { binomialGreater } from './counts.js';
 import { countsWithin, histogramQuantile, histogramWithin, slowerThan, totalOf } from './series.js';
 import type { ArmEvidence } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
-import { count, durationText, percent, probability, seconds } from '../words.js';
+import { apart, count, durationText, percent, probability, seconds } from '../words.js';
 
 /**
  * Limits are looked at every few seconds, all through a rollout, on few requests: one failure in 20 must not cross a
@@ -42,14 +42,15 @@ function catastrophe(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvid
     const rate = rateOf(own);
     if (rate === null || own.requests < minRequests || rate < catastrophicErrorRate) continue;
     const other = comparison === null ? null : countsWithin(comparison, input.atMs - lengthMs, input.atMs, from);
+    const [failing, limit] = apart(percent, rate, catastrophicErrorRate);
     return {
       ...limitFinding('ratio', rate, rateOf(other), own.requests, other?.requests ?? 0),
       verdict: 'ROLLBACK',
       effect: rate - catastrophicErrorRate,
       threshold: catastrophicErrorRate,
       why:
-        `${percent(rate)} of the canary's ${count(own.requests)} requests of the last ${durationText(lengthMs)} failed: at ` +
-        `or above the catastrophic limit of ${percent(catastrophicErrorRate)}, whatever the comparison does.`,
+        `${failing} of the canary's ${count(own.requests)} requests of the last ${durationText(lengthMs)} failed: at ` +
+        `or above the catastrophic limit of ${limit}, whatever the comparison does.`,
     };
   }
   return null;
@@ -66,6 +67,7 @@ function errorLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvide
   const other = comparison === null ? null : countsWithin(comparison, input.atMs - windowMs, input.atMs, from);
   const otherRate = rateOf(other);
   const shared = otherRate !== null && otherRate > maxErrorRate;
+  const [failing, limit] = apart(percent, rate, maxErrorRate);
   return {
     ...limitFinding('ratio', rate, otherRate, own.requests, other?.requests ?? 0),
     verdict: shared ? 'HOLD' : 'ROLLBACK',
@@ -74,8 +76,8 @@ function errorLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvide
     effect: rate - maxErrorRate,
     threshold: maxErrorRate,
     why:
-      `The canary's error rate of the last ${durationText(windowMs)} is ${percent(rate)} (n = ${count(own.requests)}, ` +
-      `p = ${probability(p)}): above the limit of ${percent(maxErrorRate)}, ` +
+      `The canary's error rate of the last ${durationText(windowMs)} is ${failing} (n = ${count(own.requests)}, ` +
+      `p = ${probability(p)}): above the limit of ${limit}, ` +
       `${sharedOrNot(shared, otherRate === null ? null : percent(otherRate), other?.requests ?? 0)}.`,
   };
 }
@@ -97,6 +99,7 @@ function latencyLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvi
     other === null || comparison === null ? null : histogramQuantile(0.99, comparison.boundsSeconds, other);
   const shared = otherP99 !== null && otherP99.seconds > maxP99Seconds;
   const otherN = other === null ? 0 : totalOf(other);
+  const [slow, limit] = apart(seconds, quantile.seconds, maxP99Seconds);
   return {
     ...limitFinding('seconds', quantile.seconds, otherP99?.seconds ?? null, totalOf(own), otherN),
     verdict: shared ? 'HOLD' : 'ROLLBACK',
@@ -106,8 +109,8 @@ function latencyLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvi
     threshold: maxP99Seconds,
     why:
       `The canary's p99 of the last ${durationText(windowMs)} is ${quantile.saturated ? 'at least ' : ''}` +
-      `${seconds(quantile.seconds)} (n = ${count(totalOf(own))}, p = ${probability(p)}): above the limit of ` +
-      `${seconds(maxP99Seconds)}, ${sharedOrNot(shared, otherP99 === null ? null : seconds(otherP99.seconds), otherN)}.`,
+      `${slow} (n = ${count(totalOf(own))}, p = ${probability(p)}): above the limit of ` +
+      `${limit}, ${sharedOrNot(shared, otherP99 === null ? null : seconds(otherP99.seconds), otherN)}.`,
   };
 }
 

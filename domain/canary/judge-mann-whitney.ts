@@ -8,7 +8,19 @@ import { median } from './median.js';
 import { addHistograms, blocksOf, histogramQuantile, valuesWithin } from './series.js';
 import type { Block } from './series.js';
 import type { JudgeInput, MetricFinding, MetricPolicy, VerdictKind } from './types.js';
-import { amount, count, durationText, percent, plural, points, probability, seconds, times } from '../words.js';
+import {
+  amount,
+  apart,
+  count,
+  durationText,
+  halves,
+  percent,
+  plural,
+  points,
+  probability,
+  seconds,
+  times,
+} from '../words.js';
 
 /** A check of the rule. */
 export interface Check {
@@ -112,14 +124,16 @@ function errorFinding(input: JudgeInput, blocks: readonly Block[]): MetricFindin
   const other = rateOver(blocks, 'comparison');
   const increase = own - other;
   const unsuccessful = 1 - own < rule.minSuccessRate && 1 - other >= rule.minSuccessRate;
+  const [rise, mostRise] = apart(points, increase, rule.maxErrorIncrease);
+  const [success, leastSuccess] = apart(percent, 1 - own, rule.minSuccessRate);
   const crossed =
     increase > rule.maxErrorIncrease
-      ? `${points(increase)} more, above the limit of ${points(rule.maxErrorIncrease)}`
+      ? `${rise} more, above the limit of ${mostRise}`
       : unsuccessful
-        ? `a success rate of ${percent(1 - own)} is below ${percent(rule.minSuccessRate)}, which the comparison keeps`
+        ? `a success rate of ${success} is below ${leastSuccess}, which the comparison keeps`
         : null;
   return {
-    ...ruled(input, test, crossed, `Error rate ${percent(own)} against ${percent(other)}`),
+    ...ruled(input, test, crossed, `Error rate ${apart(percent, own, other).join(' against ')}`),
     metric: 'error-rate',
     canary: own,
     comparison: other,
@@ -155,10 +169,10 @@ function latencyFinding(input: JudgeInput, blocks: readonly Block[], boundsSecon
   }
   const test = mannWhitney({ x, y, alternative: 'greater' });
   const ratio = other.seconds > 0 ? own.seconds / other.seconds : 1;
-  const crossed =
-    ratio > rule.maxLatencyRatio ? `${times(ratio)} as long, above the limit of ${times(rule.maxLatencyRatio)}` : null;
+  const [longer, most] = apart(times, ratio, rule.maxLatencyRatio);
+  const crossed = ratio > rule.maxLatencyRatio ? `${longer} as long, above the limit of ${most}` : null;
   return {
-    ...ruled(input, test, crossed, `p99 ${seconds(own.seconds)} against ${seconds(other.seconds)}`),
+    ...ruled(input, test, crossed, `p99 ${apart(seconds, own.seconds, other.seconds).join(' against ')}`),
     metric: 'latency-p99',
     canary: own.seconds,
     comparison: other.seconds,
@@ -193,7 +207,12 @@ function valuesFinding(
   const test = mannWhitney({ x, y, alternative: ALTERNATIVES[metric.direction] });
   const [own, other] = [median(x), median(y)];
   return {
-    ...ruled(input, test, null, `Metric ${metric.name}${standing(metric)}: ${amount(own)} against ${amount(other)}`),
+    ...ruled(
+      input,
+      test,
+      null,
+      `Metric ${metric.name}${standing(metric)}: ${apart(amount, own, other).join(' against ')}`,
+    ),
     metric: metric.name,
     canary: own,
     comparison: other,
@@ -214,7 +233,7 @@ function ruled(
 ): Pick<MetricFinding, 'verdict' | 'test' | 'statistic' | 'p' | 'alpha' | 'why'> {
   const { rollbackP, promoteP } = input.policy.mannWhitney;
   const values = { test: 'mann-whitney', statistic: test.u1, p: test.p, alpha: rollbackP };
-  const ranks = `U = ${count(test.u1)} of ${count(test.u1 + test.u2)}, p = ${probability(test.p)}`;
+  const ranks = `U = ${halves(test.u1)} of ${count(test.u1 + test.u2)}, p = ${probability(test.p)}`;
   const say = (verdict: VerdictKind, reason: string) => ({
     ...values,
     verdict,

@@ -3,7 +3,7 @@ import type { Opinion } from './opinion.js';
 import { countsWithin, histogramQuantile, histogramWithin, totalOf, valuesWithin } from './series.js';
 import type { ArmEvidence, Span } from './series.js';
 import type { JudgeInput, MetricFinding, ThresholdPolicy, VerdictKind } from './types.js';
-import { amount, count, durationText, percent, plural, seconds } from '../words.js';
+import { amount, apart, count, durationText, percent, plural, seconds } from '../words.js';
 
 /** A limit on one number of the canary. */
 interface Limit {
@@ -146,11 +146,11 @@ function successLimit(bound: number): Limit {
       if (requests === 0) return null;
       const success = 1 - errors / requests;
       const broken = success < bound;
-      const against = `${broken ? 'below' : 'not below'} ${percent(bound)}`;
+      const [value, limit] = apart(percent, success, bound);
       return {
         value: errors / requests,
         broken,
-        text: `success rate ${percent(success)} ${against} (n = ${count(requests)})`,
+        text: `success rate ${value} ${broken ? 'below' : 'not below'} ${limit} (n = ${count(requests)})`,
       };
     },
   };
@@ -166,8 +166,9 @@ function latencyLimit(bound: number): Limit {
       const quantile = histogram === null ? null : histogramQuantile(0.99, canary.boundsSeconds, histogram);
       if (histogram === null || quantile === null) return null;
       const broken = quantile.seconds > bound;
-      const value = `${quantile.saturated ? 'at least ' : ''}${seconds(quantile.seconds)}`;
-      const against = `${broken ? 'above' : 'not above'} ${seconds(bound)}`;
+      const [read, limit] = apart(seconds, quantile.seconds, bound);
+      const value = `${quantile.saturated ? 'at least ' : ''}${read}`;
+      const against = `${broken ? 'above' : 'not above'} ${limit}`;
       return { value: quantile.seconds, broken, text: `p99 ${value} ${against} (n = ${count(totalOf(histogram))})` };
     },
   };
@@ -182,8 +183,9 @@ function valueLimit(metric: string, bound: number, side: 'min' | 'max'): Limit {
       const latest = valuesWithin(canary, metric, fromMs, toMs).at(-1);
       if (latest === undefined) return null;
       const broken = side === 'min' ? latest.value < bound : latest.value > bound;
-      const against = `${broken ? '' : 'not '}${side === 'min' ? 'below' : 'above'} ${amount(bound)}`;
-      return { value: latest.value, broken, text: `metric ${metric} ${amount(latest.value)} ${against}` };
+      const [value, limit] = apart(amount, latest.value, bound);
+      const against = `${broken ? '' : 'not '}${side === 'min' ? 'below' : 'above'} ${limit}`;
+      return { value: latest.value, broken, text: `metric ${metric} ${value} ${against}` };
     },
   };
 }

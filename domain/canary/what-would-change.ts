@@ -4,7 +4,7 @@ import { effectOf, isTested } from './effects.js';
 import { noiseRatios } from './noise-floor.js';
 import { evidenceOf, countsWithin } from './series.js';
 import type { AnalysisPolicy, JudgeInput, MetricFinding, Verdict } from './types.js';
-import { count, durationText, percent, plural, points, probability, seconds, times } from '../words.js';
+import { amount, apart, count, durationText, percent, plural, points, probability, seconds, times } from '../words.js';
 
 /** A verdict with or without the digest of what was judged. */
 export type Said = Omit<Verdict, 'inputDigest'>;
@@ -36,11 +36,11 @@ export function tippedBy(verdict: Said): readonly MetricFinding[] {
 }
 
 function rolledBack(verdict: Said): readonly string[] {
-  const guilty = tippedBy(verdict).filter(isTested);
+  const guilty = tippedBy(verdict).filter((finding) => isTested(finding) || isOfValues(finding));
   const sentences = guilty.map((finding) => {
     const limit = limitOf(finding);
     if (finding.metric === 'hard-limit') return `${limit} would not have been a rollback by this limit.`;
-    const [alpha, seen] = apart(finding.alpha ?? 0, finding.p ?? 0);
+    const [alpha, seen] = apart(probability, finding.alpha ?? 0, finding.p ?? 0);
     const p = `p of ${alpha} or more (it was ${seen})`;
     // The asked-for rule rolls back for either reason, the others for both together.
     const join = verdict.judge === 'mann-whitney' ? 'and' : 'or';
@@ -50,22 +50,25 @@ function rolledBack(verdict: Said): readonly string[] {
   return [...sentences, `All ${count(sentences.length)} would have had to be otherwise: each alone is enough.`];
 }
 
-/** Two probabilities with as many digits as it takes to tell them apart. */
-function apart(a: number, b: number): readonly [string, string] {
-  const [short, other] = [probability(a), probability(b)];
-  return short === other && a !== b ? [a.toPrecision(3), b.toPrecision(3)] : [short, other];
-}
-
 /** `A rise below 0.2 points`. */
 function limitOf(finding: MetricFinding): string {
   const { effect, threshold, unit } = finding;
+  if (isOfValues(finding)) {
+    const [own, other] = apart(amount, finding.canary ?? 0, finding.comparison ?? 0);
+    return `A value nearer to the comparison's (it was ${own} against ${other})`;
+  }
   if (threshold === null) return 'Another value';
   if (finding.metric === 'hard-limit') {
-    const limit = unit === 'seconds' ? seconds(threshold) : percent(threshold);
-    return `A canary below ${limit} (it was at ${unit === 'seconds' ? seconds(finding.canary ?? 0) : percent(finding.canary ?? 0)})`;
+    const [limit, was] = apart(unit === 'seconds' ? seconds : percent, threshold, finding.canary ?? 0);
+    return `A canary below ${limit} (it was at ${was})`;
   }
   if (unit === 'ratio') return `A rise below ${points(threshold)} (it was ${points(effect ?? 0)})`;
   return `A ratio below ${times(threshold)} (it was ${effect === null ? 'beyond all bounds' : times(effect)})`;
+}
+
+/** Of a further metric, by ranks: what its effect is a ratio or a difference of, only its own sentence says. */
+function isOfValues({ unit, test }: MetricFinding): boolean {
+  return unit === 'value' && test === 'mann-whitney';
 }
 
 function nameOf({ metric }: MetricFinding): string {
@@ -168,9 +171,17 @@ function perSecond(requests: number, ms: number): string {
 }
 
 function inconclusive(verdict: Said, input: JudgeInput | null): readonly string[] {
-  const open = verdict.findings.filter((finding) => finding.verdict === 'HOLD' && finding.effect !== null);
+  const open = verdict.findings.filter(({ verdict, advisory }) => verdict === 'HOLD' && advisory !== true);
   if (open.length === 0) return ['Data on both arms at the same time.'];
   return open.map((finding) => {
+    if (isOfValues(finding) && finding.p !== null) {
+      const [own, other] = apart(amount, finding.canary ?? 0, finding.comparison ?? 0);
+      return (
+        `For a PROMOTE by ${nameOf(finding)}: more time, or values nearer to the comparison's (${own} against ${other}). ` +
+        `A ROLLBACK takes p below ${probability(finding.alpha ?? 0)} (now p = ${probability(finding.p)}).`
+      );
+    }
+    if (finding.effect === null || !isTested(finding)) return `For a PROMOTE by ${nameOf(finding)}: ${finding.why}`;
     const effect = input === null ? null : effectOf(finding, input);
     const margin = input === null ? null : marginOf(finding, input.policy);
     const show = (value: number) => (effect?.kind === 'difference' ? points(value) : times(value));

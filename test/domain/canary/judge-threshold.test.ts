@@ -72,6 +72,11 @@ function times(n: number, one: Minute): readonly Minute[] {
 }
 
 describe('threshold, counted as Flagger does', () => {
+  it('says a success rate of 99.98 % with the digits that put it below 99.99 %', () => {
+    const minutes = times(9, { requests: 100_000, errors: 20 });
+    assert.match(judged(minutes, { minSuccessRate: 0.9999 }).summary, /success rate 99\.98 % below 99\.99 % /);
+  });
+
   it('counts what was scraped in a window, wherever the window lies between two scrapes', () => {
     for (const initialDelayMs of [0, 20_000, 30_000, 59_000]) {
       const verdict = judged(times(11, good), { initialDelayMs });

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { compareValues } from '../../../domain/canary/compare-values.js';
 import { defaultAnalysis, metricPolicy } from '../../../domain/canary/defaults.js';
 import { judge } from '../../../domain/canary/judge.js';
+import { whatWouldChange } from '../../../domain/canary/what-would-change.js';
 import { blocksOf, evidenceOf } from '../../../domain/canary/series.js';
 import type { AnalysisPolicy, ArmSamples, JudgeInput, MetricPolicy, Verdict } from '../../../domain/canary/types.js';
 import { inputOf, normalSample, scrape, startMs } from './simulate.js';
@@ -60,6 +61,22 @@ describe('sequential, with further metrics', () => {
       bad.summary,
       /^Metric queue-depth: 81 against 49\.1 since the warm-up .*: at or beyond the limit of 1\.2 times the comparison, and p is below /,
     );
+  });
+
+  it('says what would have changed a rollback or a hold by such a metric', () => {
+    const change = (canary: Values, metric = depth) =>
+      whatWouldChange(judged(canary, base, [metric]), inputFor(canary, base, [metric])).join('\n');
+    assert.match(
+      change(higher),
+      /^A value nearer to the comparison's \(it was 81 against 49\.1\), or a p of [\de.-]+ or more \(it was [\de.-]+\), would not have been a rollback by queue-depth\./,
+    );
+    const near = { ...depth, tolerance: { kind: 'difference', difference: 32.5 } } as const;
+    assert.equal(judged(higher, base, [near]).hold, 'inconclusive');
+    assert.match(
+      change(higher, near),
+      /^For a PROMOTE by queue-depth: more time, or values nearer to the comparison's \([\d.]+ against [\d.]+\)\. A ROLLBACK takes p below [\de.-]+ \(now p = [\de.-]+\)\.$/,
+    );
+    assert.match(change(base.map(() => -3)), /^For a PROMOTE by queue-depth: Metric queue-depth: -3 is below 0/);
   });
 
   it('looks in the direction that is for the worse', () => {
