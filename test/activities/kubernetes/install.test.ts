@@ -155,7 +155,8 @@ test(
     );
     assert.doesNotMatch(stdout, /persistentVolumeClaim/);
     const settings = objects.find(({ kind, metadata }) => kind === 'ConfigMap' && /storage/.test(metadata?.name ?? ''));
-    assert.match((settings?.['data'] as Record<string, string>)['SLIPWAY_EVIDENCE_STORE'] ?? '', /^s3:\/\//);
+    const data = settings?.['data'] as Record<string, string> | undefined;
+    assert.match(data?.['SLIPWAY_EVIDENCE_STORE'] ?? '', /^s3:\/\//);
     const pods = objects
       .filter(({ kind }) => kind === 'Deployment')
       .map(
