@@ -259,5 +259,6 @@ function answer<T>(value: T): Promise<T> {
 }
 
 function accepted(observedGeneration: number): object {
-  return { parents: [{ conditions: [{ type: 'Accepted', status: 'True', observedGeneration }] }] };
+  const conditions = [{ type: 'Accepted', status: 'True', observedGeneration }];
+  return { parents: [{ parentRef: { name: 'gateway' }, conditions }] };
 }

@@ -87,7 +87,10 @@ function objectsOf({ replicas, route, autoscaled, containers, surge, ownLabel }:
       apiVersion: 'gateway.networking.k8s.io/v1',
       kind: 'HTTPRoute',
       metadata: { name: 'edge' },
-      spec: { rules: [{ backendRefs: [{ name: 'front', port: 80, group: '', kind: 'Service', weight: 1 }] }] },
+      spec: {
+        parentRefs: [{ name: 'gateway' }],
+        rules: [{ backendRefs: [{ name: 'front', port: 80, group: '', kind: 'Service', weight: 1 }] }],
+      },
     },
     {
       apiVersion: 'networking.k8s.io/v1',
