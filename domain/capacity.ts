@@ -37,6 +37,15 @@ export function lackOf(
   return `${ready} of its replicas can serve, and ${least} of the ${replicas} that it had are needed to take all users`;
 }
 
+/** Who has which share of the users, in percent: by the weights, or where there are none by what can serve. Null: nobody. */
+export function sharesOf({ arms, weights }: Pick<TargetSnapshot, 'arms' | 'weights'>): Weights | null {
+  if (weights !== null) return weights;
+  const [stable, canary, baseline] = [serving(arms.stable), atMost(arms.canary), atMost(arms.baseline)];
+  const all = stable + canary + baseline;
+  const share = (serve: number): number => (100 * serve) / all;
+  return all === 0 ? null : { stable: share(stable), canary: share(canary), baseline: share(baseline) };
+}
+
 const SIBLINGS = ['canary', 'baseline'] as const;
 
 /** Siblings that users are sent to; where no weights are known, those that stand. */

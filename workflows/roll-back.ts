@@ -2,7 +2,7 @@ import { patched } from '@temporalio/workflow';
 import type { PlatformScope } from '../activities/platform.js';
 import type { Outcome } from '../domain/rollout.js';
 import type { IdempotencyKey } from '../domain/fence.js';
-import { isAway, lackOf, leastFor, nothingToLose } from '../domain/capacity.js';
+import { isAway, lackOf, leastFor, nothingToLose, sharesOf } from '../domain/capacity.js';
 import { ALL_STABLE } from '../domain/target.js';
 import type { Effect, EffectResult, StableReadiness, TargetSnapshot } from '../domain/target.js';
 import { durationText } from '../domain/words.js';
@@ -189,7 +189,7 @@ export function planRollBack(snapshot: TargetSnapshot, byCapacity = true): reado
         },
       ];
   // What it lacks of its size is given back to it once no user is on the new version any more.
-  if (byCapacity ? isOld && lackOf(stable, recorded, weights) === null : isWhole && stable.ready > 0)
+  if (byCapacity ? isOld && lackOf(stable, recorded, sharesOf(snapshot)) === null : isWhole && stable.ready > 0)
     return [toStable, ...restore, ...siblings];
   const awaiting = (away: boolean): RollBackStep => ({ kind: 'await-stable', replicas: recorded.replicas, away });
   const atOnce = byCapacity
@@ -219,6 +219,8 @@ async function awaitStable(
     const found = `${ready} of stable's ${stable.wanted} replicas can serve after ${durationText(limitMs)} (${message ?? 'no reason given'})`;
     if (!away) return warn(found);
     if (harmful && ready > 0) return warn(`${found}: traffic goes to them, for the new version harms its users`);
+    // What waits for the canary's room on the nodes would else be waited for by the canary.
+    if (ready >= leastFor(replicas)) return warn(`${found}: traffic goes to them, for they can take all users`);
     if (isFirst) say(`${found}: traffic stays where more can serve until then; see why its pods don't come up`);
   }
 }

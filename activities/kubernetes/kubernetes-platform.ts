@@ -53,6 +53,9 @@ const ACCEPTED_WITHIN_MS = 3000;
 const ACCEPTED_POLL_MS = 100;
 /** A gateway whose controller is being replaced is back by then. */
 const UNHEARD_BACK_MS = 30 * 60_000;
+/** How long a controller is given to see what has just been written; most take milliseconds. */
+const UNSEEN_MS = 1500;
+const UNSEEN_POLL_MS = 100;
 /** The longest wait in one attempt. */
 const DRAIN_STEP_MS = 3000;
 /** Limit for telling what was done. */
@@ -89,7 +92,12 @@ export function createKubernetesPlatform({
       try {
         // A rollback asks this before it moves the traffic.
         const { store } = await open(scope, 'rollback');
-        const view = await readLane(store, scope.rolloutId, signal);
+        let view = await readLane(store, scope.rolloutId, signal);
+        // A fence is a change of the Deployment: what can serve is known again when the controller has seen it.
+        for (const until = Date.now() + UNSEEN_MS; view.arms.stable?.status.unseen === true && Date.now() < until;) {
+          await pause(UNSEEN_POLL_MS, undefined, signal ? { signal } : {});
+          view = await readLane(store, scope.rolloutId, signal);
+        }
         const stable = store.seen?.stable ?? null;
         const own = stable === null ? { surge: 0 } : { surge: surgeOf(stable), progressMs: progressMsOf(stable) };
         return { ...snapshotOf(store, scope, view, null), ...own };
@@ -119,8 +127,7 @@ export function createKubernetesPlatform({
       try {
         if (effect.op === 'cut-traffic') cutMs = performance.now();
         const { client, store } = await open(scope, urgencyOf(effect));
-        if (effect.op === 'remove-arm' || effect.op === 'set-stable-template')
-          await drained(client, scope.target, signal);
+        if (takesPodsAway(effect)) await drained(client, scope.target, signal);
         const result = await applyEffect({ store, scope, permit, signal }, effect);
         if (result.kind !== 'applied' && result.kind !== 'already') return result;
         // Also where an earlier attempt has written them: what counts is that the gateways have taken them.
@@ -199,6 +206,11 @@ async function explainedRefusal(
 
 function refusedTarget({ message }: Refused): PreflightFinding {
   return refuse(message, 'put the target right in slipway.yaml');
+}
+
+/** Pods that may have lost their traffic just now. Who restores stable takes none away that served what was recorded. */
+function takesPodsAway(effect: Effect): boolean {
+  return effect.op === 'remove-arm' || (effect.op === 'set-stable-template' && effect.template.from === 'release');
 }
 
 /** What takes users away from a bad canary: no other rollout's work may keep it waiting. */

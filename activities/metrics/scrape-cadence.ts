@@ -1,7 +1,10 @@
 import { median } from '../../domain/canary/median.js';
 
-/** A target is scraped more seldom than it is asked for where so many samples in a row came this many steps after the one before. */
-const IN_A_ROW = 3;
+/**
+ * A target is scraped more seldom than it is asked for where so many samples in a row came this many steps after the one
+ * before. Seen at the instants of a grid, samples that are now and then just late come two steps apart, too, for a while.
+ */
+const IN_A_ROW = 8;
 const LATE_STEPS = 1.5;
 
 /** What is known of one series: the instant of its newest sample, and the last times between two of them, ms. */

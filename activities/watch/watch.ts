@@ -164,6 +164,8 @@ async function watch(
   let comparison: ArmSamples | null = null;
   let latest: Judged | null = null;
   let unseen = 0;
+  /** Why what is scraped can't be judged; most looks bring nothing new, and say nothing of it. */
+  let unfit: string | null = null;
   const recallFor = createLookMemory();
   const { scrapeIntervalMs } = call.analysis;
   let fromMs = Math.max(call.startMs - scrapeIntervalMs, begunMs - MOST_SCRAPES * scrapeIntervalMs);
@@ -180,6 +182,7 @@ async function watch(
         const other = call.comparison === null ? undefined : answer.arms[call.comparison.arm];
         if (own !== undefined) canary = appendSamples(canary, own);
         if (other !== undefined) comparison = appendSamples(comparison, other);
+        if (own !== undefined || other !== undefined) unfit = answer.unfit ?? null;
         fromMs = Math.max(fromMs, (canary?.timesMs.at(-1) ?? -Infinity) + 1);
       }
       if (toMs === nowMs || answer.kind === 'unreachable') break;
@@ -202,9 +205,8 @@ async function watch(
         seen.verdict({ ...opinion, atMs });
       }
       if (latest?.opinion.hold === 'no-data') trouble = latest.opinion.summary;
-      if (answer.kind === 'value' && answer.unfit !== undefined && latest?.opinion.kind !== 'ROLLBACK')
-        trouble = answer.unfit;
     }
+    if (unfit !== null && answer.kind !== 'unreachable' && latest?.opinion.kind !== 'ROLLBACK') trouble = unfit;
     unseen = trouble === null ? 0 : unseen + 1;
     deps.onLook({ lateMs: Date.now() - dueMs, verdict: (trouble === null ? latest?.opinion.kind : null) ?? 'blind' });
     const look = { atMs, begunMs, trouble, unseen, latest };

@@ -1,5 +1,5 @@
 import { binomialGreater } from './counts.js';
-import { countsWithin, histogramQuantile, histogramWithin, slowerThan, totalOf } from './series.js';
+import { countsWithin, histogramQuantile, histogramWithin, isAbove, slowerThan, totalOf } from './series.js';
 import type { ArmEvidence } from './series.js';
 import type { JudgeInput, MetricFinding } from './types.js';
 import { apart, count, durationText, percent, probability, seconds } from '../words.js';
@@ -93,11 +93,11 @@ function latencyLimit(input: JudgeInput, canary: ArmEvidence, comparison: ArmEvi
   if (own === null || totalOf(own) < Math.max(1, minRequests)) return null;
   const quantile = histogramQuantile(0.99, canary.boundsSeconds, own);
   const p = binomialGreater(slowerThan(own, edge), totalOf(own), 0.01);
-  if (quantile === null || quantile.seconds <= maxP99Seconds || p >= CHANCE_OF_CROSSING) return null;
+  if (quantile === null || !isAbove(quantile, maxP99Seconds) || p >= CHANCE_OF_CROSSING) return null;
   const other = comparison === null ? null : histogramWithin(comparison, input.atMs - windowMs, input.atMs, from);
   const otherP99 =
     other === null || comparison === null ? null : histogramQuantile(0.99, comparison.boundsSeconds, other);
-  const shared = otherP99 !== null && otherP99.seconds > maxP99Seconds;
+  const shared = otherP99 !== null && isAbove(otherP99, maxP99Seconds);
   const otherN = other === null ? 0 : totalOf(other);
   const [slow, limit] = apart(seconds, quantile.seconds, maxP99Seconds);
   return {

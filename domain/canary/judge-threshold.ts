@@ -1,6 +1,6 @@
 import { tooFewRequests } from './opinion.js';
 import type { Opinion } from './opinion.js';
-import { countsWithin, histogramQuantile, histogramWithin, totalOf, valuesWithin } from './series.js';
+import { countsWithin, histogramQuantile, histogramWithin, isAbove, totalOf, valuesWithin } from './series.js';
 import type { ArmEvidence, Span } from './series.js';
 import type { JudgeInput, MetricFinding, ThresholdPolicy, VerdictKind } from './types.js';
 import { amount, apart, count, durationText, percent, plural, seconds } from '../words.js';
@@ -165,7 +165,7 @@ function latencyLimit(bound: number): Limit {
       const histogram = histogramWithin(canary, fromMs, toMs, notBeforeMs);
       const quantile = histogram === null ? null : histogramQuantile(0.99, canary.boundsSeconds, histogram);
       if (histogram === null || quantile === null) return null;
-      const broken = quantile.seconds > bound;
+      const broken = isAbove(quantile, bound);
       const [read, limit] = apart(seconds, quantile.seconds, bound);
       const value = `${quantile.saturated ? 'at least ' : ''}${read}`;
       const against = `${broken ? 'above' : 'not above'} ${limit}`;

@@ -64,6 +64,11 @@ export interface Quantile {
   readonly saturated: boolean;
 }
 
+/** Whether a quantile is above a limit. One beyond the largest bound is above whatever limit that bound reaches. */
+export function isAbove({ seconds, saturated }: Quantile, limit: number): boolean {
+  return saturated ? seconds >= limit : seconds > limit;
+}
+
 /** A span that is longer than this many scrape intervals bridges a missing scrape. */
 const GAP_SCRAPES = 1.5;
 

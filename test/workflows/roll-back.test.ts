@@ -60,6 +60,21 @@ describe('a rollback', () => {
     assert.deepEqual(of(4, 100, 10), restored.slice(1), 'its size tells nothing where its replicas can’t serve');
   });
 
+  test('goes by what serves where shares follow from the numbers of replicas', () => {
+    const recorded = { rolloutId: 'r', templateDigest: OLD, version: 'hello', replicas: 10 };
+    const of = (ready: number, canary: number) =>
+      steps({
+        recorded,
+        arms: {
+          stable: { ...arm(OLD, ready), replicas: 10 },
+          canary: { ...arm('sha256:new', canary), replicas: canary },
+        },
+        weights: null,
+      });
+    assert.deepEqual(of(7, 1), ['set-weights', 'remove-arm'], 'stable has 7 of 8 users');
+    assert.deepEqual(of(3, 3).slice(0, 2), ['await-stable', 'set-weights'], 'half of them are elsewhere');
+  });
+
   test('of a run that was under way before that goes on as it began', () => {
     const recorded = { rolloutId: 'r', templateDigest: OLD, version: 'hello', replicas: 3 };
     const snapshot = { ...SNAPSHOT, recorded, arms: { stable: arm(OLD, 2), canary: arm('sha256:new', 2) } };

@@ -286,6 +286,9 @@ describe('effects on Kubernetes', { skip, concurrency: 5 }, () => {
     const permits = late.map((effect) => rollout.permit(effect, 'overwrite'));
     await rollout.claim('recover');
     await rollout.apply({ op: 'raise-fence' }, 'overwrite');
+    // A fence is a change of stable that its controller has yet to see: a rollback reads right after it what can serve.
+    const { arms } = await rollout.platform.describe(rollout.scope);
+    assert.equal(arms.stable?.ready, arms.stable?.replicas);
     const raised = (await appliedWrites(plane.auditLog, namespace)).length;
     for (const [index, effect] of late.entries()) {
       const result = await rollout.platform.apply(rollout.scope, effect, permits[index] as (typeof permits)[number]);

@@ -464,12 +464,20 @@ describe('a watch that sees nothing', () => {
 
   it('is blind where samples are unfit to compare, and says why; harm in them it sees all the same', async () => {
     const unfit = 'Prometheus scrapes every 60 s';
-    const lab = new Lab();
-    lab.answer = (query) => ({ ...scraped(query, { perSecond: 20 }), unfit }) as MetricsAnswer;
-    lab.begin();
-    const { result } = await lab.result();
-    assert.ok(result.kind === 'blind', result.kind);
-    assert.equal(result.reason, unfit);
+    const nothingNew: readonly MetricsAnswer[] = [
+      { kind: 'value', arms: {} },
+      { kind: 'no-data', detail: 'no series within 30 s' },
+    ];
+    for (const between of nothingNew) {
+      setClock(START);
+      const lab = new Lab();
+      lab.answer = (query) =>
+        lab.queries.length % 3 === 1 ? ({ ...scraped(query, { perSecond: 20 }), unfit } as MetricsAnswer) : between;
+      lab.begin();
+      const { result } = await lab.result();
+      assert.ok(result.kind === 'blind', result.kind);
+      assert.equal(result.reason, unfit);
+    }
     setClock(START);
     const harm = new Lab();
     harm.answer = (query) => ({ ...scraped(query, { perSecond: 20, errorRate: 0.8 }), unfit }) as MetricsAnswer;

@@ -123,6 +123,9 @@ describe('threshold, counted as Flagger does', () => {
       series: [{ ...series!, buckets: series!.buckets.map((row) => [row![0]!, row![0]!, row![2]!]) }],
     };
     assert.match(judged(times(5, slow), {}, { canary: saturated }).summary, /p99 at least 1 s above 500 ms/);
+    // The largest bucket ends at the limit: what is beyond it is above.
+    const atLimit = judged(times(5, slow), { maxP99Seconds: 1 }, { canary: saturated });
+    assert.match(atLimit.summary, /p99 at least 1 s above 1 s/);
   });
 
   it('does not promote on a failed check, but on the next good one', () => {

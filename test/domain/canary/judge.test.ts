@@ -73,6 +73,11 @@ describe('judge, whatever the rule', () => {
     const late = judged({ ...healthy, latencyFactor: 4 }, healthy, 32, { policy: slow });
     assert.equal(late.kind, 'ROLLBACK');
     assert.match(late.summary, /p99 .* above the limit of 300 ms/);
+    // The largest bucket ends at the limit: what is beyond it is above, and what is read is that bucket's bound.
+    const last = withLimits({ maxP99Seconds: 5 }).policy;
+    const slowest = judged({ ...healthy, latencyFactor: 60 }, healthy, 32, { policy: last });
+    assert.equal(slowest.kind, 'ROLLBACK', slowest.summary);
+    assert.match(slowest.summary, /p99 .* is at least 5 s .* above the limit of 5 s/);
   });
 
   it('does not take one failure among few requests for a crossed limit', () => {
