@@ -113,6 +113,7 @@ export interface Activities {
   /** Takes a new generation from the lane's anchor. */
   claimLane(request: ClaimRequest): Promise<ClaimResult>;
   openRollout: EffectActivity<'open-rollout'>;
+  recordConfiguration: EffectActivity<'record-configuration'>;
   raiseFence: EffectActivity<'raise-fence'>;
   startArm: EffectActivity<'start-arm'>;
   setWeights: EffectActivity<'set-weights'>;

@@ -33,6 +33,7 @@ type PlatformActivityName =
   | 'preflight'
   | 'claimLane'
   | 'openRollout'
+  | 'recordConfiguration'
   | 'raiseFence'
   | 'startArm'
   | 'setWeights'
@@ -103,6 +104,7 @@ export function createPlatformActivities({
     preflight: ({ scope, needs }) =>
       retryable(() => of(scope.target).preflight(scope, needs, attemptSignal()), LONGEST_WAIT_MS.usual),
     openRollout: effect,
+    recordConfiguration: effect,
     raiseFence: effect,
     startArm: effect,
     setWeights: effect,

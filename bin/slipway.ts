@@ -100,6 +100,12 @@ function withRelease(target: Command): Command {
     .option('--image <container=reference>', 'image of one container; may be repeated', collect)
     .option('--set <NAME=VALUE>', 'environment variable of this release; may be repeated', collect)
     .option(
+      '--use-config-map <name=new>',
+      'another ConfigMap for the Deployment to refer to (app-config=app-config-9e1b); may be repeated',
+      collect,
+    )
+    .option('--use-secret <name=new>', 'the same of a Secret, by name; may be repeated', collect)
+    .option(
       '--base <commit>',
       'what changed is counted from here (default: the merge base with upstream, else the parent)',
     )

@@ -70,6 +70,7 @@ export function payloadDigest(request: RolloutRequest): string {
   return digestOf({
     images: request.release.images,
     env: request.release.env,
+    ...(request.release.config === undefined ? {} : { config: request.release.config }),
     commit: request.release.change.commit,
     policy: request.policy,
   });

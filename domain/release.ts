@@ -28,12 +28,23 @@ export interface Change {
   readonly truncated: boolean;
 }
 
+/**
+ * Which ConfigMaps and Secrets stand for those that a service's template refers to: new name by the old one, or by what
+ * both begin with (`app-config` means `app-config-9e1b` too).
+ */
+export interface ConfigNames {
+  readonly configMaps: Readonly<Record<string, string>>;
+  readonly secrets: Readonly<Record<string, string>>;
+}
+
 /** One version of a service to be shipped. */
 export interface Release {
   /** Image reference by container. On the local platform the reference is what `{image}` and `{tag}` are filled from. */
   readonly images: Readonly<Record<string, string>>;
   /** Environment variables to set in every container, over those of the template. */
   readonly env: Readonly<Record<string, string>>;
+  /** Other ConfigMaps and Secrets for the template to refer to; absent where it keeps those it has. */
+  readonly config?: ConfigNames;
   readonly change: Change;
 }
 
@@ -42,11 +53,30 @@ export interface HashedRelease {
   readonly digest: Digest;
   readonly images: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
+  readonly config?: ConfigNames;
 }
 
-export function hashRelease(release: Release): HashedRelease {
-  const { images, env } = release;
-  return { digest: digestOf({ images, env }), images, env };
+export function hashRelease({ images, env, config }: Release): HashedRelease {
+  const content = { images, env, ...(config === undefined ? {} : { config }) };
+  return { digest: digestOf(content), ...content };
+}
+
+/** How objects of Kubernetes may be called. */
+export const OBJECT_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+/** Other names as a release carries them: nothing where there are none. */
+export function renamedConfig(names: ConfigNames): Pick<Release, 'config'> {
+  const { configMaps, secrets } = names;
+  return Object.keys(configMaps).length + Object.keys(secrets).length === 0 ? {} : { config: names };
+}
+
+/** What of its configuration a release itself sets, by name: variables, and the objects that it refers to. */
+export function settingsOf({ env, config }: Pick<Release, 'env' | 'config'>): readonly string[] {
+  return [
+    ...Object.keys(env),
+    ...Object.keys(config?.configMaps ?? {}).map((name) => `ConfigMap ${name}`),
+    ...Object.keys(config?.secrets ?? {}).map((name) => `Secret ${name}`),
+  ];
 }
 
 /** A release for people: `hello:v2`, or `hello:v2 + proxy:v9`. A digest is shown only where there is no tag. */

@@ -26,8 +26,8 @@ export interface RiskInput {
   /** Whether `files` was cut at a limit. */
   readonly truncated: boolean;
   readonly message: string | null;
-  /** Names of the environment variables that the release itself sets: configuration, whatever files changed. */
-  readonly variables: readonly string[];
+  /** What the release itself sets, by name (`settingsOf`): configuration, whatever files changed. */
+  readonly settings: readonly string[];
   /** 0 is the most critical tier. */
   readonly tier: number;
   /** Days since this service last rolled back; null: never, or not known. */
@@ -220,20 +220,20 @@ interface Looked {
  * explains itself, the order of files does not matter, and nothing that is added to a change can lower it. A model may
  * raise what it says and never lower it.
  *
- * Documentation alone is .02 and gets no other factor; with variables that the release sets it is not alone. Authors'
+ * Documentation alone is .02 and gets no other factor; with configuration that the release sets it is not alone. Authors'
  * history and how often files changed lately are not known here; what is not known never lowers.
  */
 export function riskFloor(input: RiskInput): Risk {
-  const { files, truncated, message, variables, tier, recentRollbackDays, localHour, localWeekday, policy } = input;
+  const { files, truncated, message, settings, tier, recentRollbackDays, localHour, localWeekday, policy } = input;
   const looked = (files ?? []).map(look);
   const blind = unknownBecause(files, truncated, looked);
-  const runs = blind !== null || variables.length > 0 || looked.some((file) => file.kind === 'code');
+  const runs = blind !== null || settings.length > 0 || looked.some((file) => file.kind === 'code');
   const kind = runs ? 'code' : testsOrDocs(looked);
   const factors: RiskFactor[] = [baseFactor(kind)];
   const add = (id: string, weight: number, reason: string): void => void factors.push({ id, weight, reason });
 
   if (blind !== null) add('unknown', 0.5, blind);
-  const set = variables.length === 0 ? null : `the release sets ${names(variables)}`;
+  const set = settings.length === 0 ? null : `the release sets ${names(settings)}`;
   for (const rule of heaviest(looked)) {
     const hit = looked.filter(({ rules }) => rules.includes(rule)).map(({ file }) => file.path);
     const reason = `${names(hit)} ${rule.what[new Set(hit).size === 1 ? 0 : 1]}`;

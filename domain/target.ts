@@ -172,10 +172,34 @@ export type TemplateSource =
   /** Stable's template as recorded when the rollout opened. */
   | { readonly from: 'recorded' };
 
+/**
+ * What stands behind the names by which templates refer to configuration: `sha256:…` of a ConfigMap's content, `version …`
+ * of a Secret, `none` where there is no such object; by `ConfigMap app-config`. Without what may not be read.
+ */
+export type Configuration = Readonly<Record<string, string>>;
+
+/** How a change of it is called where other changes are called by the object that was changed. */
+export const CONFIGURATION = 'configuration';
+
+/** What somebody else made of an object, for people. */
+export function changeText(
+  object: string,
+  { found, expected }: { readonly found: string; readonly expected: string },
+): string {
+  return object === CONFIGURATION
+    ? `it is ${found}, and was ${expected} when it was recorded: pods that start from now on run with it, stable's too`
+    : `it is ${found}, Slipway had left ${expected}`;
+}
+
 /** A change of the outside world. Each is one activity, carries a permit, and is applied exactly once. */
 export type Effect =
-  /** Creates the rollout's anchor with stable's recorded template: the first effect of a rollout. */
-  | { readonly op: 'open-rollout' }
+  /**
+   * Creates the rollout's anchor with stable's recorded template, and the configuration that it and the release's refer
+   * to: the first effect of a rollout.
+   */
+  | { readonly op: 'open-rollout'; readonly release?: HashedRelease }
+  /** Records the configuration anew, where a person has let a change of it be. */
+  | { readonly op: 'record-configuration' }
   /** Writes the new fence on every object of the rollout, so that earlier writers are refused from then on. */
   | { readonly op: 'raise-fence' }
   /** Creates an arm, or brings it to this template and size. */
@@ -217,6 +241,7 @@ export function effectObject(effect: Effect): string {
     case 'raise-fence':
       return 'all';
     case 'open-rollout':
+    case 'record-configuration':
     case 'close-rollout':
       return 'anchor';
   }
@@ -224,8 +249,13 @@ export function effectObject(effect: Effect): string {
 
 /** What came of an effect. Failures that a retry may cure are thrown instead. */
 export type EffectResult =
-  | { readonly kind: 'applied'; readonly drift: readonly string[] }
-  | { readonly kind: 'already' }
+  | {
+      readonly kind: 'applied';
+      readonly drift: readonly string[];
+      /** What was recorded; absent where there is none. */
+      readonly configuration?: Configuration;
+    }
+  | { readonly kind: 'already'; readonly configuration?: Configuration }
   | { readonly kind: 'stale'; readonly object: string; readonly held: Fence }
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   /** Nothing was written: it is not the time for it, and another way must be taken. */

@@ -5,7 +5,7 @@ import type { Plan } from './plan.js';
 import { releaseName } from './release.js';
 import type { Assessment } from './risk.js';
 import type { Outcome, Phase, Reason, RolloutRequest, StageVerdict, Wait } from './rollout.js';
-import type { Weights } from './target.js';
+import type { Configuration, Weights } from './target.js';
 import type { TrailFact } from './trail.js';
 import { percentText } from './words.js';
 
@@ -118,6 +118,12 @@ export function weightsFact({ stable, canary, baseline }: Weights, generation: n
 /** A permission to write that the lane's anchor has granted. */
 export function generationFact(generation: number): TrailFact {
   return { type: 'effect', actor: null, text: `took generation ${generation}`, data: { generation } };
+}
+
+/** What templates refer to, as it was recorded. */
+export function configurationFact(configuration: Configuration, generation: number | null): TrailFact {
+  const names = Object.keys(configuration);
+  return { type: 'effect', actor: null, text: `recorded ${names.join(', ')}`, data: { configuration, generation } };
 }
 
 export function verdictFact({ stage, verdict, evidence }: StageVerdict): TrailFact {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { defaultAnalysis, kayentaMetric, metricPolicy } from '../domain/canary/defaults.js';
 import { DEFAULT_REMINDERS } from '../domain/approval/rules.js';
 import { ON_ALERT, PROMETHEUS_TEMPLATES, STRATEGIES } from '../domain/policy.js';
+import { OBJECT_NAME } from '../domain/release.js';
 import { DIRECTIONS, JUDGES } from '../domain/canary/types.js';
 import { DEFAULT_RISK_POLICY } from '../domain/risk-floor.js';
 import type { AnalysisPolicy } from '../domain/canary/types.js';
@@ -371,7 +372,7 @@ const Run = z.strictObject({
 });
 
 const kubeName = (example: string) =>
-  z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, {
+  z.string().regex(OBJECT_NAME, {
     error: ({ input }) =>
       objection(
         `${shown(input)} is no name of a Kubernetes object`,

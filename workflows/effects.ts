@@ -4,12 +4,12 @@ import type { PlatformScope } from '../activities/platform.js';
 import { idempotencyKey } from '../domain/fence.js';
 import type { Fence, IdempotencyKey, Permit } from '../domain/fence.js';
 import { effectObject } from '../domain/target.js';
-import type { Claimant, Effect, EffectResult } from '../domain/target.js';
+import type { Claimant, Configuration, Effect, EffectResult } from '../domain/target.js';
 import { forwardEffects, reads, rollbackEffects } from './activity-profiles.js';
 
 /** What came of an effect, with everything that the runner could settle by itself settled. */
 export type EffectOutcome =
-  | { readonly kind: 'done'; readonly drift: readonly string[] }
+  | { readonly kind: 'done'; readonly drift: readonly string[]; readonly configuration?: Configuration }
   | { readonly kind: 'drift'; readonly object: string; readonly found: string; readonly expected: string }
   | { readonly kind: 'refused'; readonly reason: string }
   /** Only of `cut-traffic`: another way must be taken. */
@@ -126,7 +126,7 @@ export class EffectRunner {
       case 'applied':
         return { ...result, kind: 'done' };
       case 'already':
-        return { kind: 'done', drift: [] };
+        return { ...result, kind: 'done', drift: [] };
       case 'drift':
       case 'declined':
         return result;
@@ -154,6 +154,8 @@ export class EffectRunner {
     switch (effect.op) {
       case 'open-rollout':
         return with_(activities, 'openRollout', options, { scope, effect, permit });
+      case 'record-configuration':
+        return with_(activities, 'recordConfiguration', options, { scope, effect, permit });
       case 'raise-fence':
         return with_(activities, 'raiseFence', options, { scope, effect, permit });
       case 'start-arm':

@@ -12,9 +12,9 @@ import type { Plan, PlannedStage } from '../domain/plan.js';
 import { needsApproval } from '../domain/policy.js';
 import { releaseName } from '../domain/release.js';
 import type { Outcome, Reason, RolloutRequest, RolloutResult } from '../domain/rollout.js';
-import { ALL_STABLE, trafficSplitOf } from '../domain/target.js';
+import { ALL_STABLE, changeText, CONFIGURATION, trafficSplitOf } from '../domain/target.js';
 import type { Arm, Effect, SizedArm, TargetSnapshot, Weights } from '../domain/target.js';
-import { generationFact, outcomeFact, weightsFact } from '../domain/trail-facts.js';
+import { configurationFact, generationFact, outcomeFact, weightsFact } from '../domain/trail-facts.js';
 import { SLIPWAY_VERSION } from '../domain/version.js';
 import { durationText, percentText } from '../domain/words.js';
 import { courtesies, forwardEffects, reads, waits } from './activity-profiles.js';
@@ -165,7 +165,8 @@ class Rollout {
         claimed.kind === 'denied' ? 'lost-claim' : claimed.kind === 'refused' ? 'refused' : 'platform-unreachable';
       return ended('rejected', code, reason);
     }
-    const opened = await this.do_({ op: 'open-rollout' }, 'preflight', 'record stable as it is');
+    const { release } = plan;
+    const opened = await this.do_({ op: 'open-rollout', release }, 'preflight', 'record stable as it is');
     if (opened !== null) return opened;
     const fenced = await this.do_({ op: 'raise-fence' }, 'preflight', 'fence off earlier writers');
     state.weights = plan.kind === 'first' ? null : ALL_STABLE;
@@ -374,10 +375,20 @@ class Rollout {
       const { object, text } = result;
       const held = await this.holdOnDrift(object, text);
       if (held !== null) return held;
-      // Stable is none of what is set up: it is written once, in the end.
-      const restored = object === 'stable' && plan.kind !== 'first' ? await this.restoreStable(plan, what.label) : null;
-      if (restored !== null) return restored;
+      const settled = await this.letBe(plan, object, what.label);
+      if (settled !== null) return settled;
     }
+  }
+
+  /** Settles, as a person said, what is none of what is set up: what stable runs, and what templates refer to. */
+  private async letBe(plan: Plan, object: string, label: string): Promise<End | null> {
+    if (object === CONFIGURATION) return this.recordConfiguration(label);
+    // It is written once, in the end.
+    return object === 'stable' && plan.kind !== 'first' ? this.restoreStable(plan, label) : null;
+  }
+
+  private recordConfiguration(label: string): Promise<End | null> {
+    return this.do_({ op: 'record-configuration' }, label, 'record the configuration as it is now');
   }
 
   private async soak(plan: Plan, what: Watched): Promise<SoakResult> {
@@ -546,6 +557,8 @@ class Rollout {
     return this.runner.perform(request).then((outcome) => {
       switch (outcome.kind) {
         case 'done':
+          if (outcome.configuration !== undefined)
+            this.state.trail.add(configurationFact(outcome.configuration, this.state.generation));
           for (const drift of outcome.drift) this.state.warn(`wrote over a change by somebody else: ${drift}`);
           return null;
         case 'refused':
@@ -565,10 +578,13 @@ class Rollout {
   /** A person writes over what was found, or the rollout goes back. */
   private async settleDrift(
     request: EffectRequest,
-    { object, found, expected }: Extract<EffectOutcome, { kind: 'drift' }>,
+    drift: Extract<EffectOutcome, { kind: 'drift' }>,
   ): Promise<End | null> {
-    const held = await this.holdOnDrift(object, `it is ${found}, Slipway had left ${expected}`);
-    return held ?? this.perform({ ...request, overwrite: true });
+    const { object } = drift;
+    const held = await this.holdOnDrift(object, changeText(object, drift));
+    const recorded = held === null && object === CONFIGURATION ? await this.recordConfiguration(request.stage) : held;
+    // Nothing of that is written over: what else somebody has changed is another question.
+    return recorded ?? this.perform({ ...request, overwrite: object !== CONFIGURATION });
   }
 
   /** Waits until a person resumes the rollout, with the guard on where users are sent to the new version. Null: resumed. */

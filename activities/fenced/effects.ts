@@ -11,7 +11,7 @@ import {
   untilSettled,
 } from './fenced-write.js';
 import { lackOf } from '../../domain/capacity.js';
-import { ALL_STABLE } from '../../domain/target.js';
+import { ALL_STABLE, CONFIGURATION } from '../../domain/target.js';
 import {
   ANNOTATION,
   armStateOf,
@@ -24,12 +24,21 @@ import {
   SENT_BACK,
   wasCut,
 } from './lane-view.js';
+import { changedConfiguration, configurationOf } from './configuration.js';
 import { finishRollout } from './lane-anchor.js';
 import type { Permit } from '../../domain/fence.js';
-import type { Arm, Effect, EffectOf, EffectResult, TemplateSource, Weights } from '../../domain/target.js';
+import type {
+  Arm,
+  Configuration,
+  Effect,
+  EffectOf,
+  EffectResult,
+  TemplateSource,
+  Weights,
+} from '../../domain/target.js';
 import type { PlatformScope } from '../platform.js';
 import type { Attempt } from './fenced-write.js';
-import type { LaneView, ServingView } from './lane-view.js';
+import type { LaneView, RolloutSpec, ServingView } from './lane-view.js';
 import type { LaneStore, NewObject, PlatformTypes, StoredObject, StoredRoute } from './store.js';
 
 /** All that one application of an effect works with. */
@@ -61,18 +70,22 @@ interface Written {
   drift: string[];
 }
 
-function attempt<P extends PlatformTypes>(
+async function attempt<P extends PlatformTypes>(
   context: EffectContext<P>,
   effect: Exclude<Effect, { op: 'cut-traffic' }>,
   view: LaneView<P>,
   written: Written,
 ): Promise<Attempt<EffectResult>> {
   const { store } = context;
-  const over = isForward(effect) ? sentBack(context, view) : null;
-  if (over !== null) return Promise.resolve(over);
+  const over = isForward(effect)
+    ? (sentBack(context, view) ?? (await reconfigured(context, view, writtenBy(effect, view))))
+    : null;
+  if (over !== null) return over;
   switch (effect.op) {
     case 'open-rollout':
-      return openRollout(context, view);
+      return openRollout(context, view, effect);
+    case 'record-configuration':
+      return recordConfiguration(context, view);
     case 'raise-fence':
       return raiseFence(context, view, written);
     case 'start-arm':
@@ -101,6 +114,7 @@ function isForward(effect: Effect): boolean {
     case 'set-weights':
       return effect.weights.stable < 100;
     case 'open-rollout':
+    case 'record-configuration':
     case 'raise-fence':
     case 'cut-traffic':
     case 'remove-arm':
@@ -120,11 +134,35 @@ function sentBack<P extends PlatformTypes>({ permit }: EffectContext<P>, view: L
   return staleAgainst(route, permit) ?? { kind: 'refused', object: 'route', reason: SENT_BACK };
 }
 
+/** What an effect on the way forward changes, of what there is. */
+function writtenBy<P extends PlatformTypes>(effect: Effect, { arms, route }: LaneView<P>): StoredObject<P> | null {
+  if (effect.op === 'start-arm') return arms[effect.arm] ?? null;
+  return (effect.op === 'set-stable-template' ? arms.stable : route) ?? null;
+}
+
+/** What users would get more of is not what was judged: not begun before a person lets that be. */
+async function reconfigured<P extends PlatformTypes>(
+  { store, permit, signal }: EffectContext<P>,
+  view: LaneView<P>,
+  object: StoredObject<P> | null,
+): Promise<EffectResult | null> {
+  if (permit.onDrift === 'overwrite') return null;
+  // What comes too late is told so, and what is there is not taken back.
+  if (object !== null && (staleAgainst(object, permit) || object.annotations[ANNOTATION.key] === permit.key))
+    return null;
+  const changed = await changedConfiguration(store, view, signal);
+  return changed && { kind: 'drift', object: CONFIGURATION, ...changed };
+}
+
 async function openRollout<P extends PlatformTypes>(
   { store, scope, permit, signal }: EffectContext<P>,
   view: LaneView<P>,
+  { release }: EffectOf<'open-rollout'>,
 ): Promise<Attempt<EffectResult>> {
-  if (view.rollout !== null) return staleAgainst(view.rollout.object, permit) ?? { kind: 'already' };
+  if (view.rollout !== null) {
+    const { configuration } = view.rollout.spec.recorded;
+    return staleAgainst(view.rollout.object, permit) ?? { kind: 'already', ...noting(configuration) };
+  }
   // Without a look at the lane, an attempt that comes after the rollout's end would open it once more.
   const stale = staleLane(view, permit);
   if (stale) return stale;
@@ -138,12 +176,44 @@ async function openRollout<P extends PlatformTypes>(
     };
   }
   const name = rolloutAnchorName(scope.rolloutId);
-  const spec = { rolloutId: scope.rolloutId, recorded: recordOf(store, view) };
-  const ref = { kind: 'anchor', name } as const;
-  return settle(
-    name,
-    await store.create(ref, fencedBody(store, ref, spec, permit, null, null), creditOf(permit), signal),
+  const recorded = recordOf(store, view);
+  const released = release === undefined ? null : store.templateFor({ from: 'release', release }, recorded);
+  const templates = [recorded.template, released?.kind === 'template' ? released.template : null];
+  const configuration = await configurationOf(
+    store,
+    templates.filter((template) => template !== null),
+    signal,
   );
+  const spec = { rolloutId: scope.rolloutId, recorded: { ...recorded, ...noting(configuration) } };
+  const ref = { kind: 'anchor', name } as const;
+  const body = fencedBody(store, ref, spec, permit, null, null);
+  const opened = settle(name, await store.create(ref, body, creditOf(permit), signal));
+  return opened?.kind === 'applied' ? { ...opened, ...noting(configuration) } : opened;
+}
+
+async function recordConfiguration<P extends PlatformTypes>(
+  context: EffectContext<P>,
+  view: LaneView<P>,
+): Promise<Attempt<EffectResult>> {
+  const { rollout } = view;
+  if (rollout === null) return { kind: 'refused', object: 'anchor', reason: "the rollout's anchor is gone" };
+  const { object, spec } = rollout;
+  const before = spec.recorded.configuration ?? {};
+  const now = await context.store.configuration(Object.keys(before), context.signal);
+  const configuration = { ...before, ...now };
+  const held = object.spec as RolloutSpec<P>;
+  const result = await put(context, view, {
+    ref: object,
+    existing: object,
+    spec: { ...held, recorded: { ...held.recorded, configuration } },
+    owner: object.owner,
+  });
+  if (result?.kind === 'applied') return { ...result, ...noting(configuration) };
+  return result?.kind === 'already' ? { ...result, ...noting(before) } : result;
+}
+
+function noting(configuration: Configuration = {}): { readonly configuration?: Configuration } {
+  return Object.keys(configuration).length === 0 ? {} : { configuration };
 }
 
 /** A newer grant means that this attempt's rollout was taken over or is long over. */

@@ -57,6 +57,8 @@ const RolloutSpec = z.object({
     replicas: z.int(),
     template: z.unknown(),
     weights: z.object({ stable: Percent, canary: Percent, baseline: Percent }).nullable(),
+    /** Absent where there is none, and in anchors of before it was recorded. */
+    configuration: z.record(z.string(), z.string()).optional(),
   }),
 });
 

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Digest } from '../../domain/canonical.js';
-import type { TemplateSource, Weights } from '../../domain/target.js';
+import type { Configuration, TemplateSource, Weights } from '../../domain/target.js';
 
 /** What differs between platforms: how a template is written down, and what an object is as it was read. */
 export interface PlatformTypes {
@@ -132,6 +132,10 @@ export interface LaneStore<P extends PlatformTypes> {
   digest(template: P['template']): Digest;
   /** What a template runs, for people and metrics: `hello:v2`. */
   version(template: P['template']): string;
+  /** The configuration that a template refers to and does not contain, by name. */
+  configurationNames(template: P['template']): readonly string[];
+  /** What stands behind such names now. */
+  configuration(names: readonly string[], signal: AbortSignal | undefined): Promise<Configuration>;
   /** The template that an arm shall run. */
   templateFor(source: TemplateSource, recorded: RecordedTemplate<P>): TemplateResult<P>;
 }

@@ -8,6 +8,7 @@ import type { Arm, KubernetesTarget, TemplateSource } from '../../domain/target.
 import { z } from 'zod';
 import type { ArmSpec, ArmStatus, TemplateResult } from '../fenced/store.js';
 import { Conditions } from './conditions.js';
+import { withConfig } from './config-references.js';
 import {
   copiedAnnotations,
   copiedLabels,
@@ -32,7 +33,11 @@ const Container = z.looseObject({
 /** A pod template with every field that the API server has, as stable would run it. */
 export const PodTemplate = z.looseObject({
   metadata: z.looseObject({ labels: Labels.optional() }).optional(),
-  spec: z.looseObject({ containers: z.array(Container).min(1), initContainers: z.array(Container).optional() }),
+  spec: z.looseObject({
+    containers: z.array(Container).min(1),
+    initContainers: z.array(Container).optional(),
+    volumes: z.unknown().optional(),
+  }),
 });
 export type PodTemplate = z.infer<typeof PodTemplate>;
 
@@ -348,14 +353,14 @@ export function versionOf(template: PodTemplate): string {
   return releaseName(imagesOf(template));
 }
 
-/** The template that an arm shall run: stable's as it was recorded, with the release's images and environment. */
+/** The template that an arm shall run: stable's as it was recorded, with the release's images, environment and references. */
 export function templateFor(source: TemplateSource, recorded: PodTemplate | null): TemplateResult<KubeTypes> {
   if (recorded === null)
     return { kind: 'none', reason: 'stable had no Deployment when the rollout opened: there is no template' };
   return source.from === 'recorded' ? { kind: 'template', template: recorded } : released(recorded, source.release);
 }
 
-function released(recorded: PodTemplate, { images, env }: HashedRelease): TemplateResult<KubeTypes> {
+function released(recorded: PodTemplate, { images, env, config }: HashedRelease): TemplateResult<KubeTypes> {
   const { containers, initContainers } = recorded.spec;
   const [only] = containers;
   const names = Object.keys(images);
@@ -375,17 +380,15 @@ function released(recorded: PodTemplate, { images, env }: HashedRelease): Templa
     ...container,
     image: imageOf(container.name) ?? container.image,
   });
-  return {
-    kind: 'template',
-    template: {
-      ...recorded,
-      spec: {
-        ...recorded.spec,
-        containers: containers.map((container) => withEnv(withImage(container), env)),
-        ...(initContainers === undefined ? {} : { initContainers: initContainers.map(withImage) }),
-      },
+  const template = {
+    ...recorded,
+    spec: {
+      ...recorded.spec,
+      containers: containers.map((container) => withEnv(withImage(container), env)),
+      ...(initContainers === undefined ? {} : { initContainers: initContainers.map(withImage) }),
     },
   };
+  return config === undefined ? { kind: 'template', template } : withConfig(template, config);
 }
 
 function withEnv(

@@ -56,6 +56,13 @@ export interface KubeClient {
   readonly nowMs: () => number;
   /** Null: there is no such object. */
   get(resource: Resource, namespace: string, name: string, signal: AbortSignal | undefined): Promise<KubeObject | null>;
+  /** What it is called and which version of it there is; nothing of its content leaves the API server. Null as in `get`. */
+  peek(
+    resource: Resource,
+    namespace: string,
+    name: string,
+    signal: AbortSignal | undefined,
+  ): Promise<KubeObject | null>;
   /** @param selector of labels, e.g. `app=hello`; all objects without one */
   list(
     resource: Resource,
@@ -139,6 +146,9 @@ const Status = z.object({
 });
 const Review = z.object({ status: z.object({ allowed: z.boolean(), reason: z.string().optional() }) });
 
+/** @see https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches */
+const METADATA_ONLY = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
+
 const MAX_MESSAGE_LENGTH = 500;
 
 export interface KubeClientOptions {
@@ -208,10 +218,16 @@ interface Answer {
 function createKubeClient({ access, clock, timeoutMs, onAnswer, turn }: KubeClientParts): KubeClient {
   const where = `Kubernetes at ${access.server}`;
 
-  function call(method: HttpMethod, path: string, body: unknown, signal: AbortSignal | undefined): Promise<Answer> {
+  function call(
+    method: HttpMethod,
+    path: string,
+    body: unknown,
+    signal: AbortSignal | undefined,
+    accept: string,
+  ): Promise<Answer> {
     // The calls of one activity all listen to its signal, and Node warns of more than ten.
     if (signal !== undefined) setMaxListeners(0, signal);
-    return turn(() => send(method, path, body, signal), signal);
+    return turn(() => send(method, path, body, signal, accept), signal);
   }
 
   async function send(
@@ -219,6 +235,7 @@ function createKubeClient({ access, clock, timeoutMs, onAnswer, turn }: KubeClie
     path: string,
     body: unknown,
     signal: AbortSignal | undefined,
+    accept: string,
   ): Promise<Answer> {
     const limit = deadline(timeoutMs, signal);
     try {
@@ -228,7 +245,7 @@ function createKubeClient({ access, clock, timeoutMs, onAnswer, turn }: KubeClie
         method,
         headers: {
           ...headers,
-          accept: 'application/json',
+          accept,
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         body: body === undefined ? null : JSON.stringify(body),
@@ -260,8 +277,9 @@ function createKubeClient({ access, clock, timeoutMs, onAnswer, turn }: KubeClie
     path: string,
     body: unknown,
     signal: AbortSignal | undefined,
+    accept = 'application/json',
   ): Promise<Answer> {
-    const answer = await call(method, path, body, signal);
+    const answer = await call(method, path, body, signal, accept);
     // 401: with what is renewed it may be answered.
     if (answer.status === 401 || answer.status === 429 || answer.status >= 500)
       throw new Unavailable(`${where}: ${sayingOf(answer)}`, answer.retryAfterMs);
@@ -306,6 +324,13 @@ function createKubeClient({ access, clock, timeoutMs, onAnswer, turn }: KubeClie
       const answer = await ask(HttpMethod.GET, pathOf(resource, namespace, name), undefined, signal);
       if (answer.status === 404) return null;
       return understood(where, Thing, answer) as KubeObject;
+    },
+    async peek(resource, namespace, name, signal) {
+      const path = pathOf(resource, namespace, name);
+      const answer = await ask(HttpMethod.GET, path, undefined, signal, METADATA_ONLY);
+      if (answer.status === 404) return null;
+      const { apiVersion, kind, metadata } = understood(where, Thing, answer);
+      return { apiVersion, kind, metadata };
     },
     async list(resource, namespace, selector, signal) {
       const query = selector === null ? '' : `?labelSelector=${encodeURIComponent(selector)}`;

@@ -36,6 +36,7 @@ import {
   withArmSpec,
 } from './arms.js';
 import type { KubeTypes, Sibling } from './arms.js';
+import { configurationNames, readConfiguration } from './config-references.js';
 import { newSiblingBudget } from './disruption.js';
 import type { KubeClient, KubeObject, OwnerReference } from './kube-client.js';
 import type { Resource } from './resources.js';
@@ -336,6 +337,8 @@ export function createKubeStore(
     template: PodTemplate,
     digest: templateDigest,
     version: versionOf,
+    configurationNames,
+    configuration: (names, signal) => readConfiguration(client, namespace, names, signal),
     templateFor: (source, { template }) => templateFor(source, template),
   };
 }

@@ -9,18 +9,21 @@ import type {
   LaneAnchor,
   PreflightFinding,
 } from '../../domain/target.js';
+import { changeText, CONFIGURATION } from '../../domain/target.js';
 import { durationText } from '../../domain/words.js';
 import { Refused, Unavailable } from '../failures.js';
+import { changedConfiguration } from '../fenced/configuration.js';
 import { disturbancesOf } from '../fenced/disturbances.js';
 import { applyEffect } from '../fenced/effects.js';
 import { refuse } from '../fenced/findings.js';
 import { claimLane } from '../fenced/lane-anchor.js';
 import { laneAnchorOf, LaneSpec, readAnchor, readLane } from '../fenced/lane-view.js';
+import type { LaneView } from '../fenced/lane-view.js';
 import { readinessOf, snapshotOf } from '../fenced/snapshot.js';
 import { sweepAnchors } from '../platform.js';
 import type { Platform, PlatformScope } from '../platform.js';
 import { ARM_LABEL, armStatusOf, deploymentOf, LANE_LABELS, serviceOf, surgeOf } from './arms.js';
-import type { Sibling } from './arms.js';
+import type { KubeTypes, Sibling } from './arms.js';
 import { differingImages, progressMsOf, readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
 import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
@@ -68,6 +71,8 @@ const TELL_MS = 2000;
 const INSPECTIONS: PaceOptions = { perSecond: 8, burst: 16, atOnce: 16 };
 /** For so long after a cut nothing is inspected: where many canaries fail at once, that would take from what they need. */
 const CUT_FIRST_MS = 2000;
+/** How often the configuration of a rollout that is watched is looked at; before each step forward it is too. */
+const CONFIGURATION_MS = 15_000;
 
 type Scope = PlatformScope<KubernetesTarget>;
 
@@ -79,6 +84,26 @@ export function createKubernetesPlatform({
 }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
   const inspection = createPace(INSPECTIONS).work('usual');
   let cutMs = -Infinity;
+  /** When the configuration of each rollout was last looked at. */
+  const lookedMs = new Map<string, number>();
+
+  /** What is inspected every few seconds costs calls enough without what hardly ever changes. */
+  async function reconfigured(
+    store: KubeStore,
+    view: LaneView<KubeTypes>,
+    { rolloutId }: Scope,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly Disturbance[]> {
+    const nowMs = performance.now();
+    for (const [id, atMs] of lookedMs) if (nowMs > atMs + CONFIGURATION_MS) lookedMs.delete(id);
+    if (lookedMs.has(rolloutId)) return [];
+    const changed = await changedConfiguration(store, view, signal);
+    // One that was seen to have changed is asked for again: who watches may not have been heard.
+    if (changed === null) lookedMs.set(rolloutId, nowMs);
+    return changed === null
+      ? []
+      : [{ kind: 'drift', object: CONFIGURATION, text: changeText(CONFIGURATION, changed), passing: false }];
+  }
   async function open(
     { lane, target, rolloutId }: Scope,
     urgency: Urgency = 'usual',
@@ -178,7 +203,13 @@ export function createKubernetesPlatform({
             : disturbancesOf(store, view, (arm) =>
                 serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm],
               );
-        return { disturbances, stableReplicas: view.arms.stable?.spec.replicas ?? null };
+        const reconfiguration = await reconfigured(store, view, scope, signal).catch((error: unknown) => {
+          // What was seen of the rest counts without it; it is looked at again in a moment.
+          if (error instanceof Unavailable) return [];
+          throw error;
+        });
+        const stableReplicas = view.arms.stable?.spec.replicas ?? null;
+        return { disturbances: [...disturbances, ...reconfiguration], stableReplicas };
       }, signal),
 
     anchors: (signal) =>

@@ -6,10 +6,12 @@ import { changedSince, heldByAnother, refuse, stableUnhealthy, warn } from '../f
 import { Refused, Unavailable } from '../failures.js';
 import { readLane } from '../fenced/lane-view.js';
 import type { LaneView } from '../fenced/lane-view.js';
+import type { TemplateResult } from '../fenced/store.js';
 import type { PlatformScope } from '../platform.js';
 import { ARM_LABEL, deploymentOf, DeploymentSpec, serviceOf, ServiceSpec, siblingLabels, templateFor } from './arms.js';
 import type { KubeTypes, Sibling } from './arms.js';
 import { Conditions } from './conditions.js';
+import { missingConfiguration } from './config-references.js';
 import { MAX_LABEL } from './copies.js';
 import { ofStableAlone } from './disruption.js';
 import { otherOwners } from './preflight-owners.js';
@@ -68,6 +70,7 @@ export async function findKubeProblems(
   const found = store.seen;
   if (found === null) throw new TypeError('a lane was read without being listed');
   const left = leftovers(found, neighbours, scope);
+  const released = releasedTemplate(view, needs);
   const findings = [
     ...denied,
     ...heldByAnother(view, rolloutId),
@@ -78,6 +81,8 @@ export async function findKubeProblems(
     ...stableHealth(view, found),
     ...stableStill(found, target),
     ...templateProblems(view, found, neighbours, target, needs),
+    ...(released?.kind === 'none' ? [refuse(released.reason, wrongNames(needs))] : []),
+    ...(released?.kind === 'template' ? await missingConfiguration(client, released.template, target, signal) : []),
     ...changedSince(store, view),
     ...left.kept,
     ...policyProblems(found, neighbours, target),
@@ -407,20 +412,29 @@ function templateProblems(
   const { stable } = view.arms;
   if (stable === undefined) return [];
   const { template } = stable.spec;
-  const released =
-    needs.release === undefined ? null : templateFor({ from: 'release', release: needs.release }, template);
   const room = {
     quotas: neighbours.quotas,
     limitRanges: neighbours.looked.limitranges ?? [],
     objects: objectsMade(view, found, neighbours, target, needs),
   };
   return [
-    ...(released?.kind === 'none'
-      ? [refuse(released.reason, 'name the containers in slipway.yaml (images) as the Deployment does')]
-      : []),
     ...quotaProblems(room, template, needs),
     ...besideStable(found, neighbours.looked.persistentvolumeclaims, target, needs),
   ];
+}
+
+/** What the canary will run; null where that is not known. */
+function releasedTemplate(
+  { arms: { stable }, rollout }: LaneView<KubeTypes>,
+  { release }: PlannedNeeds,
+): TemplateResult<KubeTypes> | null {
+  const template = rollout?.spec.recorded.template ?? stable?.spec.template;
+  return release === undefined || template === undefined ? null : templateFor({ from: 'release', release }, template);
+}
+
+function wrongNames({ release }: PlannedNeeds): string {
+  const names = 'name the containers in slipway.yaml (images) as the Deployment does';
+  return release?.config === undefined ? names : `${names}, and ConfigMaps and Secrets as its template does`;
 }
 
 /** How many objects the rollout adds, by the names that quotas count them under. */

@@ -6,6 +6,7 @@ export const STATUS_MANAGER = 'slipway-status';
 /** The resources that Slipway reads and writes, by the name that a permission has. */
 const RESOURCES = {
   configmaps: { prefix: '/api/v1', group: '' },
+  secrets: { prefix: '/api/v1', group: '' },
   services: { prefix: '/api/v1', group: '' },
   pods: { prefix: '/api/v1', group: '' },
   deployments: { prefix: '/apis/apps/v1', group: 'apps' },

@@ -63,6 +63,7 @@ export function stepOf(effect: Effect): Step | null {
         over: true,
       };
     case 'raise-fence':
+    case 'record-configuration':
     // The weights that the rollback then sets tell the same, once gateways have taken them.
     case 'cut-traffic':
     case 'remove-stable':

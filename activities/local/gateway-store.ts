@@ -40,6 +40,9 @@ export function createGatewayStore(
     template: ArmTemplate,
     digest: (template) => digestOf(template),
     version: ({ version }) => version,
+    // All of it stands in the template.
+    configurationNames: () => [],
+    configuration: () => Promise.resolve({}),
     templateFor: (source, { template }) => templateFor(source, template, target.run),
   };
 }

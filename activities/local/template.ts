@@ -12,6 +12,8 @@ export function templateFor(
 ): TemplateResult<GatewayTypes> {
   switch (source.from) {
     case 'release':
+      if (source.release.config !== undefined)
+        return { kind: 'none', reason: 'the release names ConfigMaps or Secrets, and this platform has none' };
       return { kind: 'template', template: released(source.release, recorded, run) };
     case 'recorded':
       if (recorded === null)

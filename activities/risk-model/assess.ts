@@ -1,5 +1,6 @@
 import { cancellationSignal } from '@temporalio/activity';
 import { combineRisk, riskFloor, RISK_RULES_VERSION } from '../../domain/risk-floor.js';
+import { settingsOf } from '../../domain/release.js';
 import type { Activities } from '../contract.js';
 import type { RiskModel } from './risk-model.js';
 
@@ -18,7 +19,7 @@ export function createAssessment({ riskModel }: AssessmentDeps): Activities['ass
       files: change.files,
       truncated: change.truncated,
       message: change.message,
-      variables: Object.keys(release.env),
+      settings: settingsOf(release),
       tier: policy.tier,
       recentRollbackDays: lastRollbackAtMs === null ? null : (nowMs - lastRollbackAtMs) / DAY_MS,
       ...localTime(nowMs, policy.risk.timeZone),

@@ -1,7 +1,8 @@
 import type { Policy } from '../../domain/policy.js';
 import { parseImageReference } from '../../domain/image-reference.js';
-import { withTag } from '../../domain/release.js';
+import { OBJECT_NAME, renamedConfig, withTag } from '../../domain/release.js';
 import type { Change, Release } from '../../domain/release.js';
+import type { Target } from '../../domain/target.js';
 import { readGitChange } from '../git.js';
 import { redactSecrets } from '../../domain/redact.js';
 import { usage } from './context.js';
@@ -13,6 +14,8 @@ export interface ReleaseOptions extends FileOptions {
   readonly tag?: string;
   readonly image?: readonly string[];
   readonly set?: readonly string[];
+  readonly useConfigMap?: readonly string[];
+  readonly useSecret?: readonly string[];
   readonly base?: string;
   readonly git?: boolean;
   readonly author?: string;
@@ -34,6 +37,7 @@ export async function describeRelease(
   const release: Release = {
     images: wanted,
     env: variables(options.set ?? []),
+    ...configNames(policy.target, options),
     change: await readChange(context, options),
   };
   return { policy, release, text };
@@ -108,6 +112,32 @@ function variables(list: readonly string[]): Readonly<Record<string, string>> {
       throw usage(`--set: "${name}" is no name of a variable`, 'letters, digits and _, not beginning with a digit');
   }
   return given;
+}
+
+/** Other ConfigMaps and Secrets for the template to refer to. */
+function configNames(target: Target, { useConfigMap = [], useSecret = [] }: ReleaseOptions): Pick<Release, 'config'> {
+  const names = (list: readonly string[], flag: string): Readonly<Record<string, string>> => {
+    const given = assignments(list, flag);
+    const wrong = Object.entries(given)
+      .flat()
+      .find((name) => !OBJECT_NAME.test(name));
+    if (wrong !== undefined)
+      throw usage(
+        `${flag}: ${JSON.stringify(wrong)} is no name of a Kubernetes object`,
+        'write lower-case letters, digits, - and ., 253 characters at most, as in app-config=app-config-9e1b',
+      );
+    return given;
+  };
+  const chosen = renamedConfig({
+    configMaps: names(useConfigMap, '--use-config-map'),
+    secrets: names(useSecret, '--use-secret'),
+  });
+  if (chosen.config !== undefined && target.platform !== 'kubernetes')
+    throw usage(
+      `${useConfigMap.length > 0 ? '--use-config-map' : '--use-secret'}: the platform ${target.platform} has no such objects`,
+      'set variables with --set, or in slipway.yaml (run.env)',
+    );
+  return chosen;
 }
 
 /** The change, from Git where there is a checkout; what is said by flags wins. */

@@ -113,6 +113,7 @@ export function startRunOf(request: RolloutRequest, key: string, slipwayYaml: st
       environment: policy.lane.environment,
       images: release.images,
       env: release.env,
+      ...(release.config === undefined ? {} : { config: release.config }),
       change: {
         ...(commit === null ? {} : { commit }),
         ...(author === null ? {} : { author: plain(author).slice(0, 200) }),

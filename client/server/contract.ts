@@ -4,7 +4,7 @@ import type { Offer } from '../../domain/offers.js';
 import type { QueuePlace } from '../../domain/lane.js';
 import type { LiveStage } from '../../domain/live.js';
 import type { Identity, Right } from '../../domain/people.js';
-import type { ChangedFile } from '../../domain/release.js';
+import type { ChangedFile, ConfigNames } from '../../domain/release.js';
 import type { RolloutView } from '../../domain/rollout.js';
 import type { TrailEntry } from '../../domain/trail.js';
 
@@ -30,6 +30,7 @@ export interface DeployPayload {
   /** Image references by container; those of the file where absent. */
   readonly images?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
+  readonly config?: Partial<ConfigNames>;
   readonly change?: {
     readonly commit?: string;
     readonly author?: string;

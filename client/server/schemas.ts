@@ -1,6 +1,7 @@
 /** The shapes of the API for reading and for the OpenAPI document: contract.ts has the same as types. */
 import { z } from '@hono/zod-openapi';
 import { VERBS } from '../../domain/approval/decision.js';
+import { OBJECT_NAME } from '../../domain/release.js';
 import { PHASES } from '../../domain/rollout.js';
 import { RIGHTS, ROLES } from '../../domain/people.js';
 import { LiveStageShape } from './follow/live.js';
@@ -38,6 +39,8 @@ const LineCount = z
   .max(1_000_000_000)
   .nullable()
   .openapi({ description: 'Lines; null for binary files, or where it is not known.' });
+const ObjectName = z.string().regex(OBJECT_NAME);
+const ObjectNames = z.record(ObjectName, ObjectName).default({});
 const ChangedFile = z.strictObject({
   path: GitPath,
   oldPath: GitPath.optional().openapi({ description: 'Former path of a rename.' }),
@@ -62,6 +65,10 @@ export const StartRunBody = z
         .optional(),
       images: z.record(Id, z.string().regex(/^\S{1,255}$/)).optional(),
       env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/), text(8192)).optional(),
+      config: z.strictObject({ configMaps: ObjectNames, secrets: ObjectNames }).optional().openapi({
+        description:
+          'Other ConfigMaps and Secrets for the Deployment to refer to: new name by the old one, or by what both begin with.',
+      }),
       change: z
         .strictObject({
           commit: z

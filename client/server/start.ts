@@ -3,7 +3,7 @@ import { parseImageReference } from '../../domain/image-reference.js';
 import { actorOf } from '../../domain/offers.js';
 import type { Identity } from '../../domain/people.js';
 import { redactSecrets } from '../../domain/redact.js';
-import { releaseName, rolloutIdFor, withTag } from '../../domain/release.js';
+import { releaseName, renamedConfig, rolloutIdFor, withTag } from '../../domain/release.js';
 import type { Release } from '../../domain/release.js';
 import { isFinal } from '../../domain/rollout.js';
 import type { RolloutRequest, RolloutView } from '../../domain/rollout.js';
@@ -160,7 +160,7 @@ export async function startRun(
 }
 
 function releaseOf(known: Readonly<Record<string, string>>, payload: StartRun['payload'], strict: boolean): Release {
-  const { tag, images = {}, env = {}, change } = payload;
+  const { tag, images = {}, env = {}, config, change } = payload;
   const wrong = (pointer: string, detail: string): ApiProblem =>
     new ApiProblem('invalid-request', detail, { errors: [{ pointer: `/payload${pointer}`, detail }] });
   for (const container of Object.keys(images)) {
@@ -186,10 +186,12 @@ function releaseOf(known: Readonly<Record<string, string>>, payload: StartRun['p
         `${image} is no image reference: its ${parsed.field} is not accepted; ${parsed.remedy}`,
       );
   }
+  if (config !== undefined && !strict) throw wrong('/config', "the service's platform has no ConfigMaps and Secrets");
   const { message = null } = change ?? {};
   return {
     images: wanted,
     env,
+    ...renamedConfig({ configMaps: config?.configMaps ?? {}, secrets: config?.secrets ?? {} }),
     change: {
       commit: change?.commit ?? null,
       author: change?.author ?? null,

@@ -9,6 +9,12 @@ if [ -n "$INPUT_TAG" ]; then args+=(--tag "$INPUT_TAG"); fi
 while IFS= read -r image; do
   if [ -n "$image" ]; then args+=(--image "$image"); fi
 done <<<"$INPUT_IMAGES"
+while IFS= read -r name; do
+  if [ -n "$name" ]; then args+=(--use-config-map "$name"); fi
+done <<<"$INPUT_CONFIG_MAPS"
+while IFS= read -r name; do
+  if [ -n "$name" ]; then args+=(--use-secret "$name"); fi
+done <<<"$INPUT_SECRETS"
 if [ "$INPUT_HOTFIX" = true ]; then args+=(--hotfix); fi
 case "$INPUT_WAIT" in
   true) args+=(--wait) ;;

@@ -106,6 +106,17 @@ const BAD_ARGUMENTS: readonly BadArguments[] = [
   [['deploy', '--tag', 'v1', '--set', 'FLAG'], /--set "FLAG" has no =/],
   [['deploy', '--tag', 'v1', '--set', 'FLAG='], /--set "FLAG=" has no value/],
   [['deploy', '--tag', 'v1', '--set', 'A B=1'], /--set: "A B" is no name of a variable/],
+  [
+    ['deploy', '--tag', 'v1', '--use-config-map', 'app'],
+    /--use-config-map "app" has no =/,
+    /--use-config-map NAME=VALUE/,
+  ],
+  [['deploy', '--tag', 'v1', '--use-secret', 'db=DB 2'], /--use-secret: "DB 2" is no name of a Kubernetes object/],
+  [
+    ['deploy', '--tag', 'v1', '--use-secret', 'db=db-2'],
+    /--use-secret: the platform local has no such objects/,
+    /--set/,
+  ],
   [['deploy', '--tag', 'v1', '--wait=soon'], /--wait=soon is not known/, /--wait=held/],
   [['deploy', '--tag', 'v1', '--wait-timeout', '5m'], /--wait-timeout needs --wait/],
   [['deploy', '--tag', 'v1', '--wait', '--wait-timeout', '5'], /--wait-timeout "5" is no duration/, /90s/],

@@ -301,6 +301,8 @@ describe('the command line through the server', () => {
         INPUT_FILE: 'slipway.yaml',
         INPUT_TAG: 'v2',
         INPUT_IMAGES: '',
+        INPUT_CONFIG_MAPS: '',
+        INPUT_SECRETS: '',
         INPUT_KEY: '',
         INPUT_HOTFIX: 'false',
         INPUT_WAIT: 'held',

@@ -27,7 +27,7 @@ function floorOf(files: readonly (string | ChangedFile)[] | null, change: Partia
     files: files?.map((item) => (typeof item === 'string' ? file(item) : item)) ?? null,
     truncated: false,
     message: 'a change',
-    variables: [],
+    settings: [],
     tier: 2,
     recentRollbackDays: null,
     localHour: 12,
@@ -302,7 +302,7 @@ describe('what surrounds a change', () => {
   });
 
   it('variables that the release sets are configuration, whatever files changed', () => {
-    const set = { variables: ['LOG_LEVEL', 'FLAGS'] };
+    const set = { settings: ['LOG_LEVEL', 'FLAGS'] };
     assert.deepEqual(short(floorOf(['README.md'], set)), short(floorOf(['config/prod.yaml'])));
     assert.deepEqual(ids(floorOf(['README.md'], set)), ['base.code', 'config']);
     assert.ok(ids(floorOf(['test/a.test.ts'], { ...set, tier: 0 })).includes('tier'));
@@ -412,7 +412,7 @@ describe('properties', () => {
       { recentRollbackDays: 20 },
       { localHour: 23 },
       { localWeekday: 6 },
-      { variables: ['X'] },
+      { settings: ['X'] },
       { files: null },
     );
     fc.assert(

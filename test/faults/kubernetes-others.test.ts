@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { asBefore, kubeFaultsObstacle, startKubeFaults } from '../support/kube-faults.js';
-import type { KubeFaults } from '../support/kube-faults.js';
-import { drifted, harmed, image, inCanary, weights } from '../support/kube-others.js';
+import type { RolloutRequest } from '../../domain/rollout.js';
+import { until } from '../support/drive.js';
+import type { KubeFaults, KubeLane } from '../support/kube-faults.js';
+import { stage, testRequest } from '../support/request.js';
+import { drifted, goOn, harmed, held, image, inCanary, weights } from '../support/kube-others.js';
 
 const HARMFUL = ['canary-service'] as const;
 const DRIFTING = ['weights-changed'] as const;
@@ -11,7 +14,7 @@ const DRIFTING = ['weights-changed'] as const;
 describe('somebody else', { skip: await kubeFaultsObstacle(), concurrency: 20 }, () => {
   let it: KubeFaults;
   before(async () => {
-    it = await startKubeFaults([...HARMFUL, ...DRIFTING, 'drift-in-rollback']);
+    it = await startKubeFaults([...HARMFUL, ...DRIFTING, 'drift-in-rollback', 'config-watched', 'config-stepped']);
   });
   after(() => it?.stop());
 
@@ -31,6 +34,68 @@ describe('somebody else', { skip: await kubeFaultsObstacle(), concurrency: 20 },
     const told = view.warnings.filter((text) => text.includes('wrote over')).join('\n');
     assert.match(told, /route: found .*"canary":100/);
     assert.match(told, /stable: found .*hello:hack/);
+    await asBefore(lane, 'v1');
+  });
+
+  /** A rollout whose canary has traffic, and refers to ConfigMap `settings-2` where stable refers to `settings-1`. */
+  async function reconfigured(namespace: string): Promise<{ lane: KubeLane; request: RolloutRequest }> {
+    const lane = await it.serve(namespace);
+    await it.plane.apply(
+      ['settings-1', 'settings-2'].map((name) => ({
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name, namespace },
+        data: { level: name },
+      })),
+    );
+    await lane.meddle('deployments', 'hello', refersTo('settings-1'));
+    await until('stable is at rest', async () => {
+      const status = (await lane.object('deployments', 'hello'))?.['status'] as Record<string, number> | undefined;
+      return status?.['updatedReplicas'] === 2 && status['readyReplicas'] === 2 && status['replicas'] === 2;
+    });
+    const made = testRequest({ policy: lane.policy({ stages: [stage(25, 600)] }), tag: 'v2' });
+    const config = { configMaps: { settings: 'settings-2' }, secrets: {} };
+    const request = await it.pilot.deploy({ ...made, release: { ...made.release, config } });
+    await it.pilot.until(request, 'the canary has traffic', (view) => view.weights?.canary === 25);
+    assert.equal(await settingsOf(lane, 'hello-canary'), 'settings-2');
+    return { lane, request };
+  }
+
+  const refersTo = (name: string): object => ({
+    spec: { template: { spec: { containers: [{ name: 'app', envFrom: [{ configMapRef: { name } }] }] } } },
+  });
+
+  async function settingsOf(lane: KubeLane, deployment: string): Promise<string | undefined> {
+    const spec = (await lane.object('deployments', deployment))?.['spec'] as {
+      template: { spec: { containers: { envFrom?: { configMapRef: { name: string } }[] }[] } };
+    };
+    return spec.template.spec.containers[0]?.envFrom?.[0]?.configMapRef.name;
+  }
+
+  const SAYS =
+    /configuration was changed by somebody else: it is ConfigMap settings-2 sha256:\w{12}, and was ConfigMap/;
+
+  test('a ConfigMap of the release changed in mid-canary: held; resumed it goes on, and stable refers to it', async () => {
+    const { lane, request } = await reconfigured('config-watched');
+    await lane.meddle('configmaps', 'settings-2', { data: { level: 'hacked' } });
+    assert.match((await held(it, request)).wait?.reason ?? '', SAYS);
+    assert.equal((await lane.weights())?.canary, 25);
+    const view = await goOn(it, request);
+    assert.equal(view.outcome, 'completed', JSON.stringify(view.reason));
+    assert.deepEqual(view.warnings, [], 'nothing was written over');
+    assert.equal(await settingsOf(lane, 'hello'), 'settings-2');
+    await asBefore(lane, 'v2');
+  });
+
+  test('changed, and sent on by a person who does not know: held before more users get it; aborted, stable refers to its own', async () => {
+    const { lane, request } = await reconfigured('config-stepped');
+    await lane.meddle('configmaps', 'settings-2', { data: { level: 'hacked' } });
+    await it.pilot.decide(request, 'promote');
+    assert.match((await held(it, request)).wait?.reason ?? '', SAYS);
+    assert.equal((await lane.weights())?.canary, 25);
+    assert.equal((await it.pilot.decide(request, 'abort')).kind, 'accepted');
+    assert.equal((await it.pilot.ended(request)).outcome, 'aborted');
+    assert.equal(await settingsOf(lane, 'hello'), 'settings-1');
     await asBefore(lane, 'v1');
   });
 });

@@ -80,6 +80,19 @@ describe('requests', { timeout: 300_000 }, () => {
       },
     });
     assert.equal(codeOf(other), 'invalid-policy');
+    const named = await post({
+      ...good,
+      payload: {
+        ...good.payload,
+        config: { secrets: { db: 'db-2' } },
+        slipwayYaml: 'service: shop\nenvironments: { test: { platform: local, run: { command: [x] } } }',
+      },
+    });
+    assert.deepEqual(
+      named.body.errors?.map(({ pointer, detail }) => [pointer, detail]),
+      [['/payload/config', "the service's platform has no ConfigMaps and Secrets"]],
+      named.text,
+    );
   });
 
   it('with a body that is too large, no JSON, or of another type are refused', async () => {

@@ -17,6 +17,7 @@ import type { Notice, Sender } from './fault-proxy.js';
 const EFFECTS = [
   'claimLane',
   'openRollout',
+  'recordConfiguration',
   'raiseFence',
   'startArm',
   'setWeights',

@@ -260,6 +260,7 @@ export function createFakeActivities(
     });
   const {
     openRollout,
+    recordConfiguration,
     raiseFence,
     startArm,
     setWeights,
@@ -309,6 +310,7 @@ export function createFakeActivities(
     preflight: held('preflight', byScope, preflight),
     claimLane: held('claimLane', of, claimLane),
     openRollout: held('openRollout', byScope, openRollout),
+    recordConfiguration: held('recordConfiguration', byScope, recordConfiguration),
     raiseFence: held('raiseFence', byScope, raiseFence),
     startArm: held('startArm', byScope, startArm),
     setWeights: held('setWeights', byScope, setWeights),

@@ -131,6 +131,7 @@ export function createMemoryCluster({ onChange, random, wanted, admit }: MemoryC
     where: 'a cluster in memory',
     nowMs: () => Date.now(),
     get: (resource, _namespace, name) => answer(objects.get(idOf(resource, name)) ?? null),
+    peek: (resource, _namespace, name) => answer(objects.get(idOf(resource, name)) ?? null),
     list(resource, _namespace, selector) {
       if (resource === 'endpointslices') {
         // `kubernetes.io/service-name=x`, or `kubernetes.io/service-name in (x,y)`

@@ -283,6 +283,7 @@ async function startEnv(): Promise<FakeEnv> {
         where: 'clusters in memory',
         nowMs: () => Date.now(),
         get: (resource, namespace, ...rest) => clientOf(namespace).get(resource, namespace, ...rest),
+        peek: (resource, namespace, ...rest) => clientOf(namespace).peek(resource, namespace, ...rest),
         list: (resource, namespace, ...rest) => clientOf(namespace).list(resource, namespace, ...rest),
         create: (resource, namespace, ...rest) => clientOf(namespace).create(resource, namespace, ...rest),
         replace: (resource, namespace, ...rest) => clientOf(namespace).replace(resource, namespace, ...rest),

@@ -343,6 +343,22 @@ describe('decisions', { concurrency: 6 }, () => {
     assert.equal(view.timeline.filter(({ text }) => text.startsWith('traffic: stable 50 %')).length, 2);
   });
 
+  test('configuration that changed under a watch is a HOLD; resumed it is recorded anew, and nothing written over', async () => {
+    const world = await env.worldWithV1();
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const disturbance = { kind: 'drift', object: 'configuration', text: 'it is b, and was a', passing: false } as const;
+    world.watch = ({ heldOnDrift }) => (heldOnDrift ? 'wait' : { kind: 'disturbed', disturbance });
+    const held = await pilot.until(request, 'it is held', ({ wait }) => wait?.kind === 'drift');
+    assert.match(held.wait?.reason ?? '', /configuration was changed by somebody else: it is b, and was a/);
+    world.watch = allIsWell;
+    await pilot.decide(request, 'resume');
+    const view = await pilot.ended(request);
+    assert.equal(view.outcome, 'completed', JSON.stringify(view.reason));
+    assert.deepEqual(view.warnings, []);
+    const recorded = world.gateway.journal.filter(({ key }) => key?.includes('/record-configuration/'));
+    assert.equal(recorded.length, 1);
+  });
+
   test('a gate between stages: approved it goes on', async () => {
     const world = await env.worldWithV1();
     const request = await atStageGate(world);

@@ -15,7 +15,7 @@ import { imageLines, planLine } from '../../domain/details.js';
 import { makePlan, plannedNeeds } from '../../domain/plan.js';
 import { needsApproval, resolvesTags, strategyUnder } from '../../domain/policy.js';
 import type { Policy } from '../../domain/policy.js';
-import { hashRelease, releaseName } from '../../domain/release.js';
+import { hashRelease, releaseName, settingsOf } from '../../domain/release.js';
 import type { Release } from '../../domain/release.js';
 import { riskFloor } from '../../domain/risk-floor.js';
 import type { Target } from '../../domain/target.js';
@@ -53,7 +53,7 @@ export async function plan(
     files: release.change.files,
     truncated: release.change.truncated,
     message: release.change.message,
-    variables: Object.keys(release.env),
+    settings: settingsOf(release),
     tier: policy.tier,
     recentRollbackDays: null,
     ...localTime(Date.now(), policy.risk.timeZone),

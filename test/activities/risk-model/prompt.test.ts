@@ -18,7 +18,7 @@ interface Sent {
 function sent(change: Partial<Change>): { readonly data: Sent; readonly user: string; readonly system: string } {
   const whole = { ...SMALL_CHANGE, ...change };
   const around = { tier: 2, recentRollbackDays: null, localHour: 12, localWeekday: 2, policy: DEFAULT_RISK_POLICY };
-  const floor = riskFloor({ ...whole, variables: [], ...around });
+  const floor = riskFloor({ ...whole, settings: [], ...around });
   const prompt = promptFor({ service: 'shop', environment: 'prod', tier: 2, change: whole, floor });
   const parts = prompt.user.split(/^=====[0-9a-f]{32}=====$/m);
   assert.equal(parts.length, 3);

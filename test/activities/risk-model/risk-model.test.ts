@@ -18,7 +18,7 @@ const question: RiskQuestion = {
   change: SMALL_CHANGE,
   floor: riskFloor({
     ...SMALL_CHANGE,
-    variables: [],
+    settings: [],
     tier: 2,
     recentRollbackDays: null,
     localHour: 12,
