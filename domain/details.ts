@@ -3,6 +3,7 @@ import { stageTimeText } from './canary/early-promotion.js';
 import { splitReference } from './image-reference.js';
 import type { Plan } from './plan.js';
 import type { Policy, StagePolicy } from './policy.js';
+import type { Release } from './release.js';
 import { isFinal } from './rollout.js';
 import type { RolloutView } from './rollout.js';
 
@@ -74,4 +75,11 @@ export function imageLines({ release }: Plan, { target }: Policy): readonly stri
     if (digest === null) return `${container}: ${image}, by tag alone`;
     return tag === null ? `${container}: ${image}` : `${container}: ${name}:${tag} is ${digest}`;
   });
+}
+
+/** Other ConfigMaps and Secrets that a release names: `ConfigMap app-config → app-config-9e1b`. */
+export function configLines({ config }: Pick<Release, 'config'>): readonly string[] {
+  const lines = (kind: string, names: Readonly<Record<string, string>>): readonly string[] =>
+    Object.entries(names).map(([name, to]) => `${kind} ${name} → ${to}`);
+  return config === undefined ? [] : [...lines('ConfigMap', config.configMaps), ...lines('Secret', config.secrets)];
 }

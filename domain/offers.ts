@@ -73,7 +73,7 @@ export function offersFor(view: RolloutView, identity: Identity): readonly Offer
     offer(
       'resume',
       view.wait?.kind === 'drift'
-        ? 'writes over what somebody else has changed, and goes on'
+        ? 'lets changed configuration be, writes over whatever else somebody has changed, and goes on'
         : 'ends the pause: it goes on',
       back,
     );

@@ -187,7 +187,7 @@ export function changeText(
   { found, expected }: { readonly found: string; readonly expected: string },
 ): string {
   return object === CONFIGURATION
-    ? `it is ${found}, and was ${expected} when it was recorded: pods that start from now on run with it, stable's too`
+    ? `it is ${found}, and was ${expected} when it was recorded; pods read it when they start, and from volumes at any time`
     : `it is ${found}, Slipway had left ${expected}`;
 }
 

@@ -28,6 +28,7 @@ export function requestFact({
       service: policy.lane.service,
       environment: policy.lane.environment,
       images: release.images,
+      ...(release.config === undefined ? {} : { config: release.config }),
       commit: release.change.commit,
       author: release.change.author,
       via: actor.via ?? null,

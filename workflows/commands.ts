@@ -81,7 +81,10 @@ export function handleCommands(desk: Desk): Intake {
   };
   onUpdate(decideUpdate, update, { validator, description: 'Approve or reject the open gate, or break the glass' });
   onUpdate(pauseUpdate, update, { validator, description: 'No advance until resumed; the guard goes on' });
-  onUpdate(resumeUpdate, update, { validator, description: 'End a pause; over a drift, write over what was found' });
+  onUpdate(resumeUpdate, update, {
+    validator,
+    description: 'End a pause; over a drift, write over what was found, but for configuration',
+  });
   onUpdate(promoteUpdate, update, { validator, description: 'Skip the rest of this stage, or of all stages' });
   onUpdate(abortUpdate, update, { validator, description: 'Roll back and end' });
   setHandler(decisionSignal, async (decision) => {

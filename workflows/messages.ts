@@ -36,7 +36,7 @@ export const WORKFLOW_TASK_TIMEOUT = '3s';
 export const decideUpdate = defineUpdate<DecisionReceipt, [Decision]>('decide');
 /** No advance until resumed; the guard goes on. */
 export const pauseUpdate = defineUpdate<DecisionReceipt, [Decision]>('pause');
-/** Ends a pause; over a drift: write over what was found. */
+/** Ends a pause; over a drift: write over what was found, but for configuration. */
 export const resumeUpdate = defineUpdate<DecisionReceipt, [Decision]>('resume');
 /** Skip the rest of the stage, or of all stages. */
 export const promoteUpdate = defineUpdate<DecisionReceipt, [Decision]>('promote');

@@ -366,7 +366,7 @@ class Rollout {
 
   /** Watches what was set up. What somebody else has changed is set up once more, where a person lets that be. */
   private async watch(plan: Plan, setUp: SetUp, what: Watched): Promise<End | null> {
-    for (let overwrite = false; ; overwrite = true) {
+    for (let overwrite = false; ;) {
       const end = await setUp(overwrite);
       if (end !== null) return end;
       const result = await this.soak(plan, what);
@@ -377,12 +377,14 @@ class Rollout {
       if (held !== null) return held;
       const settled = await this.letBe(plan, object, what.label);
       if (settled !== null) return settled;
+      // What else somebody has changed is another question.
+      overwrite = !isConfiguration(object);
     }
   }
 
   /** Settles, as a person said, what is none of what is set up: what stable runs, and what templates refer to. */
   private async letBe(plan: Plan, object: string, label: string): Promise<End | null> {
-    if (object === CONFIGURATION) return this.recordConfiguration(label);
+    if (isConfiguration(object)) return this.recordConfiguration(label);
     // It is written once, in the end.
     return object === 'stable' && plan.kind !== 'first' ? this.restoreStable(plan, label) : null;
   }
@@ -557,7 +559,7 @@ class Rollout {
     return this.runner.perform(request).then((outcome) => {
       switch (outcome.kind) {
         case 'done':
-          if (outcome.configuration !== undefined)
+          if (outcome.configuration !== undefined && patched(RECORDED))
             this.state.trail.add(configurationFact(outcome.configuration, this.state.generation));
           for (const drift of outcome.drift) this.state.warn(`wrote over a change by somebody else: ${drift}`);
           return null;
@@ -582,9 +584,11 @@ class Rollout {
   ): Promise<End | null> {
     const { object } = drift;
     const held = await this.holdOnDrift(object, changeText(object, drift));
-    const recorded = held === null && object === CONFIGURATION ? await this.recordConfiguration(request.stage) : held;
+    if (held !== null) return held;
     // Nothing of that is written over: what else somebody has changed is another question.
-    return recorded ?? this.perform({ ...request, overwrite: object !== CONFIGURATION });
+    if (isConfiguration(object))
+      return (await this.recordConfiguration(request.stage)) ?? this.perform({ ...request, overwrite: false });
+    return this.perform({ ...request, overwrite: true });
   }
 
   /** Waits until a person resumes the rollout, with the guard on where users are sent to the new version. Null: resumed. */
@@ -747,6 +751,13 @@ class Rollout {
       return null;
     }
   }
+}
+
+/** Runs of before it was recorded took no notice of what their platform had recorded, or said of it. */
+const RECORDED = 'configuration-is-recorded';
+
+function isConfiguration(object: string): boolean {
+  return object === CONFIGURATION && patched(RECORDED);
 }
 
 /** What starts a sibling, or brings it to its size. */

@@ -16,12 +16,22 @@ export function configurationOf<P extends PlatformTypes>(
   return store.configuration([...new Set(names)].toSorted(), signal);
 }
 
+/** What stands for an object that is not there. */
+export const NO_SUCH = 'none';
+
+export interface ChangedConfiguration {
+  readonly found: string;
+  readonly expected: string;
+  /** There is nothing any more where there was something: it may be replaced just now. */
+  readonly gone: boolean;
+}
+
 /** What was recorded, and is something else by now. Null where all of it is as it was, or nothing is known. */
 export async function changedConfiguration<P extends PlatformTypes>(
   store: LaneStore<P>,
   { rollout }: Pick<LaneView<P>, 'rollout'>,
   signal: AbortSignal | undefined,
-): Promise<{ readonly found: string; readonly expected: string } | null> {
+): Promise<ChangedConfiguration | null> {
   const recorded = rollout?.spec.recorded.configuration ?? {};
   const names = Object.keys(recorded);
   if (names.length === 0) return null;
@@ -30,7 +40,7 @@ export async function changedConfiguration<P extends PlatformTypes>(
   const changed = names.filter((name) => now[name] !== undefined && now[name] !== recorded[name]);
   if (changed.length === 0) return null;
   const said = (of: Configuration): string => changed.map((name) => `${name} ${shortened(of[name])}`).join(', ');
-  return { found: said(now), expected: said(recorded) };
+  return { found: said(now), expected: said(recorded), gone: changed.every((name) => now[name] === NO_SUCH) };
 }
 
 const SHOWN = 'sha256:'.length + 12;

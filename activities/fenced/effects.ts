@@ -39,7 +39,7 @@ import type {
 import type { PlatformScope } from '../platform.js';
 import type { Attempt } from './fenced-write.js';
 import type { LaneView, RolloutSpec, ServingView } from './lane-view.js';
-import type { LaneStore, NewObject, PlatformTypes, StoredObject, StoredRoute } from './store.js';
+import type { LaneStore, NewObject, PlatformTypes, StoredArm, StoredObject, StoredRoute } from './store.js';
 
 /** All that one application of an effect works with. */
 export interface EffectContext<P extends PlatformTypes> {
@@ -77,9 +77,7 @@ async function attempt<P extends PlatformTypes>(
   written: Written,
 ): Promise<Attempt<EffectResult>> {
   const { store } = context;
-  const over = isForward(effect)
-    ? (sentBack(context, view) ?? (await reconfigured(context, view, writtenBy(effect, view))))
-    : null;
+  const over = (isForward(effect) ? sentBack(context, view) : null) ?? (await reconfigured(context, view, effect));
   if (over !== null) return over;
   switch (effect.op) {
     case 'open-rollout':
@@ -134,24 +132,38 @@ function sentBack<P extends PlatformTypes>({ permit }: EffectContext<P>, view: L
   return staleAgainst(route, permit) ?? { kind: 'refused', object: 'route', reason: SENT_BACK };
 }
 
-/** What an effect on the way forward changes, of what there is. */
-function writtenBy<P extends PlatformTypes>(effect: Effect, { arms, route }: LaneView<P>): StoredObject<P> | null {
-  if (effect.op === 'start-arm') return arms[effect.arm] ?? null;
-  return (effect.op === 'set-stable-template' ? arms.stable : route) ?? null;
-}
-
-/** What users would get more of is not what was judged: not begun before a person lets that be. */
+/**
+ * What users would get more of is not what was judged: not begun before a person lets that be. More of what runs already is
+ * no more of that; and all traffic on a stable that runs the release by now is the last step forward.
+ */
 async function reconfigured<P extends PlatformTypes>(
   { store, permit, signal }: EffectContext<P>,
   view: LaneView<P>,
-  object: StoredObject<P> | null,
+  effect: Effect,
 ): Promise<EffectResult | null> {
-  if (permit.onDrift === 'overwrite') return null;
+  if (permit.onDrift === 'overwrite' || !(isForward(effect) || effect.op === 'set-weights')) return null;
+  const { arms, route } = view;
+  const arm = effect.op === 'start-arm' ? arms[effect.arm] : effect.op === 'set-stable-template' ? arms.stable : null;
+  const object = arm ?? route;
   // What comes too late is told so, and what is there is not taken back.
   if (object !== null && (staleAgainst(object, permit) || object.annotations[ANNOTATION.key] === permit.key))
     return null;
+  if (arm != null && effect.op === 'start-arm' && runs(store, view, arm, effect.template)) return null;
   const changed = await changedConfiguration(store, view, signal);
-  return changed && { kind: 'drift', object: CONFIGURATION, ...changed };
+  return changed && { kind: 'drift', object: CONFIGURATION, found: changed.found, expected: changed.expected };
+}
+
+function runs<P extends PlatformTypes>(
+  store: LaneStore<P>,
+  { rollout }: LaneView<P>,
+  { spec, annotations }: StoredArm<P>,
+  source: TemplateSource,
+): boolean {
+  const wanted = rollout === null ? null : store.templateFor(source, rollout.spec.recorded);
+  if (wanted?.kind !== 'template') return false;
+  const name = { kind: 'arm', name: 'canary' } as const;
+  const leaves = store.leaves(name, { ...spec, template: wanted.template });
+  return leaves === store.leaves(name, spec) || leaves === annotations[ANNOTATION.meant];
 }
 
 async function openRollout<P extends PlatformTypes>(
@@ -192,24 +204,26 @@ async function openRollout<P extends PlatformTypes>(
 }
 
 async function recordConfiguration<P extends PlatformTypes>(
-  context: EffectContext<P>,
-  view: LaneView<P>,
+  { store, permit, signal }: EffectContext<P>,
+  { rollout }: LaneView<P>,
 ): Promise<Attempt<EffectResult>> {
-  const { rollout } = view;
   if (rollout === null) return { kind: 'refused', object: 'anchor', reason: "the rollout's anchor is gone" };
   const { object, spec } = rollout;
+  const stale = staleAgainst(object, permit);
+  if (stale) return stale;
   const before = spec.recorded.configuration ?? {};
-  const now = await context.store.configuration(Object.keys(before), context.signal);
-  const configuration = { ...before, ...now };
+  // By its fence too: a run that was reset means by this key what there is now.
+  if (
+    object.annotations[ANNOTATION.key] === permit.key &&
+    object.annotations[ANNOTATION.fence] === formatFence(permit.fence)
+  )
+    return { kind: 'already', ...noting(before) };
+  const configuration = { ...before, ...(await store.configuration(Object.keys(before), signal)) };
   const held = object.spec as RolloutSpec<P>;
-  const result = await put(context, view, {
-    ref: object,
-    existing: object,
-    spec: { ...held, recorded: { ...held.recorded, configuration } },
-    owner: object.owner,
-  });
-  if (result?.kind === 'applied') return { ...result, ...noting(configuration) };
-  return result?.kind === 'already' ? { ...result, ...noting(before) } : result;
+  const wanted = { ...held, recorded: { ...held.recorded, configuration } };
+  const body = fencedBody(store, object, wanted, permit, object.owner, object);
+  const recorded = settle(object.name, await store.replace(object, body, creditOf(permit), signal));
+  return recorded?.kind === 'applied' ? { ...recorded, ...noting(configuration) } : recorded;
 }
 
 function noting(configuration: Configuration = {}): { readonly configuration?: Configuration } {

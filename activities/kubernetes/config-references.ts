@@ -4,6 +4,7 @@ import { digestOf } from '../../domain/canonical.js';
 import type { ConfigNames } from '../../domain/release.js';
 import type { Configuration, KubernetesTarget, PreflightFinding } from '../../domain/target.js';
 import { Refused } from '../failures.js';
+import { NO_SUCH } from '../fenced/configuration.js';
 import { refuse } from '../fenced/findings.js';
 import type { PodTemplate } from './arms.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
@@ -31,6 +32,8 @@ const FIELDS: Readonly<Record<string, { readonly kind: ConfigReference['kind']; 
     secretRef: { kind: 'Secret', names: ['name'] },
     // Of a volume, and of a source of a projected one.
     secret: { kind: 'Secret', names: ['secretName', 'name'] },
+    azureFile: { kind: 'Secret', names: ['secretName'] },
+    nodePublishSecretRef: { kind: 'Secret', names: ['name'] },
   };
 
 const Reference = z.looseObject({
@@ -99,7 +102,7 @@ export function withConfig(
   ];
   for (const { kind, name, to } of wanted) {
     const names = [...new Set(known.filter((each) => each.kind === kind).map((each) => each.name))];
-    const meant = names.includes(name) ? [name] : names.filter((each) => isVersionOf(name, each));
+    const meant = names.includes(name) ? [name] : names.filter((each) => each === to || sameSeries(name, to, each));
     const [only] = meant;
     if (only === undefined) {
       const others = names.length === 0 ? `it refers to no ${kind}` : `it refers to ${names.join(', ')}`;
@@ -115,9 +118,14 @@ export function withConfig(
   };
 }
 
-/** `app-config-9e1b` of `app-config`: whatever was appended, a hash or a tag, is one word. */
-function isVersionOf(name: string, each: string): boolean {
-  return each.startsWith(`${name}-`) && !each.slice(name.length + 1).includes('-');
+/**
+ * Whether a name is another version of what is called like this, as the new one is: to `db`, `db-2026-11` is what `db-2026-12`
+ * is, and `db-tls` is not. What is appended has as many words, and a digit in it, as dates, numbers and hashes have.
+ */
+function sameSeries(name: string, to: string, each: string): boolean {
+  const [before, after] = [each, to].map((one) => (one.startsWith(`${name}-`) ? one.slice(name.length + 1) : null));
+  if (before == null || after == null) return false;
+  return /\d/.test(before) && before.split('-').length === after.split('-').length;
 }
 
 /** What stands behind references now: without those that may not be read, or that are said to change by themselves. */
@@ -134,7 +142,7 @@ export async function readConfiguration(
     const [kind, ...rest] = name.split(' ');
     try {
       const live = await readOne(client, namespace, kind === 'Secret' ? 'Secret' : 'ConfigMap', rest.join(' '), signal);
-      if (live === null) return 'none';
+      if (live === null) return NO_SUCH;
       if (live.metadata.annotations?.[CONFIG_ANNOTATION] === IGNORED) return null;
       if (kind === 'Secret') return `version ${live.metadata.resourceVersion ?? 'unknown'}`;
       return digestOf({ data: live['data'] ?? {}, binaryData: live['binaryData'] ?? {} });
@@ -145,7 +153,7 @@ export async function readConfiguration(
   }
 }
 
-/** Of a Secret nothing but which version of it there is: its content never comes to this process. */
+/** Of a Secret nothing but which version of it there is. */
 function readOne(
   client: KubeClient,
   namespace: string,

@@ -56,7 +56,10 @@ export interface KubeClient {
   readonly nowMs: () => number;
   /** Null: there is no such object. */
   get(resource: Resource, namespace: string, name: string, signal: AbortSignal | undefined): Promise<KubeObject | null>;
-  /** What it is called and which version of it there is; nothing of its content leaves the API server. Null as in `get`. */
+  /**
+   * What it is called, which version of it there is, and what Slipway's own annotations say: its content is not asked for,
+   * and of the metadata, where `kubectl apply` leaves a copy of it, nothing else is kept. Null as in `get`.
+   */
   peek(
     resource: Resource,
     namespace: string,
@@ -330,7 +333,13 @@ function createKubeClient({ access, clock, timeoutMs, onAnswer, turn }: KubeClie
       const answer = await ask(HttpMethod.GET, path, undefined, signal, METADATA_ONLY);
       if (answer.status === 404) return null;
       const { apiVersion, kind, metadata } = understood(where, Thing, answer);
-      return { apiVersion, kind, metadata };
+      const { uid, resourceVersion, annotations = {} } = metadata;
+      const own = Object.entries(annotations).filter(([key]) => key.startsWith('slipway.dev/'));
+      return {
+        apiVersion,
+        kind,
+        metadata: { name, namespace, uid, resourceVersion, annotations: Object.fromEntries(own) },
+      };
     },
     async list(resource, namespace, selector, signal) {
       const query = selector === null ? '' : `?labelSelector=${encodeURIComponent(selector)}`;

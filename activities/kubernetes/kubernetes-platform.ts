@@ -1,7 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { canonicalJson } from '../../domain/canonical.js';
 import type {
   Arm,
   ArmReadiness,
+  Configuration,
   Disturbance,
   Effect,
   EffectResult,
@@ -10,8 +12,7 @@ import type {
   PreflightFinding,
 } from '../../domain/target.js';
 import { changeText, CONFIGURATION } from '../../domain/target.js';
-import { durationText } from '../../domain/words.js';
-import { Refused, Unavailable } from '../failures.js';
+import { Refused } from '../failures.js';
 import { changedConfiguration } from '../fenced/configuration.js';
 import { disturbancesOf } from '../fenced/disturbances.js';
 import { applyEffect } from '../fenced/effects.js';
@@ -26,14 +27,14 @@ import { ARM_LABEL, armStatusOf, deploymentOf, LANE_LABELS, serviceOf, surgeOf }
 import type { KubeTypes, Sibling } from './arms.js';
 import { differingImages, progressMsOf, readyEndpoints, waitingPods } from './health.js';
 import type { KubeClient, KubeObject } from './kube-client.js';
-import { ANCHOR_LABEL, anchorSpecOf, createKubeStore, routeName } from './kube-store.js';
+import { ANCHOR_LABEL, anchorSpecOf, createKubeStore } from './kube-store.js';
 import type { KubeStore } from './kube-store.js';
 import { createPace } from './pace.js';
 import type { PaceOptions, Urgency } from './pace.js';
 import { findKubeProblems, missingRights } from './preflight.js';
 import { tell } from './tell.js';
-import { lastWriteMs } from './traffic/last-write.js';
 import { routerOf } from './traffic/router.js';
+import { accepted, drained, introduced } from './traffic/route-waits.js';
 import { ARMS } from './traffic/shares.js';
 
 /** A namespace of a cluster. */
@@ -51,16 +52,9 @@ export interface KubernetesPlatformOptions {
   readonly warn: (text: string) => void;
 }
 
-/** Gateways take a route within a second or two; the activity's own limit is 5 s. */
-const ACCEPTED_WITHIN_MS = 3000;
-const ACCEPTED_POLL_MS = 100;
-/** A gateway whose controller is being replaced is back by then. */
-const UNHEARD_BACK_MS = 30 * 60_000;
 /** How long a controller is given to see what has just been written; most take milliseconds. */
 const UNSEEN_MS = 1500;
 const UNSEEN_POLL_MS = 100;
-/** The longest wait in one attempt. */
-const DRAIN_STEP_MS = 3000;
 /** Limit for telling what was done. */
 const TELL_MS = 2000;
 
@@ -84,8 +78,8 @@ export function createKubernetesPlatform({
 }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
   const inspection = createPace(INSPECTIONS).work('usual');
   let cutMs = -Infinity;
-  /** When the configuration of each rollout was last looked at. */
-  const lookedMs = new Map<string, number>();
+  /** When the configuration of each rollout was last looked at, what was on record then, and what came of it. */
+  const looked = new Map<string, { atMs: number; recorded: Configuration; found: readonly Disturbance[] }>();
 
   /** What is inspected every few seconds costs calls enough without what hardly ever changes. */
   async function reconfigured(
@@ -94,16 +88,22 @@ export function createKubernetesPlatform({
     { rolloutId }: Scope,
     signal: AbortSignal | undefined,
   ): Promise<readonly Disturbance[]> {
+    const { configuration: recorded } = view.rollout?.spec.recorded ?? {};
+    if (recorded === undefined) return [];
     const nowMs = performance.now();
-    for (const [id, atMs] of lookedMs) if (nowMs > atMs + CONFIGURATION_MS) lookedMs.delete(id);
-    if (lookedMs.has(rolloutId)) return [];
+    for (const [id, { atMs }] of looked) if (nowMs > atMs + CONFIGURATION_MS) looked.delete(id);
+    const before = looked.get(rolloutId);
+    if (before !== undefined && canonicalJson(before.recorded) === canonicalJson(recorded)) return before.found;
     const changed = await changedConfiguration(store, view, signal);
-    // One that was seen to have changed is asked for again: who watches may not have been heard.
-    if (changed === null) lookedMs.set(rolloutId, nowMs);
-    return changed === null
-      ? []
-      : [{ kind: 'drift', object: CONFIGURATION, text: changeText(CONFIGURATION, changed), passing: false }];
+    const found: readonly Disturbance[] =
+      changed === null
+        ? []
+        : [{ kind: 'drift', object: CONFIGURATION, text: changeText(CONFIGURATION, changed), passing: changed.gone }];
+    // What may be the state of a moment is looked at again.
+    if (changed?.gone !== true) looked.set(rolloutId, { atMs: nowMs, recorded, found });
+    return found;
   }
+
   async function open(
     { lane, target, rolloutId }: Scope,
     urgency: Urgency = 'usual',
@@ -153,6 +153,7 @@ export function createKubernetesPlatform({
         if (effect.op === 'cut-traffic') cutMs = performance.now();
         const { client, store } = await open(scope, urgencyOf(effect));
         if (takesPodsAway(effect)) await drained(client, scope.target, signal);
+        if (effect.op === 'set-weights') await introduced(client, scope.target, effect.weights, permit, signal);
         const result = await applyEffect({ store, scope, permit, signal }, effect);
         if (result.kind !== 'applied' && result.kind !== 'already') return result;
         // Also where an earlier attempt has written them: what counts is that the gateways have taken them.
@@ -203,13 +204,10 @@ export function createKubernetesPlatform({
             : disturbancesOf(store, view, (arm) =>
                 serving === null ? (view.arms[arm]?.status.ready ?? 0) : serving[arm],
               );
-        const reconfiguration = await reconfigured(store, view, scope, signal).catch((error: unknown) => {
-          // What was seen of the rest counts without it; it is looked at again in a moment.
-          if (error instanceof Unavailable) return [];
-          throw error;
-        });
         const stableReplicas = view.arms.stable?.spec.replicas ?? null;
-        return { disturbances: [...disturbances, ...reconfiguration], stableReplicas };
+        // Harm must not wait for what is asked besides.
+        if (disturbances.length > 0) return { disturbances, stableReplicas };
+        return { disturbances: await reconfigured(store, view, scope, signal), stableReplicas };
       }, signal),
 
     anchors: (signal) =>
@@ -250,64 +248,6 @@ function urgencyOf(effect: Effect): Urgency {
   return effect.op === 'raise-fence' || (effect.op === 'set-weights' && effect.weights.stable === 100)
     ? 'rollback'
     : 'usual';
-}
-
-/**
- * Weights that a gateway has not taken are not how the traffic flows. On the way back that ends: who has not taken them for
- * so long is gone, and a lane must not be held by it for ever.
- * @returns who has not, on the way back; else null
- * @throws Unavailable until all gateways have taken them: a repeated attempt finds them written, and asks again
- */
-async function accepted(
-  client: KubeClient,
-  target: KubernetesTarget,
-  back: boolean,
-  signal: AbortSignal | undefined,
-): Promise<string | null> {
-  const router = routerOf(target);
-  if (router === null) return null;
-  for (const until = Date.now() + ACCEPTED_WITHIN_MS; ;) {
-    const live = await client.get(router.resource, target.namespace, router.holder, signal);
-    const others =
-      router.others === 'changed'
-        ? (await client.list(router.resource, target.namespace, null, signal)).filter((each) => router.read(each))
-        : [];
-    const why =
-      live === null
-        ? 'it is gone'
-        : [live, ...others].map((each) => router.pending(each)).find((text) => text !== null);
-    if (why === undefined) return null;
-    if (Date.now() > until) {
-      const text = `${routeName(target)} is not in effect yet: ${why}`;
-      const nowMs = client.nowMs();
-      const forMs = nowMs - ((live && lastWriteMs(live)) ?? nowMs);
-      if (back && forMs > UNHEARD_BACK_MS) return `${text}, ${durationText(forMs)} after it was written`;
-      throw new Unavailable(text);
-    }
-    await pause(ACCEPTED_POLL_MS, undefined, signal ? { signal } : {});
-  }
-}
-
-/**
- * Waits until no gateway sends requests any more to what has lost its traffic: gateways say that they have taken a route
- * before they act on it, and a pod that ends in between fails requests.
- * @throws Unavailable where the rest of the wait is for the next attempt
- */
-async function drained(client: KubeClient, target: KubernetesTarget, signal: AbortSignal | undefined): Promise<void> {
-  const router = routerOf(target);
-  if (router === null) return;
-  const route = await client.get(router.resource, target.namespace, router.holder, signal);
-  if (route === null) return;
-  const writtenMs = lastWriteMs(route);
-  if (writtenMs === null) return;
-  const drainMs = (target.route.kind === 'none' ? undefined : target.route.drainMs) ?? router.drainMs(route);
-  // A clock that was set back must not make the wait longer than it can be.
-  const restMs = Math.min(drainMs, writtenMs + drainMs - client.nowMs());
-  if (restMs > 0) await pause(Math.min(restMs, DRAIN_STEP_MS), undefined, signal ? { signal } : {});
-  if (restMs > DRAIN_STEP_MS)
-    throw new Unavailable(
-      `${routeName(target)} was changed ${drainMs - restMs} ms ago: requests may still be on their way`,
-    );
 }
 
 /** What of stable is gone: a person must put it back, for no rollback can. */

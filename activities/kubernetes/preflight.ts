@@ -77,6 +77,7 @@ export async function findKubeProblems(
     ...objectsMissing(found, target),
     ...labels(found, target),
     ...routeProblems(found, neighbours, target, view.rollout !== null),
+    ...routesOfOtherKind(neighbours, target),
     ...sharesTooLarge(target, needs),
     ...stableHealth(view, found),
     ...stableStill(found, target),
@@ -134,6 +135,8 @@ const LOOKED = [
   'ciliumnetworkpolicies',
   'podmonitors',
   'servicemonitors',
+  'httproutes',
+  'grpcroutes',
 ] as const satisfies readonly Resource[];
 type Looked = (typeof LOOKED)[number];
 export const LOOKS: Permissions = Object.fromEntries(LOOKED.map((resource) => [resource, ['list']]));
@@ -380,6 +383,22 @@ function otherRoute(live: KubeObject, router: TrafficRouter, target: KubernetesT
         `${move}, or let it have the same weights: kubernetes: { route: { multiRoute: allow } }`,
       )
     : warn(`${problem}: ${consequence}`, `${move}, or leave it so if that traffic shall not see a canary`);
+}
+
+/** The Gateway API has a kind for each protocol, and a Service may speak both: of the other one all goes to stable. */
+function routesOfOtherKind({ looked }: Neighbours, target: KubernetesTarget): readonly PreflightFinding[] {
+  const { kind } = target.route;
+  if (kind !== 'HTTPRoute' && kind !== 'GRPCRoute') return [];
+  const other = routerOf({ ...target, route: { kind: kind === 'HTTPRoute' ? 'GRPCRoute' : 'HTTPRoute', name: '' } });
+  const found = other?.resource === 'httproutes' ? looked.httproutes : looked.grpcroutes;
+  return (found ?? [])
+    .filter((live) => other?.read(live) != null)
+    .map((live) =>
+      warn(
+        `${live.kind} ${target.namespace}/${live.metadata.name} sends traffic to the Service ${target.service} too: all of that goes to stable, and no canary is tried on it`,
+        `nothing, if it is enough that a canary is tried on the traffic of ${routeName(target)}; else name the route that has most of it (kubernetes.route)`,
+      ),
+    );
 }
 
 /** Where shares follow from the numbers of replicas, the smallest may be far larger than what a stage asks for. */

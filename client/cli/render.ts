@@ -1,6 +1,6 @@
 import type { BreakGlass } from '../../domain/approval/decision.js';
 import { countText } from '../../domain/approval/gate.js';
-import { imageLines, statusLine } from '../../domain/details.js';
+import { configLines, imageLines, statusLine } from '../../domain/details.js';
 import { stageTimeText } from '../../domain/canary/early-promotion.js';
 import { needsApproval } from '../../domain/policy.js';
 import type { Policy } from '../../domain/policy.js';
@@ -75,7 +75,8 @@ export function viewTree(
     lines.push(
       `├ plan ${plan.digest.slice(7, 19)}: ${plan.kind === 'first' ? 'first release' : plan.strategy}${plan.stableVersion === null ? '' : `, from ${plain(plan.stableVersion)}`}`,
     );
-    for (const line of imageLines(plan, view.policy)) lines.push(`│   ${plain(line)}`);
+    for (const line of [...imageLines(plan, view.policy), ...configLines(plan.release)])
+      lines.push(`│   ${plain(line)}`);
     for (const stage of plan.stages) {
       const verdict = view.verdicts.findLast((entry) => entry.stage === `stage-${stage.number}`)?.verdict;
       const here = view.phase === 'canary' && view.stage === stage.number;

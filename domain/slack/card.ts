@@ -1,5 +1,5 @@
 import { gateState } from '../approval/gate.js';
-import { imageLines, planLine, statusLine } from '../details.js';
+import { configLines, imageLines, planLine, statusLine } from '../details.js';
 import type { Outcome, Phase, RolloutView } from '../rollout.js';
 import { percentText } from '../words.js';
 import { clip, oneLine } from './text.js';
@@ -95,7 +95,7 @@ export function slackCard(view: RolloutView): SlackCard {
         : {
             text: short(planLine(view), 500),
             digest: plan.digest,
-            images: some(imageLines(plan, view.policy)),
+            images: some([...imageLines(plan, view.policy), ...configLines(plan.release)]),
             warnings: some(plan.warnings.map(({ problem, remedy }) => `${problem}: ${remedy}`)),
           },
     traffic:

@@ -6,7 +6,7 @@ import type { RolloutRequest } from '../../domain/rollout.js';
 import { until } from '../support/drive.js';
 import type { KubeFaults, KubeLane } from '../support/kube-faults.js';
 import { stage, testRequest } from '../support/request.js';
-import { drifted, goOn, harmed, held, image, inCanary, weights } from '../support/kube-others.js';
+import { drifted, harmed, held, image, inCanary, weights } from '../support/kube-others.js';
 
 const HARMFUL = ['canary-service'] as const;
 const DRIFTING = ['weights-changed'] as const;
@@ -75,27 +75,31 @@ describe('somebody else', { skip: await kubeFaultsObstacle(), concurrency: 20 },
   const SAYS =
     /configuration was changed by somebody else: it is ConfigMap settings-2 sha256:\w{12}, and was ConfigMap/;
 
-  test('a ConfigMap of the release changed in mid-canary: held; resumed it goes on, and stable refers to it', async () => {
+  test('a ConfigMap of the release changed in mid-canary: held; aborted, stable refers to its own', async () => {
     const { lane, request } = await reconfigured('config-watched');
     await lane.meddle('configmaps', 'settings-2', { data: { level: 'hacked' } });
-    assert.match((await held(it, request)).wait?.reason ?? '', SAYS);
-    assert.equal((await lane.weights())?.canary, 25);
-    const view = await goOn(it, request);
-    assert.equal(view.outcome, 'completed', JSON.stringify(view.reason));
-    assert.deepEqual(view.warnings, [], 'nothing was written over');
-    assert.equal(await settingsOf(lane, 'hello'), 'settings-2');
-    await asBefore(lane, 'v2');
-  });
-
-  test('changed, and sent on by a person who does not know: held before more users get it; aborted, stable refers to its own', async () => {
-    const { lane, request } = await reconfigured('config-stepped');
-    await lane.meddle('configmaps', 'settings-2', { data: { level: 'hacked' } });
-    await it.pilot.decide(request, 'promote');
     assert.match((await held(it, request)).wait?.reason ?? '', SAYS);
     assert.equal((await lane.weights())?.canary, 25);
     assert.equal((await it.pilot.decide(request, 'abort')).kind, 'accepted');
     assert.equal((await it.pilot.ended(request)).outcome, 'aborted');
     assert.equal(await settingsOf(lane, 'hello'), 'settings-1');
     await asBefore(lane, 'v1');
+  });
+
+  test('sent on by a person who does not know: held before more users get it; resumed, stable refers to it', async () => {
+    const { lane, request } = await reconfigured('config-stepped');
+    await lane.meddle('configmaps', 'settings-2', { data: { level: 'hacked' } });
+    await it.pilot.decide(request, 'promote');
+    assert.match((await held(it, request)).wait?.reason ?? '', SAYS);
+    assert.equal((await lane.weights())?.canary, 25);
+    await it.pilot.decide(request, 'resume');
+    const skipped = await it.pilot.until(request, 'it goes on', ({ wait }) => wait === null);
+    // A watch may have been the first to see it: then the stage was begun again.
+    if (skipped.phase === 'canary') await it.pilot.decide(request, 'promote');
+    const view = await it.pilot.ended(request);
+    assert.equal(view.outcome, 'completed', JSON.stringify(view.reason));
+    assert.deepEqual(view.warnings, [], 'nothing was written over');
+    assert.equal(await settingsOf(lane, 'hello'), 'settings-2');
+    await asBefore(lane, 'v2');
   });
 });

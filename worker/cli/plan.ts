@@ -11,7 +11,7 @@ import { CliError, EXIT } from '../../client/exit-codes.js';
 import { neededText, rulesAt } from '../../domain/approval/rules.js';
 import { bindImages } from '../../domain/image-binding.js';
 import type { BoundImages } from '../../domain/image-binding.js';
-import { imageLines, planLine } from '../../domain/details.js';
+import { configLines, imageLines, planLine } from '../../domain/details.js';
 import { makePlan, plannedNeeds } from '../../domain/plan.js';
 import { needsApproval, resolvesTags, strategyUnder } from '../../domain/policy.js';
 import type { Policy } from '../../domain/policy.js';
@@ -83,6 +83,7 @@ export async function plan(
       );
       context.out(`plan ${planned.digest}`);
       for (const line of imageLines(planned, policy)) context.out(`  image ${plain(line)}`);
+      for (const line of configLines(planned.release)) context.out(`  ${plain(line)}`);
       context.out(`  ${planLine({ plan: planned, policy })}`);
       for (const stage of planned.stages) {
         const { stable, canary, baseline } = stage.weights;

@@ -7,6 +7,7 @@ import { Conditions } from '../conditions.js';
 import type { KubeObject } from '../kube-client.js';
 import type { TrafficRouter } from './router.js';
 import { agreedOf, ARMS, sharesOf, spread } from './shares.js';
+import type { RouteWeights } from './shares.js';
 
 const BackendRef = z.looseObject({
   group: z.string().default(''),
@@ -70,29 +71,51 @@ export function gatewayApi(target: KubernetesTarget, route: NamedRoute<'HTTPRout
     });
   }
 
+  const read = (live: KubeObject): RouteWeights | null =>
+    agreedOf(
+      rulesOf(live)
+        .filter(namesService)
+        .map(({ backendRefs = [] }) =>
+          sharesOf(
+            backendRefs.flatMap((ref) => {
+              const arm = armOf(ref);
+              return arm === null ? [] : [{ arm, weight: ref.weight }];
+            }),
+          ),
+        ),
+    );
+
+  function withBackends(
+    live: KubeObject,
+    backends: (refs: readonly BackendRef[]) => readonly BackendRef[],
+  ): KubeObject {
+    const rules = rulesOf(live).map((rule) =>
+      namesService(rule) ? { ...rule, backendRefs: backends(rule.backendRefs ?? []) } : rule,
+    );
+    return { ...live, spec: { ...(live['spec'] as object), rules } };
+  }
+
   return {
     resource: route.kind === 'HTTPRoute' ? 'httproutes' : 'grpcroutes',
     holder: route.name,
     source: null,
     others: route.multiRoute === 'allow' ? 'changed' : 'refused',
-    read: (live) =>
-      agreedOf(
-        rulesOf(live)
-          .filter(namesService)
-          .map(({ backendRefs = [] }) =>
-            sharesOf(
-              backendRefs.flatMap((ref) => {
-                const arm = armOf(ref);
-                return arm === null ? [] : [{ arm, weight: ref.weight }];
-              }),
-            ),
-          ),
-      ),
-    write(live, weights) {
-      const rules = rulesOf(live).map((rule) =>
-        namesService(rule) ? { ...rule, backendRefs: backendsWith(rule.backendRefs ?? [], weights) } : rule,
-      );
-      return { ...live, spec: { ...(live['spec'] as object), rules } };
+    read,
+    write: (live, weights) => withBackends(live, (refs) => backendsWith(refs, weights)),
+    introduce(live, weights) {
+      const now = read(live)?.weights;
+      const first = ARMS.filter((arm) => arm !== 'stable' && weights[arm] > 0 && now?.[arm] === 0);
+      if (first.length === 0) return null;
+      const missingIn = (refs: readonly BackendRef[]): readonly Arm[] =>
+        first.filter((arm) => refs.every((ref) => armOf(ref) !== arm));
+      const ours = rulesOf(live).filter(namesService);
+      if (ours.every(({ backendRefs = [] }) => missingIn(backendRefs).length === 0)) return live;
+      return withBackends(live, (refs) => [
+        ...refs,
+        ...refs
+          .filter((ref) => armOf(ref) === 'stable')
+          .flatMap((ref) => missingIn(refs).map((arm) => ({ ...ref, name: serviceOf(target, arm), weight: 0 }))),
+      ]);
     },
     create: () => null,
     problems(live) {

@@ -21,6 +21,11 @@ export interface TrafficRouter {
   read(live: KubeObject): RouteWeights | null;
   /** The live holder with these shares in each rule that names the Service; all else stays as it is. */
   write(live: KubeObject, weights: Weights): KubeObject;
+  /**
+   * The live holder with an entry, of no share, for each arm that shall get its first one; the very same where they have
+   * one. Null: none shall, or such objects have no entries without a share.
+   */
+  introduce(live: KubeObject, weights: Weights): KubeObject | null;
   /** A holder made from its source, where Slipway makes it. Null: the source has nothing to do with the Service. */
   create(source: KubeObject, weights: Weights): KubeObject | null;
   /** What in the object that its owner wrote would make shares other than they say. */

@@ -3,7 +3,7 @@ import type { ReadonlySignal } from '@preact/signals';
 import type { RunDocument } from '../../server/contract.js';
 import type { Approvals, BreakGlass, Decision } from '../../../domain/approval/decision.js';
 import { countText, whoCan } from '../../../domain/approval/gate.js';
-import { imageLines, planLine } from '../../../domain/details.js';
+import { configLines, imageLines, planLine } from '../../../domain/details.js';
 import type { Plan } from '../../../domain/plan.js';
 import type { Assessment } from '../../../domain/risk.js';
 import type { RolloutView, TimelineEntry } from '../../../domain/rollout.js';
@@ -148,7 +148,7 @@ export function RiskCard({ assessment }: { readonly assessment: Assessment }) {
 export function PlanCard({ view, plan }: { readonly view: RolloutView; readonly plan: Plan }) {
   const images = imageLines(plan, view.policy);
   const { change } = view.release;
-  const env = Object.keys(view.release.env);
+  const sets = [...Object.keys(view.release.env), ...configLines(view.release)];
   return (
     <section class="card" aria-labelledby="plan">
       <h2 id="plan">Plan</h2>
@@ -162,10 +162,10 @@ export function PlanCard({ view, plan }: { readonly view: RolloutView; readonly 
             <div key={line}>{plain(line)}</div>
           ))}
         </dd>
-        {env.length > 0 && (
+        {sets.length > 0 && (
           <>
             <dt>Sets</dt>
-            <dd>{env.map(plain).join(', ')}</dd>
+            <dd>{sets.map(plain).join(', ')}</dd>
           </>
         )}
         {change.commit !== null && (

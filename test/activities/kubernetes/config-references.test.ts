@@ -83,6 +83,26 @@ describe('references of a template', () => {
       namesAfter({ configMaps: { 'app-config': 'app-config-77ff' } }),
       NAMES.map((name) => name.replace('9e1b', '77ff')),
     );
+    const next = { configMaps: { 'app-config': 'app-config-77ff' }, secrets: {} };
+    const shipped = withConfig(TEMPLATE, next);
+    assert.ok(shipped.kind === 'template');
+    assert.deepEqual(withConfig(shipped.template, next), shipped, 'the same release again');
+    const whole = { configMaps: { 'app-config-9e1b': 'app-config-77ff' }, secrets: {} };
+    assert.deepEqual(withConfig(shipped.template, whole), shipped, 'the same flags again');
+    const dated = (name: string) =>
+      PodTemplate.parse({
+        spec: {
+          containers: [
+            { name: 'app', image: 'a:1', envFrom: [name, 'db-tls'].map((each) => ({ secretRef: { name: each } })) },
+          ],
+        },
+      });
+    assert.deepEqual(withConfig(dated('db-2026-11'), { configMaps: {}, secrets: { db: 'db-2026-12' } }), {
+      kind: 'template',
+      template: dated('db-2026-12'),
+    });
+    const other = withConfig(dated('db-2026-11'), { configMaps: {}, secrets: { db: 'db-2' } });
+    assert.equal(other.kind, 'none', 'neither the dated one nor what is called tls');
     assert.match(
       refusalOf({ configMaps: { app: 'app-1' } }),
       /refers to no ConfigMap app: it refers to levels, app-config-9e1b, ca/,

@@ -365,6 +365,14 @@ describe('preflight on Kubernetes', { skip, concurrency: 5 }, () => {
     await says(namespace, [second], /HTTPRoute .*\/second sends traffic to the Service hello too/, /multiRoute: allow/);
     routes.set(namespace, { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow' });
     await eventually(namespace, (found) => found.length === 0);
+    const grpc = { ...second, kind: 'GRPCRoute', metadata: { name: 'rpc', namespace } };
+    await says(
+      namespace,
+      [grpc],
+      /^GRPCRoute .*\/rpc sends traffic to the Service hello too: .* no canary is tried on it$/,
+      /of HTTPRoute .*\/hello/,
+      'warn',
+    );
   });
 
   test('an Ingress that is not there, does not name the Service, or has a canary already', async () => {

@@ -283,6 +283,45 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.ok(Date.now() - begunMs > 5000, `after ${Date.now() - begunMs} ms`);
   });
 
+  test('a load balancer outside of the cluster knows of the canary before it gets a share', async () => {
+    const settlesMs = 12_000;
+    const { rollout, namespace } = await opened({ kind: 'HTTPRoute', name: 'hello', drainMs: settlesMs }, 1, () => []);
+    const entries = async (): Promise<readonly string[]> => {
+      const live = await client.get('httproutes', namespace, 'hello', undefined);
+      assert.ok(live !== null);
+      const { rules } = live['spec'] as { rules: { backendRefs: { name: string; weight?: number }[] }[] };
+      return rules.flatMap(({ backendRefs }) => backendRefs.map(({ name, weight }) => `${name} ${weight}`));
+    };
+    await startCanary(rollout, 1);
+    const late = rollout.permit({ op: 'set-weights', weights: QUARTER });
+    const begunMs = Date.now();
+    await assert.rejects(setWeights(rollout, QUARTER), /HTTPRoute s-\w+\/hello names them without a share for 12 s/);
+    assert.deepEqual(await entries(), ['hello 1', 'hello-canary 0']);
+    assert.deepEqual((await rollout.platform.describe(rollout.scope)).weights, ALL_STABLE);
+    assert.deepEqual((await rollout.platform.inspect(rollout.scope)).disturbances, []);
+    await until(
+      'it has its share',
+      async () => (await setWeights(rollout, QUARTER).catch(() => null)) !== null,
+      40_000,
+    );
+    // The API server's times have whole seconds.
+    assert.ok(Date.now() - begunMs > settlesMs - 1500, `after ${Date.now() - begunMs} ms`);
+    assert.deepEqual(await entries(), ['hello 75', 'hello-canary 25']);
+    const moreMs = Date.now();
+    assert.deepEqual(await setWeights(rollout, { stable: 50, canary: 50, baseline: 0 }), APPLIED);
+    assert.ok(Date.now() - moreMs < 5000, 'it has a share: nobody waits for more of it');
+
+    assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
+    assert.deepEqual(await entries(), ['hello 1']);
+    await assert.rejects(setWeights(rollout, QUARTER), /names them without a share/);
+    assert.deepEqual(await entries(), ['hello 1', 'hello-canary 0']);
+    assert.deepEqual(await rollout.apply({ op: 'set-weights', weights: ALL_STABLE }, 'overwrite'), APPLIED);
+    assert.deepEqual(await entries(), ['hello 1'], 'who goes back before it had a share leaves nothing of it');
+    const stale = await rollout.platform.apply(rollout.scope, { op: 'set-weights', weights: QUARTER }, late);
+    assert.equal(stale.kind, 'stale');
+    assert.deepEqual(await entries(), ['hello 1'], 'who is late names nobody');
+  });
+
   test('by two HTTPRoutes, where that is allowed: both have the same weights, and both are fenced', async () => {
     const { rollout, namespace } = await opened(
       { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow' },

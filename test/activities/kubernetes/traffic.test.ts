@@ -327,6 +327,34 @@ describe('a route of the Gateway API', () => {
     assert.equal(router.read(route([{ backendRefs: [{ ...front, namespace: 'other' }] }])), null);
   });
 
+  test('names an arm before its first share, and once only', () => {
+    const weights = { stable: 80, canary: 10, baseline: 10 };
+    const filtered = { ...front, filters: [{ type: 'RequestHeaderModifier' }] };
+    const other = { backendRefs: [{ name: 'else', port: 1 }] };
+    const live = route([{ backendRefs: [filtered] }, other]);
+    const named = router.introduce(live, weights);
+    assert.ok(named !== null && named !== live);
+    const refsOf = ({ spec }: KubeObject) =>
+      (spec as { rules: { backendRefs: { name: string; weight?: number; filters?: unknown }[] }[] }).rules.map(
+        ({ backendRefs }) => backendRefs.map(({ name, weight, filters }) => [name, weight ?? 1, filters !== undefined]),
+      );
+    assert.deepEqual(refsOf(named), [
+      [
+        ['front', 1, true],
+        ['front-canary', 0, true],
+        ['front-baseline', 0, true],
+      ],
+      [['else', 1, false]],
+    ]);
+    assert.deepEqual(router.read(named)?.weights, ALL_STABLE, 'no share is changed');
+    assert.equal(router.introduce(named, weights), named, 'there is nothing to be written');
+    assert.equal(router.introduce(live, ALL_STABLE), null);
+    const shared = router.write(named, { stable: 90, canary: 10, baseline: 0 });
+    assert.equal(router.introduce(shared, { stable: 50, canary: 50, baseline: 0 }), null, 'it has a share');
+    assert.deepEqual(refsOf(router.introduce(shared, weights) ?? live)[0]?.at(-1), ['front-baseline', 0, true]);
+    assert.deepEqual(refsOf(router.write(named, ALL_STABLE))[0], [['front', 1, true]]);
+  });
+
   test('is in effect when every gateway has taken it', () => {
     const parent = (observedGeneration: number, status = 'True', name = 'gateway') => ({
       parentRef: { name },
