@@ -167,6 +167,11 @@ export async function retry(
         `rollout ${view.rolloutId} is not over: ${view.phase}`,
         `slipway abort ${view.rolloutId} first, or wait for it`,
       );
+    if (view.outcome === 'completed')
+      throw usage(
+        `rollout ${view.rolloutId} was shipped: there is nothing to try again`,
+        'slipway deploy ships the release once more',
+      );
     const tenant = context.env['SLIPWAY_TENANT'] || 'default';
     return {
       rolloutId: rolloutIdFor({ ...view.lane, tenant, key: options.key ?? randomUUID() }),

@@ -276,6 +276,7 @@ describe('the command line', { concurrency: 3 }, () => {
     assert.equal(open.decisions.length, 1);
     assert.match((await at.expect(0, 'approve', id, '--as', 'bo@x', ...ops)).out, /^bo@x approved \(2 of 2\)\n$/);
     await at.expect(0, 'watch', id);
+    assertRefused(await at.run('retry', id), 2, /was shipped: there is nothing to try again/);
     for (const verb of ['reject', 'resume', 'promote'])
       assertRefused(
         await at.run(verb, id, '--as', 'an@x'),
