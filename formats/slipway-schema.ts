@@ -83,15 +83,15 @@ function wrongDuration(input: unknown): string {
 }
 
 /** A length of time as text with units; ms once read. */
-function duration(minMs = 1) {
+function duration(minMs = 1, maxMs = LONGEST_MS) {
   return z
     .string({ error: ({ input }) => wrongDuration(input) })
     .regex(DURATION_PATTERN, { error: ({ input }) => wrongDuration(input) })
     .meta({ title: 'duration' })
     .transform((text, context) => {
       const ms = parseDuration(text);
-      if (ms !== null && ms >= minMs && ms <= LONGEST_MS) return ms;
-      const range = `write a duration from ${formatDuration(minMs)} to ${formatDuration(LONGEST_MS)}`;
+      if (ms !== null && ms >= minMs && ms <= maxMs) return ms;
+      const range = `write a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`;
       context.addIssue({
         code: 'custom',
         message:
@@ -410,8 +410,9 @@ const Kubernetes = z.strictObject({
           { default: 'refuse' },
         ),
         drain: optional(
-          duration(1000),
-          'For so long after the last change of the shares requests may still come to pods that lost theirs: none is taken away before. A cloud’s load balancer takes longer than a gateway in the cluster.',
+          // Each step is given up after 10 min.
+          duration(1000, 8 * 60_000),
+          'For so long after the last change of the shares requests may still come to pods that lost theirs: none is taken away before, and above 10 s none gets its first share before it has stood in the route for so long. A cloud’s load balancer takes longer than a gateway in the cluster. At most `8m`.',
           {
             defaultText:
               '`3s` behind gateways in the cluster, `8s` with Istio and ingress-nginx, `2m` with a Gateway of GKE, AWS or Azure',

@@ -61,17 +61,26 @@ async function prepareParts(): Promise<Record<string, string>> {
   return env;
 }
 
-async function runFiles(files: readonly TestFile[], options: ProcessOptions): Promise<FileResult[]> {
+type Job = () => Promise<FileResult>;
+
+/** @param before what goes on beside the first files */
+async function runFiles(
+  files: readonly TestFile[],
+  options: ProcessOptions,
+  before: readonly Job[],
+): Promise<FileResult[]> {
   const results: FileResult[] = [];
-  const runNext = async (queue: TestFile[]): Promise<void> => {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      results.push(announce(await runTestFile(file.path, file.name, options)));
-    }
+  const runNext = async (queue: Job[]): Promise<void> => {
+    for (let job = queue.shift(); job !== undefined; job = queue.shift()) results.push(announce(await job()));
   };
   const isSerial = ({ name }: TestFile): boolean => `${name}.`.includes('.serial.');
-  const sideBySide = files.filter((file) => !isSerial(file));
+  const jobOf =
+    ({ path, name }: TestFile): Job =>
+    () =>
+      runTestFile(path, name, options);
+  const sideBySide = [...before, ...files.filter((file) => !isSerial(file)).map(jobOf)];
   await Promise.all(Array.from({ length: AT_ONCE }, () => runNext(sideBySide)));
-  await runNext(files.filter(isSerial));
+  await runNext(files.filter(isSerial).map(jobOf));
   return results;
 }
 
@@ -108,11 +117,10 @@ async function main(): Promise<void> {
   const step: ProcessOptions = { cwd: ROOT, env: {}, timeoutMs: minutes * 60_000 };
 
   const results = [announce(await runStep('build', 'npm', ['run', '--silent', 'build'], step))];
-  if (words.length === 0) results.push(announce(await runStep('lint', 'npm', ['run', '--silent', 'lint'], step)));
-
+  const lint = words.length === 0 ? [() => runStep('lint', 'npm', ['run', '--silent', 'lint'], step)] : [];
   const files = await discover(words, values.full);
   if (files.length === 0) print('No test file matches.');
-  else results.push(...(await runFiles(files, { ...step, env: await prepareParts() })));
+  else results.push(...(await runFiles(files, { ...step, env: await prepareParts() }, lint)));
 
   if (values.full) await report(results, started);
 

@@ -36,6 +36,9 @@ const FIELDS: Readonly<Record<string, { readonly kind: ConfigReference['kind']; 
     nodePublishSecretRef: { kind: 'Secret', names: ['name'] },
   };
 
+/** Git's; Kustomize and kubectl append 10 characters. */
+const SHORT_HASH = 7;
+
 const Reference = z.looseObject({
   key: z.string().optional(),
   items: z.array(z.looseObject({ key: z.string() })).optional(),
@@ -120,12 +123,14 @@ export function withConfig(
 
 /**
  * Whether a name is another version of what is called like this, as the new one is: to `db`, `db-2026-11` is what `db-2026-12`
- * is, and `db-tls` is not. What is appended has as many words, and a digit in it, as dates, numbers and hashes have.
+ * is, and `db-tls` is not. What is appended has as many words, and a digit in it, as dates and numbers have; or it is as
+ * long, as hashes are, of which some have no digit.
  */
 function sameSeries(name: string, to: string, each: string): boolean {
   const [before, after] = [each, to].map((one) => (one.startsWith(`${name}-`) ? one.slice(name.length + 1) : null));
   if (before == null || after == null) return false;
-  return /\d/.test(before) && before.split('-').length === after.split('-').length;
+  const isHash = before.length === after.length && before.length >= SHORT_HASH;
+  return (isHash || /\d/.test(before)) && before.split('-').length === after.split('-').length;
 }
 
 /** What stands behind references now: without those that may not be read, or that are said to change by themselves. */

@@ -1,9 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { canonicalJson } from '../../domain/canonical.js';
 import type {
   Arm,
   ArmReadiness,
-  Configuration,
   Disturbance,
   Effect,
   EffectResult,
@@ -12,7 +10,7 @@ import type {
   PreflightFinding,
 } from '../../domain/target.js';
 import { changeText, CONFIGURATION } from '../../domain/target.js';
-import { Refused } from '../failures.js';
+import { Refused, Unavailable } from '../failures.js';
 import { changedConfiguration } from '../fenced/configuration.js';
 import { disturbancesOf } from '../fenced/disturbances.js';
 import { applyEffect } from '../fenced/effects.js';
@@ -78,8 +76,8 @@ export function createKubernetesPlatform({
 }: KubernetesPlatformOptions): Platform<KubernetesTarget> {
   const inspection = createPace(INSPECTIONS).work('usual');
   let cutMs = -Infinity;
-  /** When the configuration of each rollout was last looked at, what was on record then, and what came of it. */
-  const looked = new Map<string, { atMs: number; recorded: Configuration; found: readonly Disturbance[] }>();
+  /** When the configuration of each rollout was last seen to be what was recorded. */
+  const unchangedMs = new Map<string, number>();
 
   /** What is inspected every few seconds costs calls enough without what hardly ever changes. */
   async function reconfigured(
@@ -88,20 +86,15 @@ export function createKubernetesPlatform({
     { rolloutId }: Scope,
     signal: AbortSignal | undefined,
   ): Promise<readonly Disturbance[]> {
-    const { configuration: recorded } = view.rollout?.spec.recorded ?? {};
-    if (recorded === undefined) return [];
     const nowMs = performance.now();
-    for (const [id, { atMs }] of looked) if (nowMs > atMs + CONFIGURATION_MS) looked.delete(id);
-    const before = looked.get(rolloutId);
-    if (before !== undefined && canonicalJson(before.recorded) === canonicalJson(recorded)) return before.found;
+    for (const [id, atMs] of unchangedMs) if (nowMs > atMs + CONFIGURATION_MS) unchangedMs.delete(id);
+    if (unchangedMs.has(rolloutId)) return [];
     const changed = await changedConfiguration(store, view, signal);
-    const found: readonly Disturbance[] =
-      changed === null
-        ? []
-        : [{ kind: 'drift', object: CONFIGURATION, text: changeText(CONFIGURATION, changed), passing: changed.gone }];
-    // What may be the state of a moment is looked at again.
-    if (changed?.gone !== true) looked.set(rolloutId, { atMs: nowMs, recorded, found });
-    return found;
+    if (changed === null) {
+      unchangedMs.set(rolloutId, nowMs);
+      return [];
+    }
+    return [{ kind: 'drift', object: CONFIGURATION, text: changeText(CONFIGURATION, changed), passing: changed.gone }];
   }
 
   async function open(
@@ -153,7 +146,11 @@ export function createKubernetesPlatform({
         if (effect.op === 'cut-traffic') cutMs = performance.now();
         const { client, store } = await open(scope, urgencyOf(effect));
         if (takesPodsAway(effect)) await drained(client, scope.target, signal);
-        if (effect.op === 'set-weights') await introduced(client, scope.target, effect.weights, permit, signal);
+        if (effect.op === 'set-weights') {
+          const first = await introduced(client, scope.target, effect.weights, permit, signal);
+          // They were ready before that.
+          if (first.length > 0) await stillServing(client, scope.target, first, signal);
+        }
         const result = await applyEffect({ store, scope, permit, signal }, effect);
         if (result.kind !== 'applied' && result.kind !== 'already') return result;
         // Also where an earlier attempt has written them: what counts is that the gateways have taken them.
@@ -272,6 +269,18 @@ async function endpointsOf(
   const ready = (arm: Arm): number =>
     readyEndpoints(slices.filter(({ metadata }) => metadata.labels?.[SERVICE_LABEL] === serviceOf(target, arm)));
   return { stable: ready('stable'), canary: ready('canary'), baseline: ready('baseline') };
+}
+
+/** @throws Unavailable where nobody would answer what is sent to an arm */
+async function stillServing(
+  client: KubeClient,
+  target: KubernetesTarget,
+  arms: readonly Arm[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const serving = await endpointsOf(client, target, signal);
+  const none = arms.filter((arm) => serving[arm] === 0);
+  if (none.length > 0) throw new Unavailable(`${none.join(' and ')}: none of its replicas can serve any more`);
 }
 
 /** What Deployments can't tell: whether the Service sends traffic there, and what keeps a pod from being ready. */

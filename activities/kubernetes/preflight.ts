@@ -220,10 +220,11 @@ async function readNeighbours(
 
 async function lookAround(
   client: KubeClient,
-  { namespace }: KubernetesTarget,
+  { namespace, route }: KubernetesTarget,
   signal: AbortSignal | undefined,
 ): Promise<Neighbours['looked']> {
   const look = async (resource: Looked): Promise<readonly KubeObject[] | null> => {
+    if (resource.endsWith('routes') && route.kind !== 'HTTPRoute' && route.kind !== 'GRPCRoute') return [];
     try {
       return await client.list(resource, namespace, null, signal);
     } catch (error) {

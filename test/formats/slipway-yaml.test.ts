@@ -379,6 +379,11 @@ ${more}`;
       { kind: 'VirtualService', name: 'edge', multiRoute: 'allow', drainMs: 20_000 },
       'baseline',
     ]);
+    const [long] = problemsOf(
+      kubernetes(`${metrics}    kubernetes: { namespace: shop, route: { kind: HTTPRoute, drain: 10m } }\n`),
+    );
+    assert.match(long?.message ?? '', /route\.drain: 10m is too long/);
+    assert.match(long?.remedy ?? '', /write a duration from 1s to 8m/);
     // Where there can be no baseline, none is asked for.
     assert.deepEqual(routeOf('route: { kind: Ingress }'), [{ kind: 'Ingress', name: 'hello' }, 'stable']);
     assert.deepEqual(routeOf('route: none'), [{ kind: 'none', maxExcessPoints: 5 }, 'stable']);

@@ -104,18 +104,19 @@ export function gatewayApi(target: KubernetesTarget, route: NamedRoute<'HTTPRout
     write: (live, weights) => withBackends(live, (refs) => backendsWith(refs, weights)),
     introduce(live, weights) {
       const now = read(live)?.weights;
-      const first = ARMS.filter((arm) => arm !== 'stable' && weights[arm] > 0 && now?.[arm] === 0);
-      if (first.length === 0) return null;
+      const arms = ARMS.filter((arm) => arm !== 'stable' && weights[arm] > 0 && now?.[arm] === 0);
+      if (arms.length === 0) return null;
       const missingIn = (refs: readonly BackendRef[]): readonly Arm[] =>
-        first.filter((arm) => refs.every((ref) => armOf(ref) !== arm));
+        arms.filter((arm) => refs.every((ref) => armOf(ref) !== arm));
       const ours = rulesOf(live).filter(namesService);
-      if (ours.every(({ backendRefs = [] }) => missingIn(backendRefs).length === 0)) return live;
-      return withBackends(live, (refs) => [
+      if (ours.every(({ backendRefs = [] }) => missingIn(backendRefs).length === 0)) return { arms, named: live };
+      const named = withBackends(live, (refs) => [
         ...refs,
         ...refs
           .filter((ref) => armOf(ref) === 'stable')
           .flatMap((ref) => missingIn(refs).map((arm) => ({ ...ref, name: serviceOf(target, arm), weight: 0 }))),
       ]);
+      return { arms, named };
     },
     create: () => null,
     problems(live) {

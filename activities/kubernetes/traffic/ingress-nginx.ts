@@ -90,8 +90,7 @@ export function ingressNginx(target: KubernetesTarget, { name }: NamedRoute<'Ing
     },
     // The controller writes no status of what it has taken.
     pending: () => null,
-    // Neither asks anybody outside of the cluster about a backend's health.
-    introduce: () => null,
+    introduce: null,
     drainMs: () => UNSEEN_DRAIN_MS,
   };
 }

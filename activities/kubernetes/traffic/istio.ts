@@ -116,8 +116,7 @@ export function istio(target: KubernetesTarget, { name, multiRoute }: NamedRoute
             ]),
       ];
     },
-    // Neither asks anybody outside of the cluster about a backend's health.
-    introduce: () => null,
+    introduce: null,
     drainMs: () => UNSEEN_DRAIN_MS,
     pending(live) {
       const { conditions } = Status.parse(live['status'] ?? {});

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { compareFences, parseFence } from '../../../domain/fence.js';
 import type { Permit } from '../../../domain/fence.js';
-import type { KubernetesTarget, Weights } from '../../../domain/target.js';
+import type { Arm, KubernetesTarget, Weights } from '../../../domain/target.js';
 import { durationText } from '../../../domain/words.js';
 import { Refused, Unavailable } from '../../failures.js';
 import { ANNOTATION } from '../../fenced/lane-view.js';
@@ -71,6 +71,7 @@ async function routesOf(
  * Names arms in the route for some time before they get a share, where it is a load balancer outside of the cluster that
  * routes: it checks the health of a backend when it knows of it, and answers errors for one that it has not checked yet.
  * That changes no share, so it is no effect of its own; what comes late is refused by fence and version as any write.
+ * @returns the arms that have been named for so long, and get their first share now: whether they still serve is not known
  * @throws Unavailable until they have stood there for as long as a change takes
  */
 export async function introduced(
@@ -79,26 +80,35 @@ export async function introduced(
   weights: Weights,
   { fence }: Permit,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<readonly Arm[]> {
   const router = routerOf(target);
-  if (router === null || weights.stable === 100) return;
+  const introduce = router?.introduce;
+  if (router == null || introduce == null || weights.stable === 100) return [];
   const { live, others } = await routesOf(client, target, router, signal);
-  for (const route of live === null ? [] : [...others, live]) {
-    const wanted = router.introduce(route, weights);
+  const slow = (live === null ? [] : [...others, live]).flatMap((route) => {
+    const first = introduce(route, weights);
     const takesMs = settlesWithinMs(target, router, route);
-    if (wanted === null || takesMs <= INNER_MS) continue;
-    const name = `${route.kind} ${target.namespace}/${route.metadata.name}`;
-    const waits = `${name} names them without a share for ${durationText(takesMs)}, so that load balancers know of them`;
-    if (wanted !== route) {
-      const held = parseFence(route.metadata.annotations?.[ANNOTATION.fence]);
-      // Who is late, or finds a route that somebody else has changed, hears so from the effect itself.
-      if (held === null || compareFences(held, fence) > 0) return;
-      const written = await client.replace(router.resource, target.namespace, wanted, signal);
-      if (written.kind === 'refused') throw new Refused(written.reason);
-      throw new Unavailable(written.kind === 'conflict' ? `${name} was changed by somebody else just now` : waits);
-    }
-    if ((await restAfter(client, route, takesMs, signal)) > 0) throw new Unavailable(waits);
+    return first === null || takesMs <= INNER_MS ? [] : [{ ...first, route, takesMs }];
+  });
+  const [longest] = slow.toSorted((one, other) => other.takesMs - one.takesMs);
+  if (longest === undefined) return [];
+  const { arms, takesMs } = longest;
+  const waits = `${routeName(target)} names ${arms.join(' and ')} without a share for ${durationText(takesMs)}, so that load balancers know of them`;
+  const unnamed = slow.filter(({ named, route }) => named !== route);
+  for (const { named, route } of unnamed) {
+    const held = parseFence(route.metadata.annotations?.[ANNOTATION.fence]);
+    // Who is late, or finds a route that somebody else has changed, hears so from the effect itself.
+    if (held === null || compareFences(held, fence) > 0) return [];
+    const written = await client.replace(router.resource, target.namespace, named, signal);
+    if (written.kind === 'refused') throw new Refused(written.reason);
   }
+  if (unnamed.length > 0) throw new Unavailable(waits);
+  const pending = slow.map(({ route }) => router.pending(route)).find((text) => text !== null);
+  if (pending !== undefined) throw new Unavailable(`${waits}: ${pending}`);
+  const restMs = Math.max(...slow.map((each) => restOf(client, each.route, each.takesMs)));
+  if (restMs <= 0) return arms;
+  await pause(Math.min(restMs, DRAIN_STEP_MS), undefined, signal ? { signal } : {});
+  throw new Unavailable(waits);
 }
 
 /**
@@ -116,8 +126,9 @@ export async function drained(
   const route = await client.get(router.resource, target.namespace, router.holder, signal);
   if (route === null) return;
   const drainMs = settlesWithinMs(target, router, route);
-  const restMs = await restAfter(client, route, drainMs, signal);
-  if (restMs > 0)
+  const restMs = restOf(client, route, drainMs);
+  if (restMs > 0) await pause(Math.min(restMs, DRAIN_STEP_MS), undefined, signal ? { signal } : {});
+  if (restMs > DRAIN_STEP_MS)
     throw new Unavailable(
       `${routeName(target)} was changed ${drainMs - restMs} ms ago: requests may still be on their way`,
     );
@@ -128,17 +139,9 @@ function settlesWithinMs({ route }: KubernetesTarget, router: TrafficRouter, liv
   return (route.kind === 'none' ? undefined : route.drainMs) ?? router.drainMs(live);
 }
 
-/** Waits until a route's last change is so old, at most for one step. Gives what is left then, ms. */
-async function restAfter(
-  client: KubeClient,
-  route: KubeObject,
-  forMs: number,
-  signal: AbortSignal | undefined,
-): Promise<number> {
+/** What is left until a route's last change is so old, ms; 0 or less where it is. */
+function restOf(client: KubeClient, route: KubeObject, forMs: number): number {
   const writtenMs = lastWriteMs(route);
-  if (writtenMs === null) return 0;
   // A clock that was set back must not make the wait longer than it can be.
-  const restMs = Math.min(forMs, writtenMs + forMs - client.nowMs());
-  if (restMs > 0) await pause(Math.min(restMs, DRAIN_STEP_MS), undefined, signal ? { signal } : {});
-  return Math.max(0, restMs - DRAIN_STEP_MS);
+  return writtenMs === null ? 0 : Math.min(forMs, writtenMs + forMs - client.nowMs());
 }

@@ -1,4 +1,4 @@
-import type { KubernetesTarget, Weights } from '../../../domain/target.js';
+import type { Arm, KubernetesTarget, Weights } from '../../../domain/target.js';
 import type { PreflightFinding } from '../../../domain/target.js';
 import type { KubeObject } from '../kube-client.js';
 import type { Resource } from '../resources.js';
@@ -22,10 +22,10 @@ export interface TrafficRouter {
   /** The live holder with these shares in each rule that names the Service; all else stays as it is. */
   write(live: KubeObject, weights: Weights): KubeObject;
   /**
-   * The live holder with an entry, of no share, for each arm that shall get its first one; the very same where they have
-   * one. Null: none shall, or such objects have no entries without a share.
+   * The arms that shall get their first share, and the live holder with an entry for each, of no share; the very same where
+   * they have one. Null: none shall. Null in its stead: nobody outside of the cluster routes by such objects.
    */
-  introduce(live: KubeObject, weights: Weights): KubeObject | null;
+  readonly introduce: ((live: KubeObject, weights: Weights) => Introduction | null) | null;
   /** A holder made from its source, where Slipway makes it. Null: the source has nothing to do with the Service. */
   create(source: KubeObject, weights: Weights): KubeObject | null;
   /** What in the object that its owner wrote would make shares other than they say. */
@@ -36,6 +36,11 @@ export interface TrafficRouter {
   pending(live: KubeObject): string | null;
   /** For so long after it was written requests may still come to who lost their share, ms, where the target doesn't say. */
   drainMs(live: KubeObject): number;
+}
+
+export interface Introduction {
+  readonly arms: readonly Arm[];
+  readonly named: KubeObject;
 }
 
 /** How a target's traffic is split. Null: by the number of replicas. */

@@ -109,6 +109,22 @@ function callsOf(routes: string): readonly string[] {
   return ['GET configmaps', 'GET deployments', `GET ${routes}`, `PUT ${routes}`];
 }
 
+/** A second route to the service. */
+function innerRoute(where: string): readonly KubeObject[] {
+  return [
+    {
+      apiVersion: 'gateway.networking.k8s.io/v1',
+      kind: 'HTTPRoute',
+      metadata: { name: 'inner', namespace: where },
+      spec: {
+        parentRefs: [{ name: 'edge', namespace: 'default' }],
+        hostnames: [`inner.${where}.example.com`],
+        rules: [{ backendRefs: [{ name: 'hello', port: 80 }] }],
+      },
+    },
+  ];
+}
+
 /** An autoscaler of the service, of two to six replicas. */
 function autoscalerOf(where: string): readonly KubeObject[] {
   return [
@@ -283,37 +299,66 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     assert.ok(Date.now() - begunMs > 5000, `after ${Date.now() - begunMs} ms`);
   });
 
-  test('a load balancer outside of the cluster knows of the canary before it gets a share', async () => {
+  test('a load balancer outside of the cluster knows of the canary before it gets a share, by each route', async () => {
     const settlesMs = 12_000;
-    const { rollout, namespace } = await opened({ kind: 'HTTPRoute', name: 'hello', drainMs: settlesMs }, 1, () => []);
-    const entries = async (): Promise<readonly string[]> => {
-      const live = await client.get('httproutes', namespace, 'hello', undefined);
+    const { rollout, namespace } = await opened(
+      { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow', drainMs: settlesMs },
+      1,
+      innerRoute,
+    );
+    const entriesOf = async (route: string): Promise<readonly string[]> => {
+      const live = await client.get('httproutes', namespace, route, undefined);
       assert.ok(live !== null);
       const { rules } = live['spec'] as { rules: { backendRefs: { name: string; weight?: number }[] }[] };
       return rules.flatMap(({ backendRefs }) => backendRefs.map(({ name, weight }) => `${name} ${weight}`));
     };
+    const entries = async (): Promise<readonly string[]> => {
+      const [hello, inner] = [await entriesOf('hello'), await entriesOf('inner')];
+      assert.deepEqual(inner, hello, 'both routes say the same');
+      return hello;
+    };
+    const scaled = (replicas: number) =>
+      plane.request(
+        'PATCH',
+        `/apis/apps/v1/namespaces/${namespace}/deployments/hello-canary/scale`,
+        { spec: { replicas } },
+        'application/merge-patch+json',
+      );
     await startCanary(rollout, 1);
     const late = rollout.permit({ op: 'set-weights', weights: QUARTER });
     const begunMs = Date.now();
-    await assert.rejects(setWeights(rollout, QUARTER), /HTTPRoute s-\w+\/hello names them without a share for 12 s/);
+    const waits = /HTTPRoute s-\w+\/hello names canary without a share for 12 s/;
+    await assert.rejects(setWeights(rollout, QUARTER), waits);
     assert.deepEqual(await entries(), ['hello 1', 'hello-canary 0']);
     assert.deepEqual((await rollout.platform.describe(rollout.scope)).weights, ALL_STABLE);
     assert.deepEqual((await rollout.platform.inspect(rollout.scope)).disturbances, []);
+    await scaled(0);
     await until(
-      'it has its share',
-      async () => (await setWeights(rollout, QUARTER).catch(() => null)) !== null,
+      'the wait is over, and nobody would answer',
+      () =>
+        setWeights(rollout, QUARTER).then(
+          () => assert.fail('nobody could have answered'),
+          (error: Error) => error.message === 'canary: none of its replicas can serve any more',
+        ),
       40_000,
     );
     // The API server's times have whole seconds.
     assert.ok(Date.now() - begunMs > settlesMs - 1500, `after ${Date.now() - begunMs} ms`);
-    assert.deepEqual(await entries(), ['hello 75', 'hello-canary 25']);
+    assert.deepEqual(await entries(), ['hello 1', 'hello-canary 0']);
+    await scaled(1);
+    await rollout.ready('canary', 1);
     const moreMs = Date.now();
+    assert.deepEqual(await setWeights(rollout, QUARTER), APPLIED);
+    assert.deepEqual(await entries(), ['hello 75', 'hello-canary 25']);
     assert.deepEqual(await setWeights(rollout, { stable: 50, canary: 50, baseline: 0 }), APPLIED);
-    assert.ok(Date.now() - moreMs < 5000, 'it has a share: nobody waits for more of it');
+    assert.ok(
+      Date.now() - moreMs < settlesMs - 1500,
+      'both routes are waited for at once, and nobody for more of a share',
+    );
 
     assert.deepEqual(await setWeights(rollout, ALL_STABLE), APPLIED);
     assert.deepEqual(await entries(), ['hello 1']);
-    await assert.rejects(setWeights(rollout, QUARTER), /names them without a share/);
+    await assert.rejects(setWeights(rollout, QUARTER), waits);
     assert.deepEqual(await entries(), ['hello 1', 'hello-canary 0']);
     assert.deepEqual(await rollout.apply({ op: 'set-weights', weights: ALL_STABLE }, 'overwrite'), APPLIED);
     assert.deepEqual(await entries(), ['hello 1'], 'who goes back before it had a share leaves nothing of it');
@@ -326,18 +371,7 @@ describe('traffic that is split', { skip, concurrency: 5 }, () => {
     const { rollout, namespace } = await opened(
       { kind: 'HTTPRoute', name: 'hello', multiRoute: 'allow' },
       1,
-      (where) => [
-        {
-          apiVersion: 'gateway.networking.k8s.io/v1',
-          kind: 'HTTPRoute',
-          metadata: { name: 'inner', namespace: where },
-          spec: {
-            parentRefs: [{ name: 'edge', namespace: 'default' }],
-            hostnames: [`inner.${where}.example.com`],
-            rules: [{ backendRefs: [{ name: 'hello', port: 80 }] }],
-          },
-        },
-      ],
+      innerRoute,
     );
     const backends = async (name: string): Promise<readonly string[]> => {
       const route = await client.get('httproutes', namespace, name, undefined);

@@ -332,8 +332,9 @@ describe('a route of the Gateway API', () => {
     const filtered = { ...front, filters: [{ type: 'RequestHeaderModifier' }] };
     const other = { backendRefs: [{ name: 'else', port: 1 }] };
     const live = route([{ backendRefs: [filtered] }, other]);
-    const named = router.introduce(live, weights);
-    assert.ok(named !== null && named !== live);
+    const introduce = (object: KubeObject, shares: Weights) => router.introduce?.(object, shares) ?? null;
+    const { arms, named } = introduce(live, weights) ?? { arms: [], named: live };
+    assert.deepEqual(arms, ['canary', 'baseline']);
     const refsOf = ({ spec }: KubeObject) =>
       (spec as { rules: { backendRefs: { name: string; weight?: number; filters?: unknown }[] }[] }).rules.map(
         ({ backendRefs }) => backendRefs.map(({ name, weight, filters }) => [name, weight ?? 1, filters !== undefined]),
@@ -347,11 +348,11 @@ describe('a route of the Gateway API', () => {
       [['else', 1, false]],
     ]);
     assert.deepEqual(router.read(named)?.weights, ALL_STABLE, 'no share is changed');
-    assert.equal(router.introduce(named, weights), named, 'there is nothing to be written');
-    assert.equal(router.introduce(live, ALL_STABLE), null);
+    assert.equal(introduce(named, weights)?.named, named, 'there is nothing to be written');
+    assert.equal(introduce(live, ALL_STABLE), null);
     const shared = router.write(named, { stable: 90, canary: 10, baseline: 0 });
-    assert.equal(router.introduce(shared, { stable: 50, canary: 50, baseline: 0 }), null, 'it has a share');
-    assert.deepEqual(refsOf(router.introduce(shared, weights) ?? live)[0]?.at(-1), ['front-baseline', 0, true]);
+    assert.equal(introduce(shared, { stable: 50, canary: 50, baseline: 0 }), null, 'it has a share');
+    assert.deepEqual(refsOf(introduce(shared, weights)?.named ?? live)[0]?.at(-1), ['front-baseline', 0, true]);
     assert.deepEqual(refsOf(router.write(named, ALL_STABLE))[0], [['front', 1, true]]);
   });
 
