@@ -1,11 +1,13 @@
 /**
- * Records one history per outcome, for `replay.test.ts`: `node dist/test/replay/record-histories.js` from the repo root.
+ * Records one history per outcome, for `replay.test.ts`: `node dist/test/replay/record-histories.js [NAME…]` from the repo
+ * root; with names only those, and the others stay as they are.
  * A real Temporal server and the real workflows, over platforms in memory. To be run again whenever the workflows change
  * on purpose (until v0.1; from then on stored histories must go on replaying).
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { RolloutRequest } from '../../domain/rollout.js';
+import { CONFIGURATION } from '../../domain/target.js';
 import { laneWorkflowId, recoverWorkflowId, rolloutWorkflowId } from '../../workflows/messages.js';
 import { allIsWell, verdict } from '../support/fake-activities.js';
 import type { World } from '../support/fake-activities.js';
@@ -142,6 +144,16 @@ const STORIES: Readonly<Record<string, Story>> = {
     await env.pilot.decide(request, 'resume');
     return ended(env, request, 'completed');
   },
+
+  async 'configuration-let-be'(env, world) {
+    const request = await env.inCanary(world, testRequest({ policy: world.policy(), tag: 'v2' }));
+    const disturbance = { kind: 'drift', object: CONFIGURATION, text: 'it is b, and was a', passing: false } as const;
+    world.watch = ({ heldOnDrift }) => (heldOnDrift ? 'wait' : { kind: 'disturbed', disturbance });
+    await env.pilot.until(request, 'it is held', ({ wait }) => wait?.kind === 'drift');
+    world.watch = allIsWell;
+    await env.pilot.decide(request, 'resume');
+    return ended(env, request, 'completed');
+  },
 };
 
 async function ship(env: FakeEnv, request: RolloutRequest, outcome: string): Promise<RolloutRequest> {
@@ -162,11 +174,16 @@ async function record(env: FakeEnv, name: string, workflowId: string): Promise<v
   process.stdout.write(`${name}: ${stored.history.events.length} events\n`);
 }
 
-await rm(HISTORIES, { recursive: true, force: true });
+const names = process.argv.slice(2);
+const unknown = names.filter((name) => !Object.hasOwn(STORIES, name));
+if (unknown.length > 0)
+  throw new Error(`there is no story ${unknown.join(', ')}: write ${Object.keys(STORIES).join(', ')}`);
+if (names.length === 0) await rm(HISTORIES, { recursive: true, force: true });
 await mkdir(HISTORIES, { recursive: true });
 const env = await startFakeEnv({ verifyDecision: new Verifier(signer.trusted).verifyDecision });
 try {
   for (const [name, tell] of Object.entries(STORIES)) {
+    if (names.length > 0 && !names.includes(name)) continue;
     const request = await tell(env, await env.worldWithV1());
     const { lane } = request.policy;
     if (name === 'recovered') await record(env, 'recover', recoverWorkflowId(lane, request.rolloutId));
