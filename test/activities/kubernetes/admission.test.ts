@@ -1,7 +1,7 @@
 /** A cluster that makes something else of each Deployment as it is stored: what Slipway has left is what is found of it. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { ANNOTATION } from '../../../activities/fenced/lane-view.js';
 import type { KubeClient } from '../../../activities/kubernetes/kube-client.js';
 import { ALL_STABLE } from '../../../domain/target.js';
@@ -13,7 +13,7 @@ import { until } from '../../support/drive.js';
 import type { Rollout } from '../../support/rollout-steps.js';
 import type { KubernetesTarget } from '../../../domain/target.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { clientOf, kubeRollout, restingService, startKube } from './kube-support.js';
+import { beforeAllOnKube, clientOf, kubeRollout, restingService } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 const RELEASE = fromRelease('v2', { FLAG: 'on' });
@@ -22,17 +22,12 @@ const MIRRORED = 'mirror.example/team/hello:v2';
 let plane: ControlPlane;
 let client: KubeClient;
 let other: KubeClient;
-let stop = (): Promise<void> => Promise.resolve();
 
-before(async () => {
-  if (skip !== false) return;
-  const kube = await startKube();
-  plane = kube.plane;
-  stop = () => kube.stop();
+beforeAllOnKube(skip, (started) => {
+  plane = started;
   client = clientOf(plane, 'slipway');
   other = clientOf(plane, 'admin');
 });
-after(() => stop());
 
 const ADMISSION = 'admissionregistration.k8s.io/v1';
 

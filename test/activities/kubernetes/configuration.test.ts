@@ -1,7 +1,7 @@
 /** What templates refer to changes while a rollout is under way: seen, held, and recorded anew where a person says so. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { CONFIG_ANNOTATION } from '../../../activities/kubernetes/config-references.js';
 import type { KubeClient } from '../../../activities/kubernetes/kube-client.js';
 import { digestOf } from '../../../domain/canonical.js';
@@ -11,7 +11,7 @@ import type { Configuration, Effect, EffectResult, KubernetesTarget } from '../.
 import type { ControlPlane } from '../../../tools/control-plane.js';
 import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import type { Rollout } from '../../support/rollout-steps.js';
-import { clientOf, kubeRollout, restingService, startKube } from './kube-support.js';
+import { beforeAllOnKube, clientOf, kubeRollout, restingService } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 const STRATEGIC = 'application/strategic-merge-patch+json';
@@ -19,16 +19,11 @@ const SECRET = 'hunter2-and-a-bit';
 
 let plane: ControlPlane;
 let client: KubeClient;
-let stop = (): Promise<void> => Promise.resolve();
 
-before(async () => {
-  if (skip !== false) return;
-  const kube = await startKube();
-  plane = kube.plane;
-  stop = () => kube.stop();
+beforeAllOnKube(skip, (started) => {
+  plane = started;
   client = clientOf(plane, 'slipway');
 });
-after(() => stop());
 
 type Kind = 'ConfigMap' | 'Secret';
 const at = (namespace: string, kind: Kind, name: string): string =>

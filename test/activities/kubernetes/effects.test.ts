@@ -1,7 +1,7 @@
 /** The platform `kubernetes` on a real API server: its promises, one by one, with the audit log as the ground truth. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import { digestOf } from '../../../domain/canonical.js';
 import { ALL_STABLE } from '../../../domain/target.js';
@@ -11,7 +11,7 @@ import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { appliedWrites } from '../../../tools/audit.js';
 import { until } from '../../support/drive.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { clientOf, kubeRollout, platformOn, restingService, startKube } from './kube-support.js';
+import { beforeAllOnKube, clientOf, kubeRollout, platformOn, restingService } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 const APPLIED: EffectResult = { kind: 'applied', drift: [] };
@@ -21,17 +21,12 @@ let plane: ControlPlane;
 let client: KubeClient;
 /** A person with kubectl, or another tool. */
 let other: KubeClient;
-let stop = (): Promise<void> => Promise.resolve();
 
-before(async () => {
-  if (skip !== false) return;
-  const kube = await startKube();
-  plane = kube.plane;
-  stop = () => kube.stop();
+beforeAllOnKube(skip, (started) => {
+  plane = started;
   client = clientOf(plane, 'slipway');
   other = clientOf(plane, 'admin');
 });
-after(() => stop());
 
 /** A service of its own for each test, at rest. */
 async function service(replicas = 2): Promise<string> {

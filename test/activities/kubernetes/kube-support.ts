@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { after, before } from 'node:test';
 import { connectKube } from '../../../activities/kubernetes/kube-client.js';
 import type { KubeAnswer, KubeClient } from '../../../activities/kubernetes/kube-client.js';
 import { createKubernetesPlatform } from '../../../activities/kubernetes/kubernetes-platform.js';
@@ -163,4 +164,16 @@ export async function startKube(): Promise<{ readonly plane: ControlPlane; stop(
     await stop();
     throw error;
   }
+}
+
+/** An API server for all tests of a file, unless they are skipped; `use` is told of it before the first. */
+export function beforeAllOnKube(skip: string | false, use: (plane: ControlPlane) => void | Promise<void>): void {
+  let stop = (): Promise<void> => Promise.resolve();
+  before(async () => {
+    if (skip !== false) return;
+    const kube = await startKube();
+    stop = () => kube.stop();
+    await use(kube.plane);
+  });
+  after(() => stop());
 }

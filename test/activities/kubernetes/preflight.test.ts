@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { Unavailable } from '../../../activities/failures.js';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import type { KubernetesRoute, PlannedNeeds, PreflightFinding } from '../../../domain/target.js';
@@ -16,22 +16,17 @@ import { until } from '../../support/drive.js';
 import { runCommand, story } from '../../support/cli.js';
 import { startFakeRegistry } from '../../support/fake-registry.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { applyService, clientOf, kubeRollout, startKube } from './kube-support.js';
+import { applyService, beforeAllOnKube, clientOf, kubeRollout } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 
 let plane: ControlPlane;
 let client: KubeClient;
-let stop = (): Promise<void> => Promise.resolve();
 
-before(async () => {
-  if (skip !== false) return;
-  const kube = await startKube();
-  plane = kube.plane;
-  stop = () => kube.stop();
+beforeAllOnKube(skip, (started) => {
+  plane = started;
   client = clientOf(plane, 'slipway');
 });
-after(() => stop());
 
 function newNamespace(): string {
   return `p-${randomUUID().slice(0, 8)}`;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import type { KubeClient, KubeObject } from '../../../activities/kubernetes/kube-client.js';
 import { STATUS_ANNOTATION } from '../../../activities/kubernetes/tell.js';
 import { ALL_STABLE } from '../../../domain/target.js';
@@ -12,7 +12,7 @@ import { findKubeApiServer, reasonToSkip } from '../../../tools/toolbox.js';
 import { until } from '../../support/drive.js';
 import type { Rollout } from '../../support/rollout-steps.js';
 import { fromRelease } from '../local/rollout-support.js';
-import { applyService, clientOf, kubeRollout, platformOn, startKube } from './kube-support.js';
+import { applyService, beforeAllOnKube, clientOf, kubeRollout, platformOn } from './kube-support.js';
 
 const skip = await reasonToSkip(findKubeApiServer);
 const APPLIED: EffectResult = { kind: 'applied', drift: [] };
@@ -23,17 +23,12 @@ const ALL_CANARY = { stable: 0, canary: 100, baseline: 0 };
 
 let plane: ControlPlane;
 let client: KubeClient;
-let stop = (): Promise<void> => Promise.resolve();
 
-before(async () => {
-  if (skip !== false) return;
-  const kube = await startKube();
-  plane = kube.plane;
-  stop = () => kube.stop();
+beforeAllOnKube(skip, async (started) => {
+  plane = started;
   client = clientOf(plane, 'slipway');
   await plane.apply([VIRTUAL_SERVICES]);
 });
-after(() => stop());
 
 /** Enough of Istio's definition for an API server to keep such objects. */
 const VIRTUAL_SERVICES: KubeObject = {
